@@ -1,0 +1,1 @@
+"""What people do today, under the same protocol."""

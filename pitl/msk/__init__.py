@@ -1,0 +1,1 @@
+"""Musculoskeletal mechanics as pure functions: no network, no data."""

@@ -1,0 +1,160 @@
+"""Containers for what a laboratory records; the only shape in which data enters the project."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pitl.errors import PitlError
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One trial: raw EMG and, on the same clock, joint angles and whatever else is known.
+
+    Attributes:
+        subject: name of the person.
+        task: what they did, such as `"sen"` (seated leg extension).
+        trial: name of this trial, unique within the subject.
+        posture: name of a posture of the musculoskeletal model, such as `"seated"`.
+        rate_hz: samples per second of every array here.
+        emg: (T, C) raw EMG [V].
+        channels: C names of the muscles under the electrodes.
+        angle: (T, D) joint angles, flexion positive [rad]; None if not measured.
+        dofs: D names of the coordinates.
+        force: (T, M) musculotendon forces [N]; None if there are no labels.
+        muscles: M names, in the order of the musculoskeletal model.
+        force_source: what the forces are: `"truth"`, `"static_optimisation"`, or a file.
+        torque: (T, D) net muscle torque, true or measured [N m]; None if unknown.
+        valid: (T,) False where the samples are unusable (dropout, gap); None means all are good.
+        source: the file it came from, or `"virtual"`.
+        notes: decisions taken while reading, one sentence each, to be shown to the user.
+    """
+
+    subject: str
+    task: str
+    trial: str
+    posture: str
+    rate_hz: float
+    emg: np.ndarray
+    channels: tuple[str, ...]
+    angle: np.ndarray | None = None
+    dofs: tuple[str, ...] = ()
+    force: np.ndarray | None = None
+    muscles: tuple[str, ...] = ()
+    force_source: str | None = None
+    torque: np.ndarray | None = None
+    valid: np.ndarray | None = None
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"{self.source or 'recording'} ({self.subject}/{self.trial})"
+        if not (np.isfinite(self.rate_hz) and self.rate_hz > 0):
+            raise PitlError(f"{where}: sampling rate is {self.rate_hz} Hz; give a positive number.")
+        if self.emg.ndim != 2 or self.emg.shape[1] != len(self.channels):
+            raise PitlError(
+                f"{where}: EMG has shape {self.emg.shape} but {len(self.channels)} channels are named "
+                f"({', '.join(self.channels)}); expected (samples, channels)."
+            )
+        columns = (("angle", self.angle, self.dofs), ("force", self.force, self.muscles))
+        for name, values, names in (*columns, ("torque", self.torque, self.dofs)):
+            expected = (len(self.emg), len(names))
+            if values is not None and values.shape != expected:
+                raise PitlError(f"{where}: {name} has shape {values.shape}, expected {expected}.")
+        if self.valid is not None and self.valid.shape != (len(self.emg),):
+            raise PitlError(f"{where}: valid has shape {self.valid.shape}, expected ({len(self.emg)},).")
+        good = slice(None) if self.valid is None else self.valid
+        if not np.all(np.isfinite(self.emg[good])):
+            row = int(np.argmax(~np.isfinite(np.where(self._good()[:, None], self.emg, 0.0)).all(axis=1)))
+            raise PitlError(
+                f"{where}: EMG is not a finite number at {row / self.rate_hz:.3f} s; "
+                "mark such samples invalid or remove them."
+            )
+        if self.angle is not None:
+            if not np.all(np.isfinite(self.angle[good])):
+                raise PitlError(f"{where}: the angle is not a finite number somewhere; mark it invalid.")
+            largest = float(np.max(np.abs(self.angle[good]), initial=0.0))
+            if largest > 2 * np.pi:
+                raise PitlError(
+                    f"{where}: the angle reaches {largest:.1f} rad, more than a full turn; "
+                    "it is probably in degrees: say so in the file's header (angle_unit = 'deg')."
+                )
+
+    def _good(self) -> np.ndarray:
+        return np.ones(len(self.emg), bool) if self.valid is None else self.valid
+
+    @property
+    def seconds(self) -> float:
+        """Duration [s]."""
+        return len(self.emg) / self.rate_hz
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person and their trials.
+
+    Attributes:
+        name: unique within the cohort.
+        recordings: trials, all with the same channels.
+        height_m: body height [m]; None if unknown.
+        mass_kg: body mass [kg]; None if unknown.
+        mvc: (C,) envelope at maximum voluntary contraction [V]; None if not recorded.
+        truth: hidden parameters of a virtual subject, for judging what was learned; never an input.
+    """
+
+    name: str
+    recordings: tuple[Recording, ...]
+    height_m: float | None = None
+    mass_kg: float | None = None
+    mvc: np.ndarray | None = None
+    truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.recordings:
+            raise PitlError(f"subject {self.name} has no recordings; remove it or add a trial.")
+        first = self.recordings[0]
+        for r in self.recordings:
+            if r.subject != self.name:
+                raise PitlError(f"{r.source}: belongs to {r.subject} but is filed under {self.name}.")
+            if r.channels != first.channels:
+                raise PitlError(
+                    f"{r.source}: channels {r.channels} differ from {first.channels} in {first.source}; "
+                    "a subject's trials must have the same channels in the same order."
+                )
+        trials = [r.trial for r in self.recordings]
+        if len(set(trials)) != len(trials):
+            raise PitlError(f"subject {self.name}: trial names repeat ({', '.join(trials)}).")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """People recorded in the same way, and the joint they moved.
+
+    Attributes:
+        name: shown in reports.
+        joint: name of a built-in musculoskeletal model (`"wrist"`, `"knee"`) or a model folder.
+        subjects: with distinct names and equal channels.
+        notes: what was decided while reading (subjects dropped, files swapped), one sentence each.
+    """
+
+    name: str
+    joint: str
+    subjects: tuple[Subject, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.subjects:
+            raise PitlError(f"cohort {self.name} has no subjects; check the folder and the configuration.")
+        names = [s.name for s in self.subjects]
+        repeated = sorted({n for n in names if names.count(n) > 1})
+        if repeated:
+            raise PitlError(f"cohort {self.name}: subject names repeat: {', '.join(repeated)}.")
+        first = self.subjects[0].recordings[0]
+        for s in self.subjects:
+            r = s.recordings[0]
+            if r.channels != first.channels:
+                raise PitlError(
+                    f"{s.name} has channels {r.channels}, {first.subject} has {first.channels}; "
+                    "all subjects need the same channels in the same order."
+                )
