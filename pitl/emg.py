@@ -81,9 +81,7 @@ def design(settings: EmgSettings, raw_rate_hz: float) -> EnvelopeFilter:
             "1000 Hz. If the file holds envelopes, it is not raw EMG."
         )
     if settings.rate_hz > raw_rate_hz:
-        raise PitlError(
-            f"emg.rate_hz = {settings.rate_hz:g} is above the raw rate of {raw_rate_hz:g} Hz; lower it."
-        )
+        raise PitlError(f"emg.rate_hz = {settings.rate_hz:g} is above the raw rate of {raw_rate_hz:g} Hz; lower it.")
     sos = signal.butter(2, (low_hz, high_hz), "bandpass", fs=raw_rate_hz, output="sos")
     corner = 2 * np.pi * settings.lowpass_hz  # rad/s
     if settings.lowpass_kind == "bessel":
@@ -139,9 +137,7 @@ def group_delay_s(filter_: EnvelopeFilter) -> float:
     return float(-slope / at_zero)
 
 
-def _advance_chunk(
-    filter_: EnvelopeFilter, state: EnvelopeState, raw: np.ndarray
-) -> tuple[EnvelopeState, Envelope]:
+def _advance_chunk(filter_: EnvelopeFilter, state: EnvelopeState, raw: np.ndarray) -> tuple[EnvelopeState, Envelope]:
     bandpass = state.bandpass
     if bandpass is None:  # start at rest at the first sample, so that an electrode offset makes no step
         bandpass = signal.sosfilt_zi(filter_.sos)[:, :, None] * raw[0]

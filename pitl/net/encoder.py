@@ -1,0 +1,77 @@
+"""The convolutional encoder: a window of the normalised envelope in, features out.
+
+A strided convolution is written as a gather of shifted slices and one matrix product. It gives the same
+numbers as `lax.conv`, runs several times faster inside a compiled loop on a CPU, and under `vmap` over
+parameters becomes a batched matrix product instead of a grouped convolution.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pitl.net import jet
+
+Encoder = Mapping[str, Any]
+
+
+def init(
+    key: Array,
+    *,
+    inputs: int,
+    window: int,
+    channels: Sequence[int] = (16, 32),
+    kernels: Sequence[int] = (5, 5),
+    strides: Sequence[int] = (2, 2),
+    features: int = 48,
+) -> dict[str, Any]:
+    """Random encoder parameters.
+
+    Args:
+        inputs: EMG channels.
+        window: samples in the window, L.
+        channels: filters of each convolution.
+        kernels: taps of each convolution.
+        strides: step of each convolution.
+        features: width of the output.
+
+    Raises:
+        ValueError: if the window is too short for the convolutions.
+    """
+    keys = jax.random.split(key, len(channels) + 1)
+    layers, length, width = [], window, inputs
+    for k, filters, taps, stride in zip(keys[:-1], channels, kernels, strides, strict=True):
+        length = (length - taps) // stride + 1
+        if length < 1:
+            raise ValueError(f"a window of {window} samples is too short for kernels {kernels} and strides {strides}")
+        layer = jet.init_dense(k, taps * width, filters)
+        layers.append({"w": layer["w"].reshape(taps, width, filters), "b": layer["b"]})
+        width = filters
+    return {"convolutions": layers, "features": jet.init_dense(keys[-1], length * width, features)}
+
+
+def convolve(layer: Mapping[str, Array], h: Float[Array, "J ... L I"], stride: int) -> Float[Array, "J ... S O"]:
+    """A strided convolution without padding, `{"w": (taps, I, O), "b": (O,)}`."""
+    taps, inputs, filters = layer["w"].shape
+    steps = (h.shape[-2] - taps) // stride + 1
+    shifted = [h[..., k : k + (steps - 1) * stride + 1 : stride, :] for k in range(taps)]
+    patches = jnp.concatenate(shifted, axis=-1)  # (J, ..., S, taps * I)
+    return jet.dense({"w": layer["w"].reshape(taps * inputs, filters), "b": layer["b"]}, patches)
+
+
+def encode(
+    encoder: Encoder,
+    windows: Float[Array, "J ... L C"],
+    *,
+    strides: Sequence[int] = (2, 2),
+    activation: jet.Activation = "tanh",
+) -> Float[Array, "J ... Z"]:
+    """Features of windows, with their time derivatives if the windows come with theirs (J = 3)."""
+    f = jet.ACTIVATIONS[activation]
+    h = windows
+    for layer, stride in zip(encoder["convolutions"], strides, strict=True):
+        h = jet.pointwise(f, convolve(layer, h, stride))
+    h = h.reshape(*h.shape[:-2], -1)
+    return jet.pointwise(f, jet.dense(encoder["features"], h))

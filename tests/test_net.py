@@ -1,0 +1,123 @@
+"""The hand-propagated jets are the derivatives along the recording, and the convolution is a convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pitl.net import encoder, head, jet
+
+L, C, Z, P = 40, 4, 24, 2
+SCALE = head.OutputScale(jnp.array([0.7]), jnp.array([0.5]), jnp.array([100.0, 300.0]), jnp.array([10.0, 20.0]))
+
+
+def network(seed=0, activation="tanh"):
+    k1, k2 = jax.random.split(jax.random.key(seed))
+    enc = encoder.init(k1, inputs=C, window=L, features=Z)
+    hd = head.init(k2, features=Z, hidden=16, context=P, scale=SCALE)
+
+    def outputs(windows, context):
+        z = encoder.encode(enc, windows, activation=activation)
+        return head.infer(hd, z, context, SCALE, activation=activation)
+
+    return enc, hd, outputs
+
+
+def movement(t):
+    """A smooth envelope window at time t, (L, C)."""
+    when = t - jnp.arange(L, dtype=jnp.float32)[::-1, None] * 0.01
+    return 0.5 + 0.4 * jnp.sin(2.0 * when + jnp.arange(C, dtype=jnp.float32)[None, :])
+
+
+def window_jet(t):
+    d1 = jax.jacfwd(movement)
+    return jnp.stack([movement(t), d1(t), jax.jacfwd(d1)(t)])
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus"])
+def test_jet_equals_nested_grad_along_the_recording(activation):
+    _, _, outputs = network(activation=activation)
+    posture = jnp.array([[[1.0, 0.0]]])
+
+    def q(t):
+        return outputs(movement(t)[None, None], posture).angle[0, 0, 0]
+
+    context = jnp.concatenate([posture, jnp.zeros((2, 1, P))])
+    for t in (0.3, 1.1, 2.7):
+        t = jnp.float32(t)
+        got = outputs(window_jet(t)[:, None], context).angle[:, 0, 0]
+        expected = jnp.array([q(t), jax.grad(q)(t), jax.grad(jax.grad(q))(t)])
+        np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-5)
+        assert abs(float(expected[2])) > 1e-3  # inertia has something to train on
+
+
+def test_acceleration_is_the_numerical_derivative_of_the_trajectory():
+    _, _, outputs = network()
+    context = jnp.array([[[1.0, 0.0]]])
+    t, step = 0.9, 0.02
+    q = [outputs(movement(jnp.float32(s))[None, None], context).angle[0, 0, 0] for s in (t - step, t, t + step)]
+    numeric = (float(q[0]) - 2 * float(q[1]) + float(q[2])) / step**2
+    still = jnp.concatenate([context, jnp.zeros((2, 1, P))])
+    exact = float(outputs(window_jet(jnp.float32(t))[:, None], still).angle[2, 0, 0])
+    assert abs(numeric - exact) < 0.02 * abs(exact) + 2e-3
+
+
+def test_relu_has_no_curvature_which_is_why_it_is_only_an_ablation():
+    # a constant-velocity input leaves a ReLU network without any acceleration, a smooth one with some
+    steady = window_jet(jnp.float32(0.5)).at[2].set(0.0)[:, None]
+    context = jnp.concatenate([jnp.array([[[1.0, 0.0]]]), jnp.zeros((2, 1, P))])
+    _, _, relu = network(activation="relu")
+    _, _, tanh = network(activation="tanh")
+    assert float(relu(steady, context).angle[2, 0, 0]) == 0.0
+    assert abs(float(tanh(steady, context).angle[2, 0, 0])) > 1e-4
+
+
+def test_value_alone_equals_the_value_of_the_jet():
+    _, _, outputs = network()
+    w = window_jet(jnp.float32(0.4))[:, None]
+    context = jnp.concatenate([jnp.array([[[0.0, 1.0]]]), jnp.zeros((2, 1, P))])
+    a, b = outputs(w, context), outputs(w[:1], context[:1])
+    np.testing.assert_array_equal(a.angle[:1], b.angle)
+    np.testing.assert_array_equal(a.force, b.force)
+
+
+def test_the_shifted_matrix_product_is_the_convolution_of_lax():
+    layer = {"w": jax.random.normal(jax.random.key(1), (5, C, 7)), "b": jnp.arange(7.0)}
+    x = jax.random.normal(jax.random.key(2), (1, 3, L, C))
+    expected = jax.lax.conv_general_dilated(x[0], layer["w"], (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+    np.testing.assert_allclose(
+        encoder.convolve(layer, x, 2)[0], expected + layer["b"].reshape(1, 1, -1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_forces_are_never_negative_and_start_at_the_mean():
+    enc, hd, outputs = network()
+    w = 50.0 * jax.random.normal(jax.random.key(3), (1, 200, L, C))
+    context = jnp.tile(jnp.array([[[1.0, 0.0]]]), (1, 200, 1))
+    assert float(outputs(w, context).force.min()) >= 0.0
+    silent = jax.tree.map(jnp.zeros_like, hd) | {"force": {"w": jnp.zeros((16, 2)), "b": hd["force"]["b"]}}
+    z = encoder.encode(enc, w)
+    force = head.infer(silent, z, context, SCALE).force
+    np.testing.assert_allclose(force, np.tile(SCALE.force_mean, (200, 1)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(jet.ACTIVATIONS))
+def test_activation_derivatives_are_those_of_autodiff(name):
+    f = jet.ACTIVATIONS[name]
+    x = jnp.array([-3.1, -0.7, 0.2, 1.9])
+    value, slope, curvature = f(x)
+    reference = {
+        "tanh": jnp.tanh,
+        "gelu": lambda v: jax.nn.gelu(v, approximate=False),
+        "softplus": jax.nn.softplus,
+        "relu": jax.nn.relu,
+    }[name]
+    d1 = jax.grad(lambda v: reference(v))
+    np.testing.assert_allclose(value, reference(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slope, jax.vmap(d1)(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(curvature, jax.vmap(jax.grad(d1))(x), rtol=1e-4, atol=1e-6)
+
+
+def test_a_window_too_short_for_the_convolutions_is_refused():
+    with pytest.raises(ValueError, match="too short"):
+        encoder.init(jax.random.key(0), inputs=C, window=6)
