@@ -1,0 +1,121 @@
+"""The whole network on rows of a cohort: which derivative recipe, which inputs, encoder then head.
+
+Three recipes for the time derivatives of the predicted angle:
+
+- `total`: exact second-order jets along the recording, dq/dt = (df/dx) x'(t). The method.
+- `time_input`: a time stamp is an extra input and the derivative is taken with respect to it alone. What
+  published physics-informed networks do; it loses the part that EMG drives. An ablation.
+- `finite_difference`: central differences of neighbouring outputs. An ablation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pitl.net import encoder, head, jet
+from pitl.windows import Samples, gather
+
+Derivative = Literal["total", "time_input", "finite_difference"]
+Parameters = Mapping[str, Any]
+# Time stamps enter the time-input ablation in units of this many seconds, the length of a movement cycle.
+TIME_UNIT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is fixed before training: shapes and recipe, hashable, a static argument of compiled functions."""
+
+    inputs: int  # EMG channels
+    postures: int
+    window: int  # samples
+    rate_hz: float
+    channels: tuple[int, ...] = (16, 32)
+    kernels: tuple[int, ...] = (5, 5)
+    strides: tuple[int, ...] = (2, 2)
+    features: int = 48
+    hidden: int = 48
+    activation: jet.Activation = "tanh"
+    derivative: Derivative = "total"
+
+    @property
+    def context(self) -> int:
+        """Width of the head's context input."""
+        return self.postures + (self.derivative == "time_input")
+
+
+def init(key: Array, net: Network, scale: head.OutputScale) -> dict[str, Any]:
+    """Random parameters, `{"encoder": ..., "head": ...}`."""
+    k_encoder, k_head = jax.random.split(key)
+    return {
+        "encoder": encoder.init(
+            k_encoder,
+            inputs=net.inputs,
+            window=net.window,
+            channels=net.channels,
+            kernels=net.kernels,
+            strides=net.strides,
+            features=net.features,
+        ),
+        "head": head.init(k_head, features=net.features, hidden=net.hidden, context=net.context, scale=scale),
+    }
+
+
+def features(
+    params: Parameters,
+    net: Network,
+    samples: Samples,
+    ends: Int[Array, "*B"],
+    order: int,
+    gain: Float[Array, "*B C"] | None = None,
+) -> Float[Array, "J *B Z"]:
+    """Encoder features of the windows that end at the given rows, with `order` - 1 time derivatives.
+
+    `gain` multiplies the channels, for augmentation; derivatives scale with it.
+    """
+    windows = gather(samples.jets, ends, net.window, order)
+    if gain is not None:
+        windows = windows * jnp.broadcast_to(gain[..., None, :], windows.shape)
+    if net.derivative == "time_input" and order > 1:
+        windows = jnp.concatenate([windows[:1], jnp.zeros_like(windows[1:])])
+    return encoder.encode(params["encoder"], windows, strides=net.strides, activation=net.activation)
+
+
+def context(net: Network, samples: Samples, ends: Int[Array, "*B"], order: int) -> Float[Array, "J *B P"]:
+    """The head's context input: posture, one hot, and in the time-input ablation the time stamp."""
+    value = jax.nn.one_hot(samples.posture[ends], net.postures, dtype=jnp.float32)
+    rate = jnp.zeros_like(value)
+    if net.derivative == "time_input":
+        stamp = samples.time[ends][..., None] / TIME_UNIT_S
+        value = jnp.concatenate([value, stamp], axis=-1)
+        rate = jnp.concatenate([rate, jnp.full_like(stamp, 1.0 / TIME_UNIT_S)], axis=-1)
+    return jnp.stack([value, rate, jnp.zeros_like(value)][:order])
+
+
+def outputs(
+    params: Parameters,
+    net: Network,
+    samples: Samples,
+    ends: Int[Array, "*B"],
+    scale: head.OutputScale,
+    *,
+    order: int = 1,
+    gain: Float[Array, "*B C"] | None = None,
+) -> head.Output:
+    """Angles (with `order` - 1 derivatives by the network's recipe) and forces at the given rows.
+
+    Finite differences read the neighbouring rows, so `ends` must not touch the edge of a trial.
+    """
+    if net.derivative == "finite_difference" and order > 1:
+        triple = ends[..., None] + jnp.arange(-1, 2, dtype=ends.dtype)
+        wide = None if gain is None else jnp.broadcast_to(gain[..., None, :], (*triple.shape, gain.shape[-1]))
+        at = outputs(params, net, samples, triple, scale, gain=wide)
+        before, now, after = at.angle[0, ..., 0, :], at.angle[0, ..., 1, :], at.angle[0, ..., 2, :]
+        rate = (after - before) * (0.5 * net.rate_hz)  # rad/s
+        acceleration = (after - 2.0 * now + before) * net.rate_hz**2  # rad/s2
+        return head.Output(jnp.stack([now, rate, acceleration]), at.force[..., 1, :])
+    z = features(params, net, samples, ends, order, gain)
+    return head.infer(params["head"], z, context(net, samples, ends, order), scale, activation=net.activation)

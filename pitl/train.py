@@ -1,0 +1,192 @@
+"""The generic model: many people's data, one network, under the law of motion.
+
+    L = L_q + L_F + lambda R^2
+
+with every term in units of its own variance over the source subjects. Training stops early on source subjects
+that were held out of it, because the generic model is for a person it has never seen.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from pitl import loss, physics
+from pitl.config import TrainConfig
+from pitl.msk import weak
+from pitl.msk.model import MusculoskeletalModel
+from pitl.net import network
+from pitl.net.head import OutputScale
+from pitl.windows import Samples
+
+
+class Problem(NamedTuple):
+    """Everything the compiled step reads; resident on the device."""
+
+    samples: Samples
+    models: MusculoskeletalModel  # stacked over subjects
+    spread: loss.Spread
+    scale: OutputScale
+    weights: loss.Terms  # of the loss terms
+
+
+class Trained(NamedTuple):
+    """A generic model and how it came about."""
+
+    params: dict[str, Any]
+    steps: int  # at which the held-out loss was lowest
+    history: np.ndarray  # (checks, 5): step, training loss, held-out angle, force and physics terms
+
+
+def terms(
+    params: network.Parameters,
+    net: network.Network,
+    problem: Problem,
+    rows: Int[Array, "G S"],
+    gain: Float[Array, "G C"] | None = None,
+    *,
+    form: physics.Residual = "strong",
+    taps: weak.Kernel | None = None,
+    with_physics: bool = True,
+) -> loss.Terms:
+    """The three terms of the loss on G stretches of S contiguous rows (S = 1 for the strong form).
+
+    Returns:
+        Dimensionless angle, force and physics terms, not yet weighted.
+    """
+    samples, spread = problem.samples, problem.spread
+    order = 3 if with_physics and form == "strong" else 1
+    wide = None if gain is None else jnp.broadcast_to(gain[:, None], (*rows.shape, gain.shape[-1]))
+    out = network.outputs(params, net, samples, rows, problem.scale, order=order, gain=wide)
+    ones = jnp.ones(rows.shape, jnp.float32)
+    angle = loss.squared(out.angle[0] - samples.angle[rows], spread.angle, ones)
+    force = loss.squared(out.force - samples.force[rows], spread.force, ones)
+    if not with_physics:
+        return loss.Terms(angle, force, jnp.zeros(()))
+    if form == "strong":
+        flat = jax.tree.map(lambda x: x.reshape(*x.shape[:-3], -1, x.shape[-1]), out)
+        at = rows.reshape(-1)
+        residual = physics.strong_rows(problem.models, samples.subject[at], flat, samples.posture[at])
+    else:
+        assert taps is not None
+        residual = physics.weak_stretches(
+            problem.models, samples.subject[rows[:, 0]], out, samples.posture[rows], taps
+        )
+    return loss.Terms(angle, force, loss.squared(residual, spread.torque, jnp.ones(residual.shape[:-1], jnp.float32)))
+
+
+def fit(
+    key: Array,
+    net: network.Network,
+    problem: Problem,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    config: TrainConfig,
+    *,
+    taps: weak.Kernel | None = None,
+    report: Callable[[int, float, float], None] | None = None,
+) -> Trained:
+    """Trains a generic model until the held-out loss stops falling.
+
+    Args:
+        key: random key; the same key gives the same model.
+        net: the network.
+        problem: samples, physics, units and weights; a physics weight of zero leaves the physics out.
+        training: (W, S) stretches of rows of the source subjects.
+        held_out: (V, S) stretches of rows of source subjects that are not trained on.
+        config: steps, batch, learning rate, patience.
+        taps: kernel of the weak residual.
+        report: called at each check with step, training loss, held-out loss.
+    """
+    k_init, k_batch = jax.random.split(key)
+    params = network.init(k_init, net, problem.scale)
+    optimiser = _optimiser(config)
+    state = optimiser.init(params)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
+    stretches = max(1, config.batch // training.shape[1])
+    checked = jnp.asarray(held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)])
+    static = _Static(net, config.residual, float(problem.weights.physics) > 0, _Taps.of(taps), config)
+    best, best_params, best_step, history, waited = np.inf, params, 0, [], 0
+    for step in range(0, config.steps, config.check_every):
+        pick = rng.integers(len(training), size=(config.check_every, stretches))
+        rows = jnp.asarray(training[pick], jnp.int32)
+        gains = np.exp(config.gain_augmentation * rng.normal(size=(*pick.shape, net.inputs))).astype(np.float32)
+        params, state, losses = _steps(static, params, state, problem, rows, jnp.asarray(gains))
+        check = _check(static, params, problem, checked.astype(jnp.int32))
+        seen = step + config.check_every
+        score = float(check.angle + check.force)
+        history.append([seen, float(jnp.mean(losses)), *(float(v) for v in check)])
+        if report:
+            report(seen, history[-1][1], score)
+        if score < best:
+            best, best_params, best_step, waited = score, params, seen, 0
+        else:
+            waited += 1
+        if waited >= config.patience:
+            break
+    return Trained(best_params, best_step, np.array(history))
+
+
+# Rows on which the held-out loss is computed at each check.
+_CHECKED = 4096
+
+
+class _Taps(NamedTuple):
+    """A kernel as tuples, so that it can be a static argument."""
+
+    average: tuple[float, ...]
+    rate: tuple[float, ...]
+    acceleration: tuple[float, ...]
+
+    @classmethod
+    def of(cls, taps: weak.Kernel | None) -> "_Taps | None":
+        return None if taps is None else cls(*(tuple(float(v) for v in t) for t in taps))
+
+
+class _Static(NamedTuple):
+    net: network.Network
+    form: physics.Residual
+    with_physics: bool
+    taps: _Taps | None
+    config: TrainConfig
+
+
+def _optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, 0.1)
+    return optax.adamw(schedule, weight_decay=config.weight_decay)
+
+
+def _all_terms(static: _Static, params: Any, problem: Problem, rows: Array, gain: Array | None) -> loss.Terms:
+    taps = None if static.taps is None else weak.Kernel(*(np.array(t) for t in static.taps))
+    return terms(
+        params, static.net, problem, rows, gain, form=static.form, taps=taps, with_physics=static.with_physics
+    )
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _steps(static: _Static, params: Any, state: Any, problem: Problem, rows: Array, gains: Array) -> Any:
+    optimiser = _optimiser(static.config)
+
+    def total(params: Any, rows: Array, gain: Array) -> Array:
+        t = _all_terms(static, params, problem, rows, gain)
+        w = problem.weights
+        return w.angle * t.angle + w.force * t.force + w.physics * t.physics
+
+    def step(carry: Any, batch: Any) -> Any:
+        params, state = carry
+        value, grads = jax.value_and_grad(total)(params, *batch)
+        updates, state = optimiser.update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    (params, state), losses = jax.lax.scan(step, (params, state), (rows, gains))
+    return params, state, losses
+
+
+@partial(jax.jit, static_argnums=0)
+def _check(static: _Static, params: Any, problem: Problem, rows: Array) -> loss.Terms:
+    return _all_terms(static, params, problem, rows, None)
