@@ -1,0 +1,230 @@
+"""The personalised models: the encoder is inherited and frozen, the head learns one person. Many people at once.
+
+A frozen encoder on fixed recordings is a constant, so its features (and their jets) are computed once per person;
+what is left is a small dense network per person, trained for all people in one vectorised, compiled loop. Freezing
+is `optax.set_to_zero` in the partition: the encoder comes out bit-identical.
+
+    L = w_q L_q + w_F L_F + lambda R^2 + l2 |head - generic head|^2 + prior(correction)
+
+over the calibration part. The modified physics is a set of switches: `scaled` (the model is the person's own, decided
+before it comes here), `learnable` (bounded corrections of the model are trained with the head), `unlabelled` (the
+residual is also taken where there are no labels).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from pitl import loss, physics
+from pitl.config import PersonalizeConfig
+from pitl.msk import weak
+from pitl.msk.correction import Correction, apply_correction, identity_correction, log_prior
+from pitl.msk.model import MusculoskeletalModel
+from pitl.net import head, network
+from pitl.windows import Samples
+
+Supervision = Literal["angle_force", "angle", "none"]
+Group = Literal["encoder", "head", "correction"]
+
+
+class Person(NamedTuple):
+    """One person's calibration rows, padded to a common length T; stacked over people in front (P, ...)."""
+
+    rows: Int[Array, " T"]  # into Samples
+    labelled: Float[Array, " T"]  # 1 where the labels may be used, else 0
+    stretch: Float[Array, " R"]  # 1 where K contiguous rows begin and the residual may be taken; R = T - K + 1
+
+
+class Settings(NamedTuple):
+    """What one arm is: which parts train, with which weights. Hashable, static."""
+
+    trainable: tuple[Group, ...]
+    supervision: Supervision
+    physics: bool
+
+
+class Fitted(NamedTuple):
+    """Personalised parameters, stacked over people."""
+
+    params: dict[str, Any]  # encoder, head
+    correction: Correction
+    history: np.ndarray  # (checks, P) loss
+
+
+class Fixed(NamedTuple):
+    """What is the same for everybody, on the device."""
+
+    samples: Samples
+    spread: loss.Spread
+    scale: head.OutputScale
+
+
+def person(
+    rows: np.ndarray, labelled: Bool[np.ndarray, " W"], stretch: Bool[np.ndarray, " R"], length: int, taps: int
+) -> Person:
+    """Pads one person's rows to a common length with rows that count for nothing."""
+    f = np.float32
+    padded = np.concatenate([rows, np.full(length - len(rows), rows[-1])])
+    return Person(
+        padded.astype(np.int32),
+        np.pad(labelled.astype(f), (0, length - len(rows))),
+        np.pad(stretch.astype(f), (0, length - taps + 1 - len(stretch))),
+    )
+
+
+def fit(
+    params: dict[str, Any],
+    net: network.Network,
+    fixed: Fixed,
+    models: MusculoskeletalModel,
+    people: Person,
+    settings: Settings,
+    config: PersonalizeConfig,
+    taps: weak.Kernel,
+    *,
+    report: Callable[[int, int], None] | None = None,
+) -> Fitted:
+    """Fine-tunes the inference part (or whatever `settings.trainable` names) for P people at once.
+
+    Args:
+        params: inherited parameters, stacked over people: everyone may come from a generic model of their own.
+        net: the network.
+        fixed: samples, units and output scale; units and scale stacked over people too.
+        models: everyone's physics, stacked.
+        people: everyone's calibration rows, stacked.
+        settings: the arm.
+        config: steps, learning rates and weights.
+        taps: kernel of the weak residual; its length also bounds contiguity for the strong one.
+        report: called now and then with the steps done and their total.
+
+    Returns:
+        Parameters and corrections of each person. A group that is not trainable is returned bit-identical.
+    """
+    frozen_encoder = "encoder" not in settings.trainable
+    order = 3 if settings.physics and config.residual == "strong" else 1
+    static = _Static(net, settings, config, order)
+    kernel = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in taps))
+    cached = _features(static, params, fixed.samples, people.rows) if frozen_encoder else None
+    identity = jax.vmap(identity_correction)(models)
+    everything = {"encoder": params["encoder"], "head": params["head"], "correction": identity}
+    optimiser = _optimiser(static)
+    state = jax.vmap(optimiser.init)(everything)
+    history = []
+    chunk = min(50, config.steps)
+    current = everything
+    for done in range(0, config.steps, chunk):
+        current, state, losses = _steps(static, chunk, current, state, params["head"], fixed, models, people, cached, kernel)
+        history.append(np.asarray(losses))
+        if report:
+            report(done + chunk, config.steps)
+    correction = current.pop("correction")
+    return Fitted(current, correction, np.array(history))
+
+
+class _Static(NamedTuple):
+    net: network.Network
+    settings: Settings
+    config: PersonalizeConfig
+    order: int
+
+
+def _optimiser(static: _Static) -> optax.GradientTransformation:
+    labels = {g: "train" if g in static.settings.trainable else "frozen" for g in ("encoder", "head", "correction")}
+    schedule = optax.cosine_decay_schedule(static.config.learning_rate, static.config.steps, 0.1)
+    # set_to_zero, not optax.masked: masked would pass the raw gradient through
+    return optax.multi_transform({"train": optax.adam(schedule), "frozen": optax.set_to_zero()}, labels)
+
+
+@partial(jax.jit, static_argnums=0)
+def _features(static: _Static, params: Any, samples: Samples, rows: Array) -> Array:
+    def one(args: Any) -> Array:
+        params, rows = args
+        return network.features(params, static.net, samples, rows, static.order)
+
+    return jax.lax.map(one, (params, rows))  # one person after the other: the windows of all would fill the memory
+
+
+def objective(
+    current: dict[str, Any],
+    generic_head: Any,
+    static: _Static,
+    fixed: Fixed,
+    model: MusculoskeletalModel,
+    who: Person,
+    cached: Float[Array, "J T Z"] | None,
+    kernel: weak.Kernel,
+) -> Float[Array, ""]:
+    """The personalised loss of one person."""
+    net, config, samples = static.net, static.config, fixed.samples
+    z = cached if cached is not None else network.features(current, net, samples, who.rows, static.order)
+    around = network.context(net, samples, who.rows, static.order)
+    out = head.infer(current["head"], z, around, fixed.scale, activation=net.activation)
+    angle, force, posture = samples.angle[who.rows], samples.force[who.rows], samples.posture[who.rows]
+    total = jnp.zeros(())
+    if static.settings.supervision != "none":
+        total += config.angle_weight * loss.squared(out.angle[0] - angle, fixed.spread.angle, who.labelled)
+    if static.settings.supervision == "angle_force":
+        total += config.force_weight * loss.squared(out.force - force, fixed.spread.force, who.labelled)
+    if static.settings.physics:
+        own = apply_correction(model, current["correction"])
+        if config.residual == "weak":
+            motion = out.angle[0]
+            if config.along == "measured" and static.settings.supervision != "none":
+                motion = jnp.where(who.labelled[:, None] > 0, angle, motion)
+            residual = weak.weak_residual(own, motion, out.force, posture, kernel)
+            counted = who.stretch
+        else:
+            residual = physics.dynamics.residual(own, *out.angle, out.force, posture)
+            counted = jnp.ones(who.rows.shape[0], jnp.float32).at[who.stretch.shape[0] :].set(0.0)
+            counted = counted * jnp.pad(who.stretch, (0, counted.shape[0] - who.stretch.shape[0]))
+        total += config.physics_weight * loss.squared(residual, fixed.spread.torque, counted)
+    if "correction" in static.settings.trainable:
+        total += config.prior_weight * log_prior(current["correction"])
+    if "head" in static.settings.trainable:
+        total += config.l2_to_generic * loss.distance(current["head"], generic_head)
+    return total
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _steps(
+    static: _Static,
+    count: int,
+    current: Any,
+    state: Any,
+    generic_head: Any,
+    fixed: Fixed,
+    models: MusculoskeletalModel,
+    people: Person,
+    cached: Array | None,
+    kernel: weak.Kernel,
+) -> Any:
+    optimiser = _optimiser(static)
+
+    def one(current: Any, state: Any, generic_head: Any, units: Any, model: Any, who: Person, z: Any) -> Any:
+        own = Fixed(fixed.samples, *units)
+        trainable = {g: current[g] for g in static.settings.trainable}
+
+        def total(trainable: Any) -> Array:
+            return objective({**current, **trainable}, generic_head, static, own, model, who, z, kernel)
+
+        value, grads = jax.value_and_grad(total)(trainable)
+        # what is frozen has no gradient at all, so that its size can never scale anybody's update
+        grads = {g: grads.get(g, jax.tree.map(jnp.zeros_like, current[g])) for g in current}
+        updates, state = optimiser.update(grads, state, current)
+        return optax.apply_updates(current, updates), state, value
+
+    def step(carry: Any, _: None) -> Any:
+        current, state = carry
+        axes = (0, 0, 0, 0, 0, 0, None if cached is None else 0)
+        units = (fixed.spread, fixed.scale)
+        current, state, value = jax.vmap(one, axes)(current, state, generic_head, units, models, people, cached)
+        return (current, state), value
+
+    (current, state), losses = jax.lax.scan(step, (current, state), None, length=count)
+    return current, state, losses[-1]

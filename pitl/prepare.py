@@ -1,0 +1,203 @@
+"""From a configuration to everything that training and evaluation read: cohort, physics, labels, splits."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from pitl import loss, windows
+from pitl.config import Config
+from pitl.errors import PitlError
+from pitl.msk import dynamics, model, redundancy, weak
+from pitl.msk.model import MusculoskeletalModel
+from pitl.net.head import OutputScale
+from pitl.net.network import Network
+from pitl.recording import Cohort
+from pitl.windows import Samples, Table
+
+
+class Prepared(NamedTuple):
+    """A cohort ready for use."""
+
+    cohort: Cohort
+    table: Table
+    samples: Samples
+    models: MusculoskeletalModel  # stacked over subjects
+    net: Network
+    taps: weak.Kernel
+    force_source: str  # what the force labels are
+    reserve_nm: float  # largest torque that static optimisation could not give to the muscles
+
+
+class Fold(NamedTuple):
+    """One split of the subjects. Nobody is on two sides."""
+
+    source: tuple[int, ...]  # trained on
+    held_out: tuple[int, ...]  # source subjects kept out of training for early stopping
+    target: tuple[int, ...]
+
+
+def load_cohort(config: Config, progress: Callable[[str], None] | None = None) -> Cohort:
+    """Simulates or reads the cohort that the configuration names.
+
+    Raises:
+        PitlError: if nothing readable is found, or a subject or task that is asked for is not there.
+    """
+    if progress:
+        progress("simulating the virtual cohort" if config.data.kind == "virtual" else f"reading {config.data.dir}")
+    if config.data.kind == "virtual":
+        from pitl import virtual
+
+        cohort = virtual.simulate(virtual.VirtualSettings(**config.virtual.model_dump()))
+    else:
+        from pathlib import Path
+
+        from pitl.io.folder import read_folder
+
+        if config.data.dir is None:
+            raise PitlError("this configuration reads recordings from a folder: name it with --data DIR.")
+        cohort = read_folder(Path(config.data.dir), config.data)
+    return _selected(cohort, config)
+
+
+def prepare(config: Config, cohort: Cohort) -> Prepared:
+    """Filters, labels and uploads a cohort.
+
+    Raises:
+        PitlError: if force labels are asked for and a recording has none.
+    """
+    base = model.builtin(cohort.joint)
+    table = windows.tabulate(cohort, config, base.postures, len(base.dofs))
+    own = [
+        model.scale_to_body(base, s.height_m, s.mass_kg) if config.personalize.scaled else base for s in cohort.subjects
+    ]
+    models = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
+    torque, force, reserve = _labels(config, cohort, table, models)
+    samples = windows.upload(table, force, torque)
+    net = Network(
+        inputs=table.jets.shape[2],
+        postures=len(base.postures),
+        window=windows.window_samples(config),
+        rate_hz=config.emg.rate_hz,
+        channels=config.net.channels,
+        kernels=config.net.kernels,
+        strides=config.net.strides,
+        features=config.net.features,
+        hidden=config.net.hidden,
+        activation=config.net.activation,
+        derivative=config.train.derivative,
+    )
+    taps = weak.kernel(config.personalize.weak_kernel_s, config.emg.rate_hz)
+    source = {
+        "recorded": cohort.subjects[0].recordings[0].force_source or "none",
+        "static_optimisation": "static_optimisation",
+        "none": "none",
+    }[config.data.force_labels]
+    return Prepared(cohort, table, samples, models, net, taps, source, reserve)
+
+
+def folds(config: Config, subjects: int) -> tuple[Fold, ...]:
+    """Splits the subjects: everybody is a target exactly once.
+
+    Raises:
+        PitlError: if there are too few subjects to train on, stop on and test on.
+    """
+    if subjects < 3:
+        raise PitlError(
+            f"the cohort has {subjects} subject(s); leaving one out needs at least 3: one to test on, one to stop "
+            "training on and one to train on."
+        )
+    count = subjects if config.evaluate.folds == "loso" else min(int(config.evaluate.folds), subjects)
+    found = []
+    for k in range(count):
+        target = tuple(s for s in range(subjects) if s % count == k)
+        others = [s for s in range(subjects) if s % count != k]
+        if len(others) < 2:
+            raise PitlError(f"evaluate.folds = {count} leaves {len(others)} subject(s) to train on; use more folds.")
+        held = max(1, round(config.train.holdout_fraction * len(others)))
+        held = min(held, len(others) - 1)
+        # rotate, so that not the same people decide when to stop in every fold
+        turned = others[k % len(others) :] + others[: k % len(others)]
+        fold = Fold(tuple(sorted(turned[held:])), tuple(sorted(turned[:held])), target)
+        assert not set(fold.target) & (set(fold.source) | set(fold.held_out)), "a subject is on two sides"
+        found.append(fold)
+    return tuple(found)
+
+
+def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale]:
+    """Units of the loss and the outputs, from the source subjects of a fold alone."""
+    rows = windows.rows_of(
+        prepared.table, "all", subjects=fold.source + fold.held_out, window=prepared.net.window
+    )
+    strength = np.asarray(prepared.models.max_isometric_force)[list(fold.source)].mean(axis=0)
+    return loss.source_statistics(
+        np.asarray(prepared.samples.angle)[rows],
+        np.asarray(prepared.samples.force)[rows],
+        np.asarray(prepared.samples.torque)[rows],
+        strength,
+    )
+
+
+def _selected(cohort: Cohort, config: Config) -> Cohort:
+    import dataclasses
+
+    wanted, tasks = set(config.data.subjects), set(config.data.tasks)
+    names = {s.name for s in cohort.subjects}
+    if wanted - names:
+        raise PitlError(f"data.subjects names {', '.join(sorted(wanted - names))}; found {', '.join(sorted(names))}.")
+    kept = []
+    for s in cohort.subjects:
+        recordings = tuple(r for r in s.recordings if not tasks or r.task in tasks)
+        if (not wanted or s.name in wanted) and recordings:
+            kept.append(dataclasses.replace(s, recordings=recordings))
+    if not kept:
+        raise PitlError(f"no recording has a task among {', '.join(sorted(tasks))}; check data.tasks.")
+    return dataclasses.replace(cohort, subjects=tuple(kept))
+
+
+@jax.jit
+def _inverse_dynamics(models: MusculoskeletalModel, subject: Array, q: Array, qd: Array, qdd: Array, posture: Array):
+    own = jax.tree.map(lambda x: x[subject], models)
+    return jax.vmap(dynamics.inverse_dynamics)(own, q, qd, qdd, posture)
+
+
+def _labels(
+    config: Config, cohort: Cohort, table: Table, models: MusculoskeletalModel
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Torque and force of every row, recorded or computed from the measured motion."""
+    f = np.float32
+    motion = [jnp.asarray(x, f) for x in table.motion]
+    posture = jnp.asarray(table.posture, np.int32)
+    torque = table.torque
+    if torque is None:
+        torque = np.asarray(
+            _inverse_dynamics(models, jnp.asarray(table.subject, np.int32), *motion, posture)
+        )
+    muscles = len(models.muscles)
+    if config.data.force_labels == "none":
+        return torque, np.zeros((len(torque), muscles)), 0.0
+    if config.data.force_labels == "recorded":
+        if table.force is None or len(table.force) != len(table.posture):
+            raise PitlError(
+                "data.force_labels = 'recorded' but not every recording has forces; use 'static_optimisation' "
+                "(forces from the measured motion) or 'none'."
+            )
+        if table.force.shape[1] != muscles:
+            raise PitlError(
+                f"the recordings have forces of {table.force.shape[1]} muscles, the model '{cohort.joint}' has "
+                f"{muscles} ({', '.join(models.muscles)})."
+            )
+        return torque, table.force, 0.0
+    force, reserve = np.zeros((len(torque), muscles)), 0.0
+    for s in range(len(cohort.subjects)):
+        rows = np.flatnonzero(table.subject == s)
+        own = jax.tree.map(lambda x, s=s: x[s], models)
+        found = redundancy.static_optimisation(
+            own, motion[0][rows], motion[1][rows], jnp.asarray(torque[rows], f), posture[rows]
+        )
+        force[rows] = np.asarray(found.force)
+        reserve = max(reserve, float(jnp.max(jnp.abs(found.reserve))))
+    return torque, force, reserve
