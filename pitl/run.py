@@ -1,0 +1,274 @@
+"""The one job: data, generic model, personalised models, evaluation, report; what a killed run finished is kept.
+
+    OUT/run.json                          which configuration this folder belongs to
+    OUT/generic/seed0/fold0/data|physics  generic models (see `pitl.bundle`)
+    OUT/said/seed0/ARM-SUPERVISION.npz    every arm's answers on everyone's test rows
+    OUT/personalized/SUBJECT              each person's model
+    OUT/metrics.json, traces/, learned.json, notes.json, report.html
+"""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+import pitl
+from pitl import arms, bundle, loss, results, windows
+from pitl import train as training
+from pitl.arms import Inherited
+from pitl.config import Config, to_dict
+from pitl.errors import PitlError
+from pitl.msk.correction import apply_correction
+from pitl.outputs import atomic_savez, atomic_write_text
+from pitl.prepare import Fold, Prepared, folds, load_cohort, prepare, statistics
+
+
+class Job:
+    """What the steps of one run share; each is made when first asked for."""
+
+    def __init__(self, config: Config, out: Path, console: Console) -> None:
+        self.config, self.out, self.console = config, out, console
+        self.seconds: dict[str, float] = {}
+        _claim(config, out)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the wall time of a step to the record, and says that it runs."""
+        start = time.perf_counter()
+        with self.console.status(name) if self.console.is_terminal else _line(self.console, name):
+            yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def run(config: Config, out: Path, console: Console) -> None:
+    """Everything, from recordings to report."""
+    from pitl import report
+
+    job = Job(config, out, console)
+    prepared = _prepare(job)
+    inherited = _train(job, prepared)
+    _personalize(job, prepared, inherited)
+    _evaluate(job, prepared, inherited)
+    with job.timed("writing the report"):
+        path = report.write(out)
+    rows = json.loads((out / "metrics.json").read_text())["rows"]
+    console.print(report.summary_table(rows))
+    console.print(f"Report: {path}", soft_wrap=True)
+
+
+def train(config: Config, out: Path, console: Console) -> None:
+    """Generic models alone."""
+    job = Job(config, out, console)
+    _train(job, _prepare(job))
+
+
+def personalize(config: Config, out: Path, console: Console) -> None:
+    """Personalised models; trains generic ones first where they are missing."""
+    job = Job(config, out, console)
+    prepared = _prepare(job)
+    _personalize(job, prepared, _train(job, prepared))
+
+
+def evaluate(config: Config, out: Path, console: Console) -> None:
+    """Metrics and traces; makes what is missing first."""
+    job = Job(config, out, console)
+    prepared = _prepare(job)
+    inherited = _train(job, prepared)
+    _personalize(job, prepared, inherited)
+    _evaluate(job, prepared, inherited)
+
+
+def _prepare(job: Job) -> Prepared:
+    with job.timed("data"):
+        cohort = load_cohort(job.config)
+    with job.timed("filtering and labels"):
+        prepared = prepare(job.config, cohort)
+    trials = len(prepared.table.trials)
+    job.console.print(f"{cohort.name}: {len(cohort.subjects)} subjects, {trials} trials, {cohort.joint} model")
+    return prepared
+
+
+def _train(job: Job, prepared: Prepared) -> list[Inherited]:
+    """Generic models of every fold and seed; returns them per seed, stacked over people."""
+    config, count = job.config, len(prepared.cohort.subjects)
+    split = folds(config, count)
+    found = []
+    for seed in range(config.evaluate.seeds):
+        of_person: list[Any] = [None] * count
+        for k, fold in enumerate(split):
+            with job.timed("generic models"):
+                pair = {kind: _generic(job, prepared, fold, k, seed, kind) for kind in ("data", "physics")}
+            for s in fold.target:
+                of_person[s] = Inherited(
+                    pair["data"].params, pair["physics"].params, pair["physics"].spread, pair["physics"].scale
+                )
+        found.append(jax.tree.map(lambda *x: jnp.stack(x), *of_person))
+    return found
+
+
+def _generic(job: Job, prepared: Prepared, fold: Fold, k: int, seed: int, kind: str) -> bundle.Bundle:
+    folder = job.out / "generic" / f"seed{seed}" / f"fold{k}" / kind
+    if folder.is_dir():
+        return bundle.load(folder)
+    config, net = job.config.train, prepared.net
+    spread, scale = statistics(prepared, fold)
+    has_force = 0.0 if prepared.force_source == "none" else 1.0
+    weights = loss.Terms(*(jnp.float32(w) for w in (1.0, has_force, config.physics_weight if kind == "physics" else 0.0)))
+    problem = training.Problem(prepared.samples, prepared.models, spread, scale, weights)
+    start = time.perf_counter()
+    trained = training.fit(
+        jax.random.key(seed * 1000 + k),
+        net,
+        problem,
+        _stretches(job.config, prepared, fold.source),
+        _stretches(job.config, prepared, fold.held_out),
+        config,
+        with_physics=kind == "physics",
+        taps=prepared.taps,
+    )
+    seconds = time.perf_counter() - start
+    about = {
+        "kind": kind,
+        "seed": seed,
+        "fold": k,
+        "target": [prepared.cohort.subjects[s].name for s in fold.target],
+        "steps": trained.steps,
+        "seconds": seconds,
+        "config": to_dict(job.config),
+    }
+    own = jax.tree.map(lambda x: x[fold.source[0]], prepared.models)
+    channels = prepared.cohort.subjects[0].recordings[0].channels
+    made = bundle.Bundle(trained.params, net, own, scale, spread, job.config.emg, channels, None, None, about)
+    bundle.save(folder, made)
+    score = trained.history[:, 2:4].sum(axis=1).min()
+    job.console.print(
+        f"  seed {seed} fold {k} {kind:8s} stopped at {trained.steps:5d} steps, held-out loss {score:.3f}, {seconds:.1f} s"
+    )
+    return made
+
+
+def _stretches(config: Config, prepared: Prepared, subjects: tuple[int, ...]) -> np.ndarray:
+    """(W, S) rows for training: single rows for the pointwise residual, contiguous ones for the weak form."""
+    rows = windows.rows_of(prepared.table, "all", subjects=subjects, window=prepared.net.window)
+    if config.train.residual == "weak":
+        length = len(prepared.taps.average) + _WEAK_RUN - 1
+        start = rows[: len(rows) - length + 1][windows.contiguous(rows, prepared.table, length)]
+        return start[:, None] + np.arange(length)
+    if config.train.derivative == "finite_difference":  # it reads one row on either side
+        rows = rows[1:-1][windows.contiguous(rows, prepared.table, 3)]
+    return rows[:, None]
+
+
+# Residuals taken along one stretch of training rows: enough that a kernel's margin is not most of the work.
+_WEAK_RUN = 20
+
+
+def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
+    config = job.config
+    split = arms.rows(config, prepared)
+    for seed, own in enumerate(inherited):
+        for arm in config.evaluate.arms:
+            for supervision in arms.GRADES[arm]:
+                if supervision not in (*config.evaluate.supervision, *(("none",) if arm.startswith("generic") else ())):
+                    continue
+                if supervision == "angle_force" and prepared.force_source == "none":
+                    continue
+                path = job.out / "said" / f"seed{seed}" / f"{arm}-{supervision}.npz"
+                if path.exists():
+                    continue
+                start = time.perf_counter()
+                with job.timed(f"arm {arm}, labels: {supervision}"):
+                    answer = arms.run(arm, supervision, jax.random.key(seed), config, prepared, split, own)
+                seconds = (time.perf_counter() - start) / len(split.test)
+                if arm == "head_physics" and answer.fitted is not None and seed == 0:
+                    _keep_people(job, prepared, own, answer.fitted, supervision)
+                results.keep(path, answer, seconds)
+
+
+def _keep_people(job: Job, prepared: Prepared, own: Inherited, fitted: Any, supervision: str) -> None:
+    channels = prepared.cohort.subjects[0].recordings[0].channels
+    for s, subject in enumerate(prepared.cohort.subjects):
+        one = lambda tree, s=s: jax.tree.map(lambda x: x[s], tree)  # noqa: E731
+        bundle.save(
+            job.out / "personalized" / f"{subject.name}-{supervision}",
+            bundle.Bundle(
+                one(fitted.params),
+                prepared.net,
+                apply_correction(one(prepared.models), one(fitted.correction)),
+                one(own.scale),
+                one(own.spread),
+                job.config.emg,
+                channels,
+                prepared.table.scales[s],
+                subject.name,
+                {"kind": "personalised", "supervision": supervision, "config": to_dict(job.config)},
+            ),
+        )
+
+
+def _evaluate(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
+    split = arms.rows(job.config, prepared)
+    with job.timed("evaluation"):
+        rows = results.score_all(job.out, job.config, prepared, split, inherited)
+        results.write_traces(job.out, job.config, prepared, split, inherited)
+    metrics = {"schema": 1, "config": to_dict(job.config), "environment": _environment(job), "rows": rows}
+    atomic_write_text(job.out / "metrics.json", json.dumps(metrics, indent=1))
+    notes = [*prepared.cohort.notes]
+    notes += [f"{r.subject}/{r.trial}: {n}" for s in prepared.cohort.subjects for r in s.recordings for n in r.notes]
+    notes.append(f"force labels: {prepared.force_source}")
+    if prepared.reserve_nm > 0.5:
+        notes.append(
+            f"static optimisation needed a reserve torque of up to {prepared.reserve_nm:.1f} N m where the muscles "
+            "could not carry the load"
+        )
+    atomic_write_text(job.out / "notes.json", json.dumps(notes, indent=1))
+
+
+def _environment(job: Job) -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "device": device.device_kind,
+        "platform": device.platform,
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "pitl": pitl.__version__,
+        "wall_seconds": {**job.seconds, "total": sum(job.seconds.values())},
+        "command": " ".join(["pitl", *sys.argv[1:]]),
+    }
+
+
+def _claim(config: Config, out: Path) -> None:
+    """Marks the folder as this configuration's, so that a resumed run never mixes two."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise PitlError(f"cannot make the output folder {out}: {e.strerror}; choose another with --out.") from e
+    digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True, default=str).encode()).hexdigest()
+    mark = out / "run.json"
+    if mark.exists():
+        found = json.loads(mark.read_text())
+        if found.get("digest") != digest:
+            raise PitlError(
+                f"{out} holds results of another configuration ({found.get('name')}); "
+                "choose another --out, or delete that folder."
+            )
+    else:
+        atomic_write_text(mark, json.dumps({"name": config.name, "digest": digest}))
+
+
+@contextmanager
+def _line(console: Console, name: str) -> Iterator[None]:
+    console.print(f"{name} ...")
+    yield
