@@ -1,0 +1,207 @@
+"""Every setting of a run, with its meaning, unit, default and limits."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Arm = Literal[
+    "generic_data", "generic_physics", "gain_offset", "head_data", "head_physics", "full_finetune", "scratch", "ridge"
+]
+Supervision = Literal["angle_force", "angle", "none"]
+
+
+def _item(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
+    return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
+
+
+class Section(BaseModel):
+    """A frozen, closed part of the configuration; it can be hashed, so it may be a static argument."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        """TOML and JSON have lists; frozen sections, which are static arguments of compiled functions, need tuples."""
+        if not isinstance(data, Mapping):
+            return data
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+
+
+def _comma_separated(value: Any) -> Any:
+    return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+
+class DataConfig(Section):
+    """Which recordings, and how they are divided."""
+
+    kind: Literal["virtual", "uci", "csv", "auto"] = _item("virtual", "where recordings come from; auto looks at dir")
+    dir: str | None = _item(None, "folder with the recordings, relative to this file; also --data DIR")
+    tasks: tuple[str, ...] = _item((), "tasks to use; empty means all")
+    subjects: tuple[str, ...] = _item((), "subjects to use; empty means all")
+    calibration_fraction: float = _item(0.4, "first part of each trial, used to personalise", "1", gt=0, lt=1)
+    labelled_fraction: float = _item(
+        1.0, "first part of each calibration that has labels; physics alone sees the rest", "1", gt=0, le=1
+    )
+    gap_s: float = _item(0.5, "left out between calibration and test; at least one window is", "s", ge=0)
+    offset: Literal["auto", "none"] = _item("auto", "find sign and zero of the angle from the calibration part, or not")
+    overrides: dict[str, dict[str, Any]] = _item({}, "your decisions on single subjects or trials, by name")
+    force_labels: Literal["recorded", "static_optimisation", "none"] = _item("recorded", "where force labels come from")
+    angle_lowpass_hz: float = _item(6.0, "corner of the zero-phase smoothing of measured angles", "Hz", gt=0)
+
+    _split = field_validator("tasks", "subjects", mode="before")(_comma_separated)
+
+
+class VirtualConfig(Section):
+    """The virtual cohort; everything in it follows from the seed."""
+
+    subjects: int = _item(8, "number of people", "1", ge=1)
+    seed: int = _item(0, "of every random choice", ge=0)
+    seconds: float = _item(20.0, "length of each trial", "s", gt=0)
+    rhythmic_trials: int = _item(3, "rhythmic trials per person", "1", ge=0)
+    random_trials: int = _item(1, "trials of random motion per person", "1", ge=0)
+    emg_rate_hz: float = _item(2000.0, "samples of raw EMG per second", "Hz", ge=1000)
+
+    @model_validator(mode="after")
+    def _some_trials(self) -> Self:
+        if self.rhythmic_trials + self.random_trials < 1:
+            raise ValueError("rhythmic_trials and random_trials are both 0; every person needs a trial")
+        return self
+
+
+class EmgConfig(Section):
+    """From raw EMG to the normalised envelope."""
+
+    bandpass_hz: tuple[float, float] = _item((20.0, 450.0), "band that is kept of the raw EMG", "Hz")
+    lowpass_hz: float = _item(4.0, "corner of the envelope's low-pass", "Hz", gt=0)
+    lowpass_order: int = _item(4, "order of that low-pass; the second derivative needs 3", "1", ge=3, le=8)
+    lowpass_kind: Literal["bessel", "butterworth"] = _item("bessel", "family of that low-pass; bessel rings less")
+    normalisation: Literal["blend", "mvc", "trial_max", "zscore", "fixed"] = _item(
+        "blend", "scale of each channel; blend is the geometric mean of the person's own and the fixed one"
+    )
+    fixed_scale_v: float = _item(5e-5, "the fixed scale", "V", gt=0)
+    zscore_s: float = _item(10.0, "length of the running mean and deviation of zscore", "s", gt=0)
+    rate_hz: float = _item(100.0, "samples of the envelope per second", "Hz", gt=0)
+
+    @field_validator("bandpass_hz")
+    @classmethod
+    def _ordered(cls, band: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < band[0] < band[1]:
+            raise ValueError(f"should be a low and a higher frequency above 0, not {band[0]:g} and {band[1]:g}")
+        return band
+
+
+class WindowConfig(Section):
+    """What the network sees at once."""
+
+    seconds: float = _item(0.4, "length of the window of envelopes that ends now", "s", gt=0)
+
+
+class NetConfig(Section):
+    """Shape of the network."""
+
+    channels: tuple[int, ...] = _item((16, 32), "channels of each convolution", "1", min_length=1)
+    kernels: tuple[int, ...] = _item((5, 5), "kernel of each convolution", "samples", min_length=1)
+    strides: tuple[int, ...] = _item((2, 2), "stride of each convolution", "samples", min_length=1)
+    features: int = _item(48, "outputs of the encoder", "1", ge=1)
+    hidden: int = _item(48, "hidden units of the head", "1", ge=1)
+    activation: Literal["tanh", "gelu", "softplus", "relu"] = _item(
+        "tanh", "relu is an ablation: its second derivative is zero and inertia never trains"
+    )
+
+    @model_validator(mode="after")
+    def _same_depth(self) -> Self:
+        lengths = (len(self.channels), len(self.kernels), len(self.strides))
+        if len(set(lengths)) > 1:
+            raise ValueError(f"channels, kernels and strides need one entry per convolution; they have {lengths}")
+        if min((*self.channels, *self.kernels, *self.strides)) < 1:
+            raise ValueError("channels, kernels and strides should all be at least 1")
+        return self
+
+
+class TrainConfig(Section):
+    """The generic model."""
+
+    steps: int = _item(1500, "most optimiser steps", "1", ge=1)
+    batch: int = _item(256, "windows per step", "1", ge=1)
+    learning_rate: float = _item(2e-3, "at the start; falls along a cosine", "1", gt=0)
+    weight_decay: float = _item(1e-4, "of AdamW", "1", ge=0)
+    gain_augmentation: float = _item(0.0, "spread of random channel gains, in logarithms; 0 is off", "1", ge=0)
+    physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
+    hill_weight: float = _item(0.0, "reserved for the Hill-type loss", "1", ge=0)
+    derivative: Literal["total", "time_input", "finite_difference"] = _item(
+        "total", "recipe of velocity and acceleration; all but total are ablations"
+    )
+    residual: Literal["strong", "weak"] = _item("strong", "equation of motion pointwise, or averaged with a kernel")
+    patience: int = _item(6, "checks without improvement before it stops", "checks", ge=1)
+    check_every: int = _item(100, "steps between looks at the held-out people", "steps", ge=1)
+    holdout_fraction: float = _item(0.2, "part of the source people kept out to decide when to stop", "1", gt=0, lt=1)
+
+    @field_validator("hill_weight")
+    @classmethod
+    def _reserved(cls, value: float) -> float:
+        if value != 0:
+            raise ValueError("is reserved until the Hill-type loss exists; leave it at 0")
+        return value
+
+
+class PersonalizeConfig(Section):
+    """The personalised models."""
+
+    steps: int = _item(300, "optimiser steps", "1", ge=1)
+    learning_rate: float = _item(5e-3, "at the start; falls along a cosine", "1", gt=0)
+    l2_to_generic: float = _item(1e-2, "pull of the head towards the generic one", "1", ge=0)
+    angle_weight: float = _item(1.0, "weight of the angle error, in units of its variance", "1", ge=0)
+    force_weight: float = _item(1.0, "weight of the force error, in units of its variance", "1", ge=0)
+    physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
+    residual: Literal["weak", "strong"] = _item("weak", "equation of motion averaged with a kernel, or pointwise")
+    along: Literal["predicted", "measured"] = _item("predicted", "motion along which the weak residual is taken")
+    batch: int = _item(512, "windows per step", "1", ge=1)
+    scaled: bool = _item(True, "modified physics: masses, lengths and strengths of the person's own size")
+    learnable: bool = _item(True, "modified physics: corrections of the model train together with the head")
+    unlabelled: bool = _item(True, "modified physics: the residual also sees recordings without labels")
+    muscle: bool = _item(False, "modified physics: reserved for forces through a calibrated Hill model")
+    prior_weight: float = _item(1e-2, "pull of the corrections towards 1", "1", ge=0)
+    weak_kernel_s: float = _item(0.06, "length of the kernel of the weak residual", "s", gt=0)
+
+    @field_validator("muscle")
+    @classmethod
+    def _reserved(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("is reserved until the Hill calibration exists; leave it false")
+        return value
+
+
+class EvaluateConfig(Section):
+    """The comparison."""
+
+    seeds: int = _item(1, "repetitions with other random numbers", "1", ge=1)
+    folds: Literal["loso"] | int = _item("loso", "groups of people left out in turn; loso leaves out one at a time")
+    arms: tuple[Arm, ...] = _item(get_args(Arm), "what is compared", min_length=1)
+    supervision: tuple[Supervision, ...] = _item(
+        ("angle_force", "angle"), "labels that personalisation may use, each in turn", min_length=1
+    )
+
+    _split = field_validator("arms", "supervision", mode="before")(_comma_separated)
+
+    @field_validator("folds")
+    @classmethod
+    def _at_least_two(cls, value: Any) -> Any:
+        if value != "loso" and value < 2:
+            raise ValueError(f'should be "loso" or a number of at least 2, not {value}')
+        return value
+
+
+class Config(Section):
+    """Everything that decides a run's numbers."""
+
+    name: str = _item("unnamed", "of the run and its folder; that of the file if not given", pattern=r"^[\w.-]+$")
+    data: DataConfig = Field(default_factory=DataConfig)
+    virtual: VirtualConfig = Field(default_factory=VirtualConfig)
+    emg: EmgConfig = Field(default_factory=EmgConfig)
+    window: WindowConfig = Field(default_factory=WindowConfig)
+    net: NetConfig = Field(default_factory=NetConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    personalize: PersonalizeConfig = Field(default_factory=PersonalizeConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)

@@ -1,0 +1,116 @@
+import pytest
+
+from pitl import config
+from pitl.errors import PitlError
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "base.toml"
+    path.write_text('[train]\nsteps = 10\n[data]\ndir = "records"\n', encoding="utf-8")
+    return path
+
+
+def test_defaults_need_no_file():
+    assert config.Config().net.channels == (16, 32)
+
+
+def test_an_ablation_names_only_what_it_changes(file):
+    small = file.with_name("small.toml")
+    small.write_text('base = "base.toml"\n[train]\nbatch = 8\n', encoding="utf-8")
+    found = config.load(small)
+    assert (found.name, found.train.steps, found.train.batch) == ("small", 10, 8)
+    assert found.data.dir == str(file.parent / "records")
+
+
+def test_overrides_win_and_have_types(file):
+    changes = ["net.channels=[8, 8]", "data.tasks=sen,pie", "evaluate.folds=4", "train.learning_rate=1"]
+    found = config.load(file, [*changes, "data.overrides.1A.sign=-1", "emg.lowpass_kind=butterworth"])
+    assert found.net.channels == (8, 8)
+    assert found.data.tasks == ("sen", "pie")
+    assert found.evaluate.folds == 4
+    assert found.train.learning_rate == 1.0
+    assert found.data.overrides == {"1A": {"sign": -1}}
+    assert found.emg.lowpass_kind == "butterworth"
+
+
+def test_what_is_written_reads_back(file, tmp_path):
+    found = config.load(file, ["train.weight_decay=1e-05", 'data.overrides.1A.note="a \\"b\\" \\\\ ü"'])
+    for explain in (False, True):
+        copy = tmp_path / "copy.toml"
+        copy.write_text(config.to_toml(found, explain=explain), encoding="utf-8")
+        assert config.load(copy) == found
+
+
+def test_a_dictionary_makes_the_same_configuration(file):
+    found = config.load(file)
+    assert config.Config(**config.to_dict(found)) == found
+
+
+def test_sections_can_be_static_arguments():
+    assert hash(config.TrainConfig()) == hash(config.TrainConfig())
+
+
+def test_every_key_says_what_it_means():
+    for section in [config.Config, *(type(s) for _, s in config.Config() if not isinstance(s, str))]:
+        for name, info in section.model_fields.items():
+            assert info.description or section is config.Config, name
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("train.stepz=3", "did you mean train.steps?"),
+        ("steps=3", "did you mean personalize.steps or train.steps?"),
+        ("trian.steps=3", "did you mean train?"),
+        ("zzz=1", "known here: data, emg"),
+        ("train.steps=1.5", "train.steps is 1.5; it should be a whole number."),
+        ("train.steps=true", "train.steps is true; it should be a whole number."),
+        ("train.steps=-1", "train.steps is -1; it should be at least 1."),
+        ("train.learning_rate=nan", "it should be a finite number"),
+        ("net.activation=rely", "'tanh', 'gelu', 'softplus' or 'relu'"),
+        ("net.kernels=[5]", "one entry per convolution"),
+        ("evaluate.folds=1", '"loso" or a whole number of at least 2'),
+        ("evaluate.arms=[]", "at least 1 item"),
+        ("emg.bandpass_hz=[50, 20]", "a low and a higher frequency"),
+        ("emg.bandpass_hz=[50]", "too short"),
+        ("emg.lowpass_order=2", "at least 3"),
+        ("personalize.muscle=true", "reserved until the Hill calibration exists"),
+        ("train=3", "a table of keys."),
+        ("name=a/b", "names a folder"),
+        ("foo", "write a change as section.key=value"),
+    ],
+)
+def test_a_mistake_is_one_sentence(file, change, says):
+    with pytest.raises(PitlError) as caught:
+        config.load(file, [change])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_names_the_file_that_made_it(file):
+    file.write_text("[train]\nstepz = 10\n", encoding="utf-8")
+    small = file.with_name("small.toml")
+    small.write_text('base = "base.toml"\n', encoding="utf-8")
+    with pytest.raises(PitlError, match=r"base\.toml: train\.stepz is not a known key; did you mean train\.steps\?"):
+        config.load(small)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[train\n", "not valid TOML"),
+        ('base = "base.toml"', "leads back"),
+        ('base = "other.toml"', "cannot read the configuration"),
+        ("base = 3", "give the name of a TOML file"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(file, text, says):
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(PitlError, match=says):
+        config.load(file)
+
+
+def test_a_missing_file_names_its_neighbours(file):
+    with pytest.raises(PitlError, match=r"No such file or directory; .* has base\.toml"):
+        config.load(file.with_name("bsae.toml"))
