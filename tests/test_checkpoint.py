@@ -1,0 +1,144 @@
+import errno
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pitl import checkpoint, outputs
+from pitl.errors import PitlError
+
+
+def _tree():
+    return {
+        "params": {"w": jnp.arange(6.0).reshape(2, 3), "half": jnp.full((3,), 1.3, jnp.bfloat16)},
+        "double": np.random.default_rng(0).normal(size=(40, 3)),
+        "special": np.array([np.nan, -0.0, np.inf, 5e-324]),
+        "count": np.int64(2**40),
+        "flag": np.array([True, False]),
+        "none yet": np.zeros((0, 3), np.float32),
+        "a/b.c": np.asfortranarray(np.arange(6, dtype=np.uint8).reshape(2, 3)),
+    }
+
+
+@pytest.fixture
+def saved(tmp_path):
+    folder = tmp_path / "sub" / "model"
+    checkpoint.save(folder, _tree(), {"net": [1, 2], "name": "ü"})
+    return folder
+
+
+def _say(folder):
+    with pytest.raises(PitlError) as caught:
+        checkpoint.load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_bit_and_type_comes_back(saved):
+    tree, meta = checkpoint.load(saved)
+    assert meta == {"net": [1, 2], "name": "ü"}
+    assert jax.tree.structure(tree) == jax.tree.structure(_tree())
+    for before, after in zip(jax.tree.leaves(_tree()), jax.tree.leaves(tree), strict=True):
+        before = np.asarray(before)
+        assert (before.dtype, before.shape, before.tobytes()) == (after.dtype, after.shape, after.tobytes())
+
+
+def test_nothing_else_is_left_in_the_folder(saved):
+    assert [p.name for p in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_second_save_takes_the_place_of_the_first(saved):
+    checkpoint.save(saved, {"x": np.ones(2)}, {})
+    tree, meta = checkpoint.load(saved)
+    assert list(tree) == ["x"]
+    assert meta == {}
+    assert [p.name for p in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_tree_without_arrays(tmp_path):
+    checkpoint.save(tmp_path / "empty", {}, {"only": "this"})
+    assert checkpoint.load(tmp_path / "empty") == ({}, {"only": "this"})
+
+
+@pytest.mark.parametrize("damage", [lambda good: good[: len(good) // 2], lambda good: good[:-1] + b"\xa5", None])
+def test_damage_of_any_file_is_noticed(saved, damage):
+    files = [p for p in saved.rglob("*") if p.is_file()]
+    assert len(files) > 3
+    for file in files:
+        good = file.read_bytes()
+        if damage is None:
+            file.unlink()
+        elif damage(good) == good:
+            continue
+        else:
+            file.write_bytes(damage(good))
+        assert file.name in _say(saved)
+        file.write_bytes(good)
+    checkpoint.load(saved)
+
+
+def test_a_truncated_description_is_noticed(saved):
+    text = (saved / "pitl.json").read_text()
+    (saved / "pitl.json").write_text(text[: len(text) // 2])
+    assert "is damaged (pitl.json" in _say(saved)
+
+
+def test_another_schema_is_refused(saved):
+    about = json.loads((saved / "pitl.json").read_text())
+    (saved / "pitl.json").write_text(json.dumps({**about, "schema": 99}))
+    assert "has schema 99, this version reads 1" in _say(saved)
+
+
+def test_foreign_and_missing_folders_are_refused(tmp_path):
+    assert "there is no checkpoint" in _say(tmp_path / "nowhere")
+    assert "it has no pitl.json" in _say(tmp_path)
+    (tmp_path / "pitl.json").write_text("[]")
+    assert "does not say so" in _say(tmp_path)
+
+
+def test_a_full_disk_keeps_what_was_there(saved, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise ValueError("RESOURCE_EXHAUSTED: Failed to write [os_error_code='28']")
+
+    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "save", full)
+    with pytest.raises(PitlError, match="the disk is full; free some space"):
+        checkpoint.save(saved, {"x": np.ones(2)}, {})
+    monkeypatch.undo()
+    assert "special" in checkpoint.load(saved)[0]
+    assert [p.name for p in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_file_in_the_way_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PitlError, match="cannot write .*: (Not a directory|File exists)"):
+        checkpoint.save(tmp_path / "file" / "model", {}, {})
+
+
+def test_keys_must_be_text(tmp_path):
+    with pytest.raises(PitlError, match="checkpoint key a/3 is not text"):
+        checkpoint.save(tmp_path / "model", {"a": {3: np.ones(1)}}, {})
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "metrics.json"
+    outputs.atomic_write_text(path, "ü")
+    assert path.read_text(encoding="utf-8") == "ü"
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PitlError, match="the disk is full"):
+        outputs.atomic_write_text(path, "other")
+    assert path.read_text(encoding="utf-8") == "ü"
+    assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_arrays_are_written_under_the_name_that_was_asked_for(tmp_path):
+    outputs.atomic_savez(tmp_path / "a.npz", {"angle_deg/ridge/angle": np.arange(3)})
+    with np.load(tmp_path / "a.npz") as data:
+        np.testing.assert_array_equal(data["angle_deg/ridge/angle"], np.arange(3))
