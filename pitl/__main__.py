@@ -1,0 +1,5 @@
+"""`python -m pitl` is `pitl`."""
+
+from pitl.cli import main
+
+main()

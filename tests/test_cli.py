@@ -1,0 +1,139 @@
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+import pitl
+from pitl import cli, config
+from pitl.errors import PitlError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text("[train]\nsteps = 10\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def job(monkeypatch, tmp_path):
+    """Takes the place of the real work, and keeps what it was asked to do."""
+    asked = []
+    module = ModuleType("pitl.run")
+    for name in ("run", "train", "personalize", "evaluate"):
+        setattr(module, name, lambda config, out, console, name=name: asked.append((name, config, out)))
+    monkeypatch.setitem(sys.modules, "pitl.run", module)
+    monkeypatch.setattr(pitl, "run", module, raising=False)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    module.asked = asked  # pyright: ignore[reportAttributeAccessIssue]
+    return module
+
+
+def _pitl(*arguments):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+def test_help_does_not_wait_for_jax():
+    code = (
+        "import sys, pitl.cli; sys.exit(' '.join({'jax', 'numpy', 'matplotlib', 'pydantic'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "simulate", "check", "train", "personalize", "evaluate", "report", "config"]
+)
+def test_every_command_explains_itself_with_an_example(command):
+    shown = _pitl(command, "--help")
+    assert shown.exit_code == 0
+    assert f"  pitl {command}" in shown.output
+
+
+def test_the_version():
+    assert _pitl("--version").output == f"pitl {pitl.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["run", "train", "personalize", "evaluate"])
+def test_steps_get_configuration_and_folder(job, file, command):
+    shown = _pitl(command, file, "train.batch=8", "--out", "here", "name=x")
+    assert shown.exit_code == 0, shown.output
+    [(name, found, out)] = job.asked
+    assert (name, out) == (command, Path("here"))
+    assert (found.train.steps, found.train.batch, found.name) == (10, 8, "x")
+
+
+def test_results_go_to_runs_by_default(job, file):
+    _pitl("run", file)
+    assert job.asked[0][2] == Path("runs/small")
+
+
+def test_data_takes_the_place_of_what_the_file_says(job, file, tmp_path):
+    _pitl("run", file, "data.kind=uci", "--data", tmp_path)
+    assert job.asked[0][1].data.dir == str(tmp_path)
+
+
+def test_what_the_user_can_mend_is_one_sentence(job, file, tmp_path):
+    for arguments, says in (
+        (["data.kind=uci"], "name their folder with --data DIR"),
+        (["data.kind=uci", "--data", tmp_path / "no"], "does not exist"),
+        (["data.kind=uci", "--data", file], "is a file, not a folder"),
+        (["data.kind=uci", f"data.dir={tmp_path}/no"], "does not exist"),
+        (["--data", tmp_path], "leave --data away, or add data.kind=auto"),
+        (["train.stepz=3"], "did you mean train.steps?"),
+    ):
+        shown = _pitl("run", file, *arguments)
+        assert shown.exit_code == 1
+        assert says in shown.stderr
+        assert shown.stderr.count("\n") == 1
+        assert shown.stdout == ""
+    assert job.asked == []
+
+
+def test_an_error_in_the_work_is_one_sentence(job, file):
+    def fail(*_):
+        raise PitlError("the file is empty; record again.")
+
+    job.run = fail
+    shown = _pitl("run", file)
+    assert (shown.exit_code, shown.stderr) == (1, "pitl: the file is empty; record again.\n")
+
+
+def test_after_an_interruption_it_says_how_to_go_on(job, file):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    job.train = stop
+    shown = _pitl("train", file, "--out", "here")
+    assert shown.exit_code == 130
+    assert "kept in here; the same command goes on from there" in shown.stderr
+
+
+def test_the_printed_configuration_is_a_configuration(file, tmp_path):
+    shown = _pitl("config", file, "train.batch=8")
+    copy = tmp_path / "copy.toml"
+    copy.write_text(shown.output, encoding="utf-8")
+    assert config.load(copy) == config.load(file, ["train.batch=8"])
+    assert "# most optimiser steps; default 1500\nsteps = 10\n" in shown.output
+
+
+def test_a_cache_that_cannot_be_made_is_no_error(monkeypatch, file):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    cli._keep_compiled_programs()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.name)
+def test_the_configurations_of_the_project_are_valid(path):
+    assert config.load(path).name == path.stem
+
+
+@pytest.mark.parametrize("name", ["bin/environment", "bin/quickstart", "bin/test", ".ci/run"])
+def test_scripts_parse(name):
+    done = subprocess.run(["bash", "-n", str(ROOT / name)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
