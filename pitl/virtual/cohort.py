@@ -1,5 +1,6 @@
 """The virtual cohort: people, trials and recordings from one seed."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,7 +22,6 @@ _STEP_S = 5e-4  # s, longest step of the integration
 _WARM_UP_S = 1.5  # s, simulated before the recording begins
 _TAIL_S = 0.07  # s, simulated after it ends: EMG precedes force
 _NOISE_HZ = 100.0  # at which the drive's noise is drawn
-_LARGEST_LEAD_S = 0.12  # s
 # Trials are simulated in groups of this fixed size, the last one filled up: whatever a trial's neighbours are, it runs
 # in the same place of the same program, which makes a small cohort a bit-identical part of a larger one.
 _LANES = 32
@@ -55,21 +55,18 @@ def simulate(settings: VirtualSettings, progress: Callable[[int, int], None] | N
         PitlError: if no trial is asked for, or a posture is not known.
     """
     wrist = calibrate_slack_length(msk.builtin("wrist"))
-    names = _trials(settings)
-    for posture in settings.postures:
-        msk.posture_index(wrist, posture)
     people = [draw(settings, wrist, s) for s in range(settings.subjects)]
-    tasks = [trial._replace(subject=s, key=(s, *trial.key[1:])) for s in range(settings.subjects) for trial in names]
+    tasks = [task for s in range(settings.subjects) for task in _tasks(settings, s)]
     recordings: list[list[Recording]] = [[] for _ in people]
     truths = [_hidden(p, wrist) for p in people]
     sos = surface_emg.design(settings.emg_rate_hz)
     done = 0
     for group, samples in _simulated(settings, wrist, people, tasks):
-        for lane, trial in enumerate(group):
-            s = trial.subject
-            record, hidden = _record(settings, wrist, people[s], trial, sos, samples, lane)
+        for lane, task in enumerate(group):
+            s = task.subject
+            record, hidden = _record(settings, wrist, people[s], task, sos, samples, lane)
             recordings[s].append(record)
-            truths[s] |= {f"{trial.name}/{k}": v for k, v in hidden.items()}
+            truths[s] |= {f"{task.name}/{k}": v for k, v in hidden.items()}
             done += 1
             if progress:
                 progress(done, len(tasks))
@@ -91,25 +88,25 @@ def _name(subject: int) -> str:
     return f"V{subject + 1:02d}"
 
 
-def _trials(settings: VirtualSettings) -> list[_Task]:
-    """The trials of one person."""
+def _tasks(settings: VirtualSettings, subject: int) -> list[_Task]:
+    """What one person does."""
     counts: tuple[tuple[reference.Task, int], ...] = (
         ("rhythmic", settings.rhythmic_trials),
         ("random", settings.random_trials),
         ("hold", settings.hold_trials),
         ("rest", settings.rest_trials),
     )
-    trials = []
+    tasks = []
     for kind, (task, count) in enumerate(counts):
         for k in range(count):
-            posture = settings.postures[len(trials) % len(settings.postures)] if settings.postures else ""
+            posture = settings.postures[len(tasks) % len(settings.postures)] if settings.postures else ""
             place = k / (count - 1) if count > 1 else 0.5
-            trials.append(_Task(0, f"{task}{k + 1}", task, place, posture, (0, 1 + kind, k)))
-    if not trials or not settings.postures:
+            tasks.append(_Task(subject, f"{task}{k + 1}", task, place, posture, (subject, 1 + kind, k)))
+    if not tasks or not settings.postures:
         raise PitlError(
-            "virtual: no trial or no posture is asked for; set rhythmic_trials or random_trials, and postures."
+            "the virtual cohort has no trials or no postures; set rhythmic_trials or random_trials, and postures."
         )
-    return trials
+    return tasks
 
 
 def _simulated(
@@ -126,52 +123,43 @@ def _simulated(
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         for start in range(0, len(tasks), _LANES):
             group = tasks[start : start + _LANES]
-            full = (group * math.ceil(_LANES / len(group)))[:_LANES]
-            prepared = {
-                t.name + str(t.subject): _prepare(wrist, people[t.subject], t, steps, step_rate, settings)
-                for t in group
-            }
-            lanes = [prepared[t.name + str(t.subject)] for t in full]
-            trials, plans = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves), jnp.float32), *lanes)
-            samples = _run(trials, plans, 1 / step_rate, round(step_rate / _NOISE_HZ), warm_up, finer)
+            lanes = [_prepare(settings, wrist, people[t.subject], t, steps, step_rate) for t in group]
+            full = itertools.islice(itertools.cycle(lanes), _LANES)
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float32), *full)
+            trials, targets, noise = stacked
+            samples = _run(trials, targets, noise, 1 / step_rate, round(step_rate / _NOISE_HZ), warm_up, finer)
             yield group, jax.tree.map(np.asarray, samples)
 
 
-@partial(jax.jit, static_argnums=(2, 3, 4, 5))
+@partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _run(
-    trials: motion.Trial, targets: motion.Plan, step: float, block: int, warm_up: int, finer: int
+    trials: motion.Trial,
+    targets: motion.Target,
+    noise: jax.Array,
+    step: float,
+    block: int,
+    warm_up: int,
+    finer: int,
 ) -> motion.Sample:
-    believed = jax.vmap(motion.feed_forward)(trials, targets.angle, targets.rate, targets.torque)
-    lead = jnp.round(trials.control.lead_s / step).astype(jnp.int32)
-    steps = targets.angle.shape[1] - round(_LARGEST_LEAD_S / step)
-
-    def ahead(values: jax.Array, by: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice_in_dim(values, by, steps)
-
-    plans = motion.Plan(
-        targets.angle[:, :steps],
-        targets.rate[:, :steps],
-        jax.vmap(ahead)(believed, lead),
-    )
-    samples = motion.run(trials, plans, step, block)
+    samples = motion.run(trials, targets, jnp.swapaxes(noise, 0, 1), step, block)
     return jax.tree.map(lambda x: x[warm_up::finer], samples)
 
 
 def _prepare(
+    settings: VirtualSettings,
     wrist: msk.MusculoskeletalModel,
     person: Person,
-    trial: _Task,
+    task: _Task,
     steps: int,
     step_rate: float,
-    settings: VirtualSettings,
-) -> tuple[motion.Trial, motion.Plan]:
-    """One lane's constants and target; the plan's third entry still is the target's acceleration [rad/s2]."""
-    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=trial.key))
-    posture = msk.posture_index(wrist, trial.posture)
-    target = reference.plan(trial.task, trial.place, rng, steps + round(_LARGEST_LEAD_S * step_rate), step_rate)
+) -> tuple[motion.Trial, motion.Target, np.ndarray]:
+    """One lane: who and where, what they try, and the noise of their drive."""
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=task.key))
+    posture = msk.posture_index(wrist, task.posture)
+    beyond = round(motion.LARGEST_LEAD_S * step_rate)
+    plan = reference.plan(task.task, task.place, rng, steps + beyond, step_rate)
     blocks = math.ceil(steps / round(step_rate / _NOISE_HZ))
-    noise = rng.standard_normal((blocks, len(person.muscles.strength)), np.float32)
-    lane = motion.Trial(
+    trial = motion.Trial(
         person.joint,
         person.muscles,
         person.control,
@@ -179,17 +167,17 @@ def _prepare(
         np.asarray(wrist.gravity)[posture],
         np.asarray(wrist.base_orientation)[posture],
         np.asarray(wrist.rest_angle)[posture, 0] + person.joint.rest_shift,
-        np.asarray(target.effort),
-        noise,
+        np.asarray(plan.effort),
     )
-    return lane, motion.Plan(target.angle, target.rate, target.acceleration)
+    noise = rng.standard_normal((blocks, len(person.muscles.strength)), np.float32)
+    return trial, motion.Target(plan.angle, plan.rate, plan.acceleration), noise
 
 
 def _record(
     settings: VirtualSettings,
     wrist: msk.MusculoskeletalModel,
     person: Person,
-    trial: _Task,
+    task: _Task,
     sos: np.ndarray,
     samples: motion.Sample,
     lane: int,
@@ -198,17 +186,17 @@ def _record(
     rate = settings.emg_rate_hz
     length = round(settings.seconds * rate)
     recorded = len(wrist.muscles)
-    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(*trial.key, 1)))
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(*task.key, 1)))
     early = round(float(person.electrodes.delay_s) * rate)
     drive = samples.drive[early : early + length, lane]
     angle, force, arm = (x[:length, lane] for x in (samples.angle, samples.force, samples.arm))  # rad, N, m
     emg = surface_emg.synthesise(person.electrodes, sos, drive, angle, rate, rng)  # V
     torque = (arm * force).astype(np.float32)  # N m, of each muscle
     record = Recording(
-        subject=_name(trial.subject),
-        task=trial.task,
-        trial=trial.name,
-        posture=trial.posture,
+        subject=_name(task.subject),
+        task=task.task,
+        trial=task.name,
+        posture=task.posture,
         rate_hz=rate,
         emg=emg,
         channels=wrist.muscles,

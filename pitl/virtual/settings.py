@@ -14,8 +14,8 @@ class VirtualSettings(BaseModel):
 
     subjects: int = Field(8, ge=1)
     seed: int = Field(0, ge=0)
-    emg_rate_hz: float = Field(2000.0, ge=1000.0, le=10000.0)
-    seconds: float = Field(15.0, ge=1.0)  # per trial
+    emg_rate_hz: float = Field(2000.0, ge=1000.0)
+    seconds: float = Field(15.0, gt=0.0)  # per trial
 
     rhythmic_trials: int = Field(3, ge=0)  # from slow and wide to fast and narrow
     random_trials: int = Field(1, ge=0)  # an unpredictable smooth target

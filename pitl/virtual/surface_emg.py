@@ -54,16 +54,20 @@ def synthesise(
     Returns:
         (T, M) float32 [V].
     """
-    slide = np.clip(1 + electrodes.slide * angle[:, None], 0.3, 2.0)
-    amplitude = electrodes.gain * drive**electrodes.exponent * slide  # V
-    source = rng.standard_normal(drive.shape, np.float32) * amplitude.astype(np.float32)
-    mixed = source @ electrodes.cross_talk.astype(np.float32).T  # V
-    mixed += rng.standard_normal(mixed.shape, np.float32) * electrodes.floor.astype(np.float32)
-    band = signal.sosfilt(sos, mixed, axis=0)
-    time = np.arange(len(drive)) / rate_hz  # s
+    gain, exponent, steepness, cross_talk, floor = (
+        np.asarray(x, np.float32)
+        for x in (electrodes.gain, electrodes.exponent, electrodes.slide, electrodes.cross_talk, electrodes.floor)
+    )
+    slide = np.clip(1 + steepness * angle[:, None], 0.3, 2.0)
+    source = rng.standard_normal(drive.shape, np.float32) * gain * drive**exponent * slide  # V
+    mixed = source @ cross_talk.T  # V
+    mixed += rng.standard_normal(mixed.shape, np.float32) * floor
+    band = cast(np.ndarray, signal.sosfilt(sos, mixed, axis=0))  # V
     phase = rng.uniform(0, 2 * np.pi, len(electrodes.hum))
-    hum = electrodes.hum * np.sin(2 * np.pi * _MAINS_HZ * time[:, None] + phase)  # V
-    return (band + hum).astype(np.float32)
+    turn = 2 * np.pi * _MAINS_HZ / rate_hz * np.arange(len(drive))  # rad
+    band += np.sin(turn)[:, None] * (electrodes.hum * np.cos(phase))
+    band += np.cos(turn)[:, None] * (electrodes.hum * np.sin(phase))
+    return band.astype(np.float32)
 
 
 def maximum_voluntary(electrodes: Electrodes) -> np.ndarray:
