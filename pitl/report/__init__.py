@@ -1,0 +1,168 @@
+"""One self-contained page about a run: what came out, for whom, against what, and how to make it again."""
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from pitl import statistics
+from pitl.errors import PitlError
+from pitl.outputs import atomic_write_text
+from pitl.report import canvas, curves, everyone, inputs, tables, words
+from pitl.report.inputs import Inputs
+from pitl.report.tables import summary_table
+from pitl.statistics import METHOD
+
+__all__ = ["summary_table", "write"]
+
+
+def write(out: str | Path) -> Path:
+    """Makes OUT/report.html from the numbers that a run left in OUT.
+
+    Raises:
+        PitlError: if a file of the run is missing or damaged, or the page cannot be written.
+    """
+    found = inputs.read(Path(out))
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"number": words.number, "p": words.probability, "values": words.values}
+    template = (resources.files("pitl.report") / "page.html.jinja").read_text(encoding="utf-8")
+    with canvas.style():
+        context = _context(found)
+    path = Path(out) / "report.html"
+    atomic_write_text(path, environment.from_string(template).render(context))
+    return path
+
+
+def _context(found: Inputs) -> dict[str, Any]:
+    rows, supervision = found.rows, _main_supervision(found)
+    lines = tables.lines(rows)
+    metrics = [m for m in words.SUMMARY if any(f.values[m] is not None for f in lines)]
+    return {
+        "name": found.config.get("name", found.out.name),
+        "headline": tables.headline(rows, supervision),
+        "people": len({r["subject"] for r in rows}),
+        "seeds": len({r["seed"] for r in rows}),
+        "tasks": sorted({r["task"] for r in rows} - {"all"}),
+        "supervision": words.labels(supervision),
+        "force_labels": words.force_labels(found.force_source),
+        "words": words,
+        "metrics": metrics,
+        "lines": lines,
+        "best": {m: tables.best(lines, m) for m in metrics},
+        "families": tables.families(rows),
+        "verdict": tables.verdict,
+        "everyone": _everyone(found, supervision),
+        "people_table": _people(found, supervision),
+        "shown": _shown(found, supervision),
+        "learned": found.learned,
+        "factors": list(dict.fromkeys(k for v in found.learned.values() for k in v)),
+        "learned_figure": everyone.learned(found.learned),
+        "notes": list(dict.fromkeys(found.notes)),
+        "configuration": _configuration(found.config),
+        "environment": _environment(found.environment),
+        "wall": found.environment.get("wall_seconds") or {},
+        "command": found.environment.get("command", ""),
+    }
+
+
+def _main_supervision(found: Inputs) -> str:
+    """The first grade of supervision that the configuration asks for and the method has."""
+    have = [s for a, s in statistics.arms_in(found.rows) if a == METHOD]
+    asked = (found.config.get("evaluate") or {}).get("supervision") or []
+    return next((s for s in [*asked, *have] if s in have), "none")
+
+
+def _everyone(found: Inputs, supervision: str) -> list[str]:
+    rows = found.rows
+    metrics = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
+    arms = [(f.arm, f.supervision) for f in tables.lines(rows)]
+    figures = [everyone.pairs(rows, "angle_rmse_deg", supervision)]
+    return [f for f in (*figures, *(everyone.strips(rows, arms, m) for m in metrics)) if f]
+
+
+def _people(found: Inputs, supervision: str) -> list[dict[str, Any]]:
+    """Errors of every subject: generic, and personalised."""
+    columns = [("generic_physics", "none"), (METHOD, supervision)]
+    metrics = ("angle_rmse_deg", "angle_nrmse", "angle_r2", "angle_r", "force_rmse_n", "force_r2", "torque_rmse_nm")
+    values = {(m, c): statistics.per_subject(found.rows, m, *c) for m in metrics for c in columns}
+    metrics = tuple(m for m in metrics if any(values[m, c] for c in columns))
+    names = sorted({r["subject"] for r in found.rows}, key=_natural)
+    return [
+        {"subject": n, "cells": {m: [_scaled(values[m, c].get(n), m) for c in columns] for m in metrics}} for n in names
+    ]
+
+
+def _scaled(value: float | None, metric: str) -> float | None:
+    return None if value is None else value * words.METRICS[metric][2]
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    digits = "".join(c for c in name if c.isdigit())
+    return (int(digits) if digits else -1, name)
+
+
+def _shown(found: Inputs, supervision: str) -> list[dict[str, Any]]:
+    """Curves of the best, the median and the worst subject; the balance of torques of the median one."""
+    errors = statistics.per_subject(found.rows, "angle_rmse_deg", METHOD, supervision)
+    errors = {name: e for name, e in errors.items() if name in found.traces}
+    if not errors:
+        return []
+    reference = {"truth": "true force", "static_optimisation": "static optimisation"}.get(
+        found.force_source or "", "label"
+    )
+    shown = []
+    for description, name in curves.chosen(errors):
+        trace = inputs.trace(found.traces[name])
+        try:
+            part = curves.excerpt(trace, supervision)
+            forces, left_out = curves.forces(part, name, reference)
+            balance = curves.balance(part, name) if "median" in description else ""
+            angle = curves.angles(part, name)
+        except (KeyError, IndexError, ValueError) as e:
+            path = found.traces[name]
+            raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
+        shown.append(
+            {
+                "description": description,
+                "subject": name,
+                "error": errors[name],
+                "task": part.task,
+                "trial": part.trial,
+                "angle": angle,
+                "forces": forces,
+                "left_out": left_out,
+                "balance": balance,
+                "balance_note": _balance_note(trace, part),
+            }
+        )
+    return shown
+
+
+def _balance_note(trace: curves.Trace, part: curves.Excerpt) -> str:
+    residual, muscle = part.key("balance", "residual"), part.key("balance", "muscle")
+    if residual is None or muscle is None:
+        return ""
+    left, all_ = (float(np.sqrt(np.nanmean(v**2))) for v in (residual, muscle))
+    labels = words.labels(str(trace.get("balance_supervision", "")))
+    by = f" The model was personalised with labels: {labels}." if labels else ""
+    return f"Root mean square here: residual {words.number(left)} N m, muscles {words.number(all_)} N m.{by}"
+
+
+def _configuration(config: dict[str, Any]) -> str:
+    from pydantic import ValidationError
+
+    from pitl.config import Config, to_toml
+
+    try:
+        return to_toml(Config(**config))
+    except ValidationError:  # of another version: still worth showing
+        return json.dumps(config, indent=1)
+
+
+def _environment(found: dict[str, Any]) -> dict[str, str]:
+    return {k: str(v) for k, v in found.items() if k not in ("wall_seconds", "command") and v is not None}

@@ -1,0 +1,88 @@
+"""What a run left in its folder, read for the report."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pitl.errors import PitlError
+
+_ROW = ("subject", "task", "arm", "supervision", "seed")
+
+
+class Inputs(NamedTuple):
+    """Numbers and curves of one run."""
+
+    out: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    rows: list[dict[str, Any]]  # one per subject, task, arm, grade of supervision and seed
+    traces: dict[str, Path]  # by subject
+    learned: dict[str, dict[str, Any]]  # by subject
+    notes: list[str]
+    force_source: str | None
+
+
+def read(out: Path) -> Inputs:
+    """Reads what a run left.
+
+    Raises:
+        PitlError: if the folder has no metrics, or a file in it is damaged.
+    """
+    if not (out / "metrics.json").exists():
+        raise PitlError(
+            f"{out} has no metrics.json: it is no folder of a finished run; `pitl run` or `evaluate` makes it."
+        )
+    metrics = _json(out / "metrics.json", dict)
+    rows = metrics.get("rows")
+    if metrics.get("schema") != 1 or not isinstance(rows, list):
+        found = metrics.get("schema")
+        raise PitlError(f"{out / 'metrics.json'} has schema {found}, expected 1; run `pitl evaluate` again.")
+    for n, row in enumerate(rows):
+        missing = [k for k in _ROW if k not in row]
+        if missing:
+            raise PitlError(f"{out / 'metrics.json'}: row {n} has no {missing[0]}; run `pitl evaluate` again.")
+    if not any(row["task"] == "all" for row in rows):
+        raise PitlError(f"{out / 'metrics.json'} has no results over all tasks; run `pitl evaluate` again.")
+    traces = {path.stem: path for path in sorted((out / "traces").glob("*.npz"))}
+    source = None
+    if traces:
+        first = trace(next(iter(traces.values())))
+        source = str(first["force_source"]) if "force_source" in first else None
+    return Inputs(
+        out,
+        metrics.get("config", {}),
+        metrics.get("environment", {}),
+        rows,
+        traces,
+        _json(out / "learned.json", dict),
+        [str(n) for n in _json(out / "notes.json", list)],
+        source,
+    )
+
+
+def trace(path: Path) -> dict[str, np.ndarray]:
+    """The curves of one subject.
+
+    Raises:
+        PitlError: if the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise PitlError(f"{path} is damaged ({e}); delete it and run `pitl evaluate` again.") from e
+
+
+def _json(path: Path, kind: type) -> Any:
+    if not path.exists():
+        return kind()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise PitlError(f"{path} is damaged ({e}); delete it and run `pitl evaluate` again.") from e
+    if not isinstance(found, kind):
+        raise PitlError(f"{path} should hold a {kind.__name__}; delete it and run `pitl evaluate` again.")
+    return found

@@ -1,0 +1,171 @@
+"""What the report says in words and numbers."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from pitl import statistics
+from pitl.report import words
+from pitl.statistics import METHOD, Comparison, Quartiles
+
+_COMPARED = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
+_GENERIC = ("generic_physics", "none")
+
+
+class Line(NamedTuple):
+    """One arm with one grade of supervision."""
+
+    arm: str
+    supervision: str
+    subjects: int
+    seeds: int
+    values: dict[str, Quartiles | None]
+
+
+class Family(NamedTuple):
+    """Comparisons of one metric, corrected together."""
+
+    heading: str
+    unit: str
+    factor: float
+    comparisons: list[Comparison]
+
+
+class Headline(NamedTuple):
+    """The result in a sentence or two, and its numbers for the eye."""
+
+    sentence: str
+    verdict: str
+    generic: Quartiles | None
+    personal: Quartiles | None
+
+
+def lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
+    """Median and quartiles over subjects of every metric, for every arm."""
+    found = []
+    for arm, supervision in statistics.arms_in(rows):
+        own = [r for r in rows if (r["arm"], r["supervision"], r["task"]) == (arm, supervision, "all")]
+        values = {
+            m: statistics.quartiles(statistics.per_subject(own, m, arm, supervision).values()) for m in words.METRICS
+        }
+        found.append(Line(arm, supervision, len({r["subject"] for r in own}), len({r["seed"] for r in own}), values))
+    place = {name: n for n, name in enumerate(words.ARMS)}
+    grade = {name: n for n, name in enumerate(words.LABELS)}
+    return sorted(
+        found,
+        key=lambda f: (
+            f.supervision != "none" or not f.arm.startswith("generic"),
+            grade.get(f.supervision, 9),
+            place.get(f.arm, 99),
+        ),
+    )
+
+
+def best(found: Sequence[Line], metric: str) -> float | None:
+    """The best median of a column: the largest of R² and r, the smallest of errors; None where none is better."""
+    medians = [q.median for q in (f.values[metric] for f in found) if q is not None]
+    if len(medians) < 2 or metric in ("seconds", "residual_nm"):
+        return None
+    return max(medians) if metric in ("angle_r2", "angle_r", "force_r2") else min(medians)
+
+
+def families(rows: Sequence[dict[str, Any]]) -> list[Family]:
+    """The method against the other arms, for every error that has a unit."""
+    found = [Family(*words.METRICS[m], statistics.compare(rows, m)) for m in _COMPARED]
+    return [f for f in found if f.comparisons]
+
+
+def verdict(c: Comparison) -> str:
+    """What a comparison shows, and no more."""
+    if c.significant:
+        return "better" if c.difference < 0 else "worse"
+    return "not significant" if c.attainable else "not significant (too few people)"
+
+
+def headline(rows: Sequence[dict[str, Any]], supervision: str) -> Headline:
+    """Generic against personalised, in the grade of supervision that the run is about."""
+    generic, personal = _pair(rows, "angle_rmse_deg", supervision)
+    if generic is None or personal is None:
+        text = "This run did not make both the generic and the personalised model with physics."
+        return Headline(text, "", generic, personal)
+    change = _against_generic(rows, "angle_rmse_deg", supervision)
+    if change is None or not change.significant:
+        verb = "does not measurably change"
+    else:
+        verb = "lowers" if change.difference < 0 else "raises"
+    sentence = (
+        f"Personalisation {verb} the joint-angle error of {_people(personal.count)} never seen in training: "
+        f"{words.number(generic.median)}° before, {words.number(personal.median)}° after (median RMSE)."
+    )
+    before, after = _pair(rows, "force_rmse_n", supervision)
+    if before is not None and after is not None:
+        sentence += f" Muscle forces: {words.number(before.median)} N before, {words.number(after.median)} N after."
+    return Headline(sentence, _verdicts(rows, supervision, personal), generic, personal)
+
+
+def _pair(rows: Sequence[dict[str, Any]], metric: str, supervision: str) -> tuple[Quartiles | None, Quartiles | None]:
+    keys = (_GENERIC, (METHOD, supervision))
+    generic, personal = (statistics.quartiles(statistics.per_subject(rows, metric, *k).values()) for k in keys)
+    return generic, personal
+
+
+def _against_generic(rows: Sequence[dict[str, Any]], metric: str, supervision: str) -> Comparison | None:
+    found = statistics.compare(rows, metric)
+    return next((c for c in found if (c.supervision, c.against) == (supervision, _GENERIC[0])), None)
+
+
+def _verdicts(rows: Sequence[dict[str, Any]], supervision: str, personal: Quartiles) -> str:
+    parts = []
+    for name, metric in (("Angle", "angle_rmse_deg"), ("Forces", "force_rmse_n")):
+        c = _against_generic(rows, metric, supervision)
+        if c is not None:
+            p = "" if c.p_holm is None else f"Holm-corrected p {_equals(words.probability(c.p_holm))}, "
+            parts.append(
+                f"{name} against the generic model: {verdict(c)} ({p}smaller error in {c.better} of {c.count})."
+            )
+    medians = {
+        arm: q.median
+        for arm, s in statistics.arms_in(rows)
+        if s == supervision
+        and (q := statistics.quartiles(statistics.per_subject(rows, "angle_rmse_deg", arm, s).values())) is not None
+    }
+    first = min(medians, key=lambda a: medians[a])
+    if first == METHOD:
+        parts.append("No other arm with the same labels has a lower median angle error.")
+    else:
+        parts.append(
+            f"The lowest median angle error with the same labels is that of another arm, {words.arm(first)}: "
+            f"{words.number(medians[first])}° against {words.number(personal.median)}°."
+        )
+    return " ".join(parts)
+
+
+def _equals(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
+
+
+def _people(count: int) -> str:
+    return "one person" if count == 1 else f"{count} people"
+
+
+def summary_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The summary for the console: median [quartiles] over subjects."""
+    found = lines(rows)
+    shown = [
+        m
+        for m in ("angle_rmse_deg", "angle_r2", "force_rmse_n", "torque_rmse_nm")
+        if any(f.values[m] is not None for f in found)
+    ]
+    people, seeds = max(f.subjects for f in found), max(f.seeds for f in found)
+    title = f"Median \\[quartiles] over {_people(people)}, {seeds} seed{'s' if seeds > 1 else ''}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), header_style="bold")
+    table.add_column("arm")
+    table.add_column("labels")
+    for m in shown:
+        heading, unit, _ = words.METRICS[m]
+        table.add_column(f"{heading} [{unit}]" if unit else heading, justify="right")
+    for f in found:
+        values = [words.spread(f.values[m], words.METRICS[m][2]) for m in shown]
+        table.add_row(words.arm(f.arm), words.labels(f.supervision), *[v.replace("[", "\\[") for v in values])
+    return table

@@ -1,0 +1,100 @@
+"""How arms, labels, metrics and numbers are called on paper."""
+
+import math
+from collections.abc import Sequence
+
+from pitl.statistics import Quartiles
+
+ARMS = {
+    "generic_data": "generic, data only",
+    "generic_physics": "generic, with physics",
+    "gain_offset": "gain and offset",
+    "head_data": "personal head, data only",
+    "head_physics": "personal head, with physics",
+    "full_finetune": "full fine-tuning",
+    "scratch": "from scratch",
+    "ridge": "ridge regression",
+}
+LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
+# metric: heading, unit, factor from what is stored to what is shown
+METRICS = {
+    "angle_rmse_deg": ("Angle RMSE", "°", 1.0),
+    "angle_nrmse": ("Angle RMSE / range", "%", 100.0),
+    "angle_r2": ("Angle R²", "", 1.0),
+    "angle_r": ("Angle r", "", 1.0),
+    "force_rmse_n": ("Force RMSE", "N", 1.0),
+    "force_nrmse": ("Force RMSE / s.d.", "", 1.0),
+    "force_r2": ("Force R²", "", 1.0),
+    "torque_rmse_nm": ("Torque RMSE", "N m", 1.0),
+    "residual_nm": ("Residual", "N m", 1.0),
+    "seconds": ("Time per person", "s", 1.0),
+}
+SUMMARY = (
+    "angle_rmse_deg",
+    "angle_r2",
+    "force_rmse_n",
+    "force_nrmse",
+    "torque_rmse_nm",
+    "residual_nm",
+    "seconds",
+)
+
+
+def arm(name: str) -> str:
+    """An arm's name in words."""
+    return ARMS.get(name, name.replace("_", " "))
+
+
+def labels(name: str) -> str:
+    """A grade of supervision in words."""
+    return LABELS.get(name, name)
+
+
+def force_labels(source: str | None) -> str:
+    """What the force labels are, in a sentence that stands beside every force error."""
+    if source in (None, "none"):
+        return "There are no force labels, so no force errors."
+    if source == "truth":
+        return "Forces are judged against the true forces of the virtual cohort."
+    if source == "static_optimisation":
+        return (
+            "Nobody measured these forces: they are judged against static optimisation along the measured motion, the "
+            "output of the same mechanics that the learner uses. A small error shows agreement with that model, "
+            "not with the person."
+        )
+    return f"Forces are judged against labels from {source}: the output of another model, not a measurement."
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, without an exponent where that can be read."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    value = float(f"{value:.3g}")
+    digits = 2 - math.floor(math.log10(abs(value)))
+    if not -4 < digits < 7:
+        return f"{value:.2e}".replace("-", "−")
+    return f"{value:.{max(digits, 0)}f}".replace("-", "−")
+
+
+def spread(value: Quartiles | None, factor: float = 1.0, unit: str = "") -> str:
+    """Median [lower quartile–upper quartile]."""
+    if value is None:
+        return "–"
+    median, lower, upper = (number(v * factor) for v in value[:3])
+    return f"{median}{unit} [{lower}–{upper}]"
+
+
+def probability(p: float | None) -> str:
+    """A p-value as journals print it."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def values(found: float | Sequence[float] | object) -> str:
+    """A number, or several."""
+    if isinstance(found, (list, tuple)):
+        return ", ".join(values(v) for v in found)
+    return number(float(found)) if isinstance(found, (int, float)) else str(found)

@@ -1,0 +1,264 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from pitl import config, report, statistics
+from pitl.errors import PitlError
+from pitl.report import canvas, curves, tables, words
+
+GRADES = {
+    "generic_data": ("none",),
+    "generic_physics": ("none",),
+    **dict.fromkeys(("gain_offset", "head_data", "full_finetune", "scratch", "ridge"), ("angle_force", "angle")),
+    "head_physics": ("angle_force", "angle"),
+}
+ERROR = {"generic_data": 22.0, "generic_physics": 21.0, "gain_offset": 14.0, "head_data": 8.4, "head_physics": 8.0}
+MUSCLES = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
+
+
+def make_run(out, people=8, seeds=2, forces=True, tasks=("slow", "fast")):
+    """A folder as a run leaves it, with made-up numbers."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in range(people):
+        person = rng.lognormal(0, 0.25)
+        for arm, grades in GRADES.items():
+            for supervision in grades:
+                for seed in range(seeds):
+                    for task in ("all", *tasks):
+                        angle = ERROR.get(arm, 9.0) * person * rng.lognormal(0, 0.08)
+                        silent = not forces or (arm == "ridge" and supervision == "angle")
+                        force = None if silent else 20 * person * rng.lognormal(0, 0.1)
+                        row = {"subject": f"v{n}", "task": task, "arm": arm, "supervision": supervision, "seed": seed}
+                        row |= {"angle_rmse_deg": angle, "angle_nrmse": angle / 80, "angle_r2": 1 - (angle / 35) ** 2}
+                        row |= {"angle_r": 0.98, "force_rmse_n": force, "force_nrmse": force and force / 40}
+                        row |= {"force_r2": force and 0.5, "torque_rmse_nm": force and 0.1 * person}
+                        rows.append(row | {"residual_nm": force and 0.05, "seconds": 0.3})
+        _traces(out / "traces" / f"v{n}.npz", rng, person, forces, tasks)
+    environment = {"device": "cpu", "platform": "cpu", "cpus": 2, "python": "3.12.1", "jax": "0.10.2"}
+    environment |= {"wall_seconds": {"data": 12.3, "generic models": 81.0}, "command": "pitl run a.toml --out <b>"}
+    found = {"schema": 1, "config": config.to_dict(config.Config(name="made_up")), "environment": environment}
+    (out / "metrics.json").write_text(json.dumps(found | {"rows": rows}))
+    learned = {"strength": rng.lognormal(0, 0.1, 5).tolist(), "inertia": [1.02], "angle_offset_deg": [-3.0]}
+    (out / "learned.json").write_text(json.dumps({f"v{n}": learned for n in range(people)}))
+    (out / "notes.json").write_text(json.dumps(["v1/slow: the sign of the angle was <inverted>."]))
+    return out
+
+
+def _traces(path, rng, person, forces, tasks):
+    count = 1400
+    time = np.concatenate([np.arange(count) / 100 + 8.0] * len(tasks))
+    angle = np.concatenate([40 * np.sin(2 * np.pi * f * np.arange(count) / 100) for f in (0.5, 1.1)[: len(tasks)]])
+    noise = lambda: 3 * person * np.convolve(rng.normal(size=len(time)), np.ones(40) / 6, "same")  # noqa: E731
+    keep = np.ones(len(time), bool)
+    keep[150:260] = False  # a dropout
+    arrays = {"time_s": time, "angle_deg": angle[:, None]}
+    arrays["trial"] = np.repeat([f"{t}_1" for t in tasks], count)
+    arrays["task"] = np.repeat(list(tasks), count)
+    for model, scale in (("generic_physics/none", 0.6), ("head_physics/angle_force", 1.0), ("ridge/angle", 1.0)):
+        arrays[f"angle_deg/{model}"] = (scale * angle + noise())[:, None]
+    if forces:
+        arrays["force_n"] = np.stack([30 * (m + 1) * np.maximum(angle * (-1) ** m / 40, 0.05) for m in range(5)], 1)
+        for model in ("generic_physics/none", "head_physics/angle_force"):
+            arrays[f"force_n/{model}"] = arrays["force_n"] * 0.8 + np.abs(noise())[:, None]
+    gravity, muscle = 0.28 * np.sin(np.radians(angle))[:, None], 0.8 * np.roll(angle, 5)[:, None] / 40
+    terms = {"inertia": 0.06 * angle[:, None] / 40, "gravity": gravity, "passive": 0.2 * angle[:, None] / 40}
+    terms |= {"coriolis": 0 * gravity, "muscle": muscle}
+    arrays |= {f"balance/{k}": v for k, v in terms.items()}
+    arrays["balance/residual"] = sum(terms.values()) - 2 * muscle
+    arrays = {k: v[keep].astype(np.float32) if v.dtype == float else v[keep] for k, v in arrays.items()}
+    arrays |= {"dofs": np.array(["wrist_flexion"]), "muscles": np.array(MUSCLES)}
+    arrays |= {"force_source": np.array("truth" if forces else "none"), "balance_supervision": np.array("angle_force")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def page(out):
+    return report.write(out).read_text(encoding="utf-8")
+
+
+class _Balanced(HTMLParser):
+    """Fails where an element is not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone(page):
+    assert len(page) < 3_000_000
+    addresses = set(re.findall(r"https?://[^\"' <]*", page))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not re.search(r"<script|<link|<img|@import|src=", page)
+    assert 'name="viewport"' in page
+
+
+def test_the_page_is_well_formed(page):
+    parser = _Balanced()
+    parser.feed(page)
+    assert parser.open == []
+
+
+def test_what_users_write_cannot_become_markup(page):
+    assert "&lt;inverted&gt;" in page
+    assert "--out &lt;b&gt;" in page
+
+
+def test_the_page_says_what_it_must(page):
+    for text in (
+        "Personalisation lowers the joint-angle error of 8 people never seen in training: ",
+        "Forces are judged against the true forces of the virtual cohort.",
+        "not significant",
+        "Wilcoxon signed-rank, with Holm",
+        "generic models",
+        "gain_augmentation = 0.0",
+        "Joint angle, task ",
+    ):
+        assert text in page, text
+    assert page.count("<svg") == 4 + 3 + 3 + 1 + 1
+
+
+def test_every_reference_inside_a_figure_is_found(page):
+    ids = re.findall(r'id="([^"]*)"', page)
+    for reference in re.findall(r'(?:xlink:href="#|url\(#)([^")]*)', page):
+        assert reference in ids
+
+
+@pytest.mark.parametrize(("people", "seeds", "forces", "tasks"), [(1, 1, False, ("sen",)), (3, 1, True, ("sen",))])
+def test_a_small_run_has_a_page(tmp_path, people, seeds, forces, tasks):
+    page = report.write(make_run(tmp_path, people, seeds, forces, tasks)).read_text(encoding="utf-8")
+    assert ("There are no force labels" in page) == (not forces)
+    assert "not significant (too few people)" in page
+
+
+def test_a_run_without_curves_and_notes_has_a_page(tmp_path):
+    make_run(tmp_path, 2)
+    for path in (tmp_path / "traces").iterdir():
+        path.unlink()
+    for name in ("learned.json", "notes.json"):
+        (tmp_path / name).unlink()
+    assert "This run kept no curves." in report.write(tmp_path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("metrics.json", None, "no folder of a finished run"),
+        ("metrics.json", "{", "metrics.json is damaged"),
+        ("metrics.json", '{"schema": 2, "rows": []}', "has schema 2, expected 1"),
+        ("metrics.json", '{"schema": 1, "rows": [{}]}', "row 0 has no subject"),
+        ("metrics.json", '{"schema": 1, "rows": []}', "no results over all tasks"),
+        ("notes.json", "{}", "should hold a list"),
+        ("traces/v0.npz", "nothing", "v0.npz is damaged"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_a_sentence(tmp_path, name, text, says):
+    make_run(tmp_path, 1)
+    (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
+    with pytest.raises(PitlError, match=says):
+        report.write(tmp_path)
+
+
+def test_a_trace_that_lacks_an_array_is_a_sentence(tmp_path):
+    make_run(tmp_path, 1)
+    np.savez(tmp_path / "traces" / "v0.npz", time_s=np.arange(3))
+    with pytest.raises(PitlError, match=r"v0\.npz lacks something"):
+        report.write(tmp_path)
+
+
+def test_the_table_for_the_console(out):
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(report.summary_table(json.loads((out / "metrics.json").read_text())["rows"]))
+    text = console.export_text()
+    assert "Median [quartiles] over 8 people, 2 seeds" in text
+    assert re.search(r"personal head, with physics +angle \+ force +\d[\d.]* \[\d[\d.]*–\d[\d.]*\]", text)
+
+
+def _rows(first, second, metric="angle_rmse_deg"):
+    arms = (("head_physics", "angle", first), ("head_data", "angle", second))
+    return [
+        {"subject": f"s{n}", "task": "all", "arm": a, "supervision": s, "seed": 0, metric: v}
+        for a, s, values in arms
+        for n, v in enumerate(values)
+    ]
+
+
+def test_comparisons_agree_with_scipy():
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=15), rng.normal(0.8, size=15)
+    [found] = statistics.compare(_rows(first, second), "angle_rmse_deg")
+    expected = stats.wilcoxon(first, second)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.p_holm == found.p
+    assert found.difference == pytest.approx(np.median(first - second))
+    assert found.low is not None and found.high is not None
+    assert found.low < found.difference < found.high
+    assert found.better == np.sum(first < second)
+
+
+def test_the_effect_is_one_when_everybody_agrees():
+    [found] = statistics.compare(_rows(np.arange(8.0), np.arange(8.0) + np.linspace(1, 2, 8)), "angle_rmse_deg")
+    assert found.effect == -1.0
+    assert found.p == pytest.approx(2 / 2**8)
+    assert tables.verdict(found) == "better"
+
+
+def test_equal_arms_are_not_significant():
+    [found] = statistics.compare(_rows(np.ones(8), np.ones(8)), "angle_rmse_deg")
+    assert (found.p, found.effect, found.difference) == (None, None, 0.0)
+    assert tables.verdict(found) == "not significant"
+
+
+def test_holm_by_hand():
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.holm([0.6, 0.7]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+def test_a_person_counts_once_whatever_the_seeds_and_tasks():
+    rows = _rows([1.0], [2.0])
+    rows += [{**rows[0], "seed": 1, "angle_rmse_deg": 3.0}, {**rows[0], "task": "sen", "angle_rmse_deg": 99.0}]
+    rows += [{**rows[0], "seed": 2, "angle_rmse_deg": None}]
+    assert statistics.per_subject(rows, "angle_rmse_deg", "head_physics", "angle") == {"s0": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(8.1234, "8.12"), (123.4, "123"), (0.00123, "0.00123"), (-3.0, "−3.00"), (9.999, "10.0"), (None, "–"), (0, "0")]
+    + [(float("nan"), "–"), (123456.0, "123000"), (3e-9, "3.00e−09")],
+)
+def test_numbers_have_three_digits(value, text):
+    assert words.number(value) == text
+
+
+def test_subjects_are_chosen_by_rule():
+    assert curves.chosen({"a": 3.0, "b": 1.0, "c": 2.0}) == [("best", "b"), ("median", "c"), ("worst", "a")]
+    assert curves.chosen({"a": 3.0}) == [("best and median and worst", "a")]
+
+
+def test_lines_break_where_samples_are_missing():
+    time, value = canvas.with_gaps(np.array([0.0, 0.1, 0.2, 0.9, 1.0]), np.arange(5.0))
+    assert np.isnan(time[3])
+    assert np.isnan(value[3])
+    assert len(time) == 6
