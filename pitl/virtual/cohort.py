@@ -118,17 +118,31 @@ def _simulated(
     step_rate = rate * finer  # Hz
     warm_up = round(_WARM_UP_S * rate) * finer
     steps = warm_up + (round(settings.seconds * rate) + round(_TAIL_S * rate)) * finer
-    # The processor even where there is an accelerator: a scan of tiny steps is bound by launches there, and the same
-    # seed must give the same people everywhere.
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        for start in range(0, len(tasks), _LANES):
-            group = tasks[start : start + _LANES]
-            lanes = [_prepare(settings, wrist, people[t.subject], t, steps, step_rate) for t in group]
-            full = itertools.islice(itertools.cycle(lanes), _LANES)
-            stacked = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float32), *full)
-            trials, targets, noise = stacked
+    ready = None
+    for start in range(0, len(tasks), _LANES):
+        group = tasks[start : start + _LANES]
+        lanes = [_prepare(settings, wrist, people[t.subject], t, steps, step_rate) for t in group]
+        full = itertools.islice(itertools.cycle(lanes), _LANES)
+        trials, targets, noise = jax.tree.map(lambda *leaves: np.stack(leaves).astype(np.float32), *full)
+        with jax.default_device(_processor()):
             samples = _run(trials, targets, noise, 1 / step_rate, round(step_rate / _NOISE_HZ), warm_up, finer)
-            yield group, jax.tree.map(np.asarray, samples)
+        # this group is simulated in the background while the caller makes the EMG of the one before
+        if ready:
+            yield ready[0], jax.tree.map(np.asarray, ready[1])
+        ready = group, samples
+    if ready:
+        yield ready[0], jax.tree.map(np.asarray, ready[1])
+
+
+def _processor() -> jax.Device:
+    """The CPU even where there is an accelerator, on which a scan of tiny steps waits for launches.
+
+    It also gives the same seed the same people with and without one. Only JAX_PLATFORMS can rule it out.
+    """
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))

@@ -21,7 +21,7 @@ UNRECORDED = "PL"  # palmaris longus
 # maximum force [N], optimal fibre length [m], pennation [rad], and length [m] against flexion [rad], ascending powers.
 _PL_FORCE, _PL_FIBRE, _PL_PENNATION = 101.0, 0.0638, 0.0698
 _PL_LENGTH = (0.31975957, -0.022553505, -0.0027121637, 0.00055557455, 0.0012372046, 0.00032711933)
-_PL_FIBRE_AT_ZERO = 0.85  # optimal fibre lengths along the tendon, where `calibrate_slack_length` puts the others
+_PL_FIBRE_AT_ZERO = 0.79  # optimal fibre lengths along the tendon, as published
 
 _TENDON_STRAIN = 0.049  # at maximum force (Millard 2013, doi 10.1115/1.4023390)
 _RIGID = 0.04  # of it remains when elastic tendons are switched off
