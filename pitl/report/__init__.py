@@ -52,6 +52,7 @@ def _context(found: Inputs) -> dict[str, Any]:
         "force_labels": words.force_labels(found.force_source),
         "words": words,
         "metrics": metrics,
+        "uneven": len({(f.subjects, f.seeds) for f in lines}) > 1,
         "lines": lines,
         "best": {m: tables.best(lines, m) for m in metrics},
         "families": tables.families(rows),
