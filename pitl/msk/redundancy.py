@@ -18,9 +18,11 @@ from pitl.msk import geometry, muscle
 from pitl.msk.model import MusculoskeletalModel
 from pitl.msk.shapes import expect, lift
 
-_NEWTON_STEPS = 40
-_RESERVE_PRICE = 1e-4  # squared reserve [muscle torque]^2 per unit effort, for chains only
-_HALVINGS = 8
+# For chains only
+_STEPS = 50
+_CENTRING = 0.35  # by which the barrier falls at each step
+_EDGE = 1e-6  # how near activations may come to their bounds
+_RESERVE_PRICE = 3e-5  # squared reserve, in units of the muscles' torque, per unit of effort
 
 
 class Sharing(NamedTuple):
@@ -43,8 +45,8 @@ def static_optimisation(
 ) -> Sharing:
     """Activations and forces of least effort for many frames at once.
 
-    For one coordinate the solution is closed-form; for a chain a damped Newton method climbs the dual for a fixed
-    number of steps, with reserves priced so that they stay below a thousandth where the muscles suffice.
+    For one coordinate the solution is closed-form; for a chain an interior-point method takes a fixed number of steps,
+    with reserves priced so that they stay near a ten-thousandth of their torque where they suffice.
 
     Args:
         model: the mechanics.
@@ -75,7 +77,7 @@ def static_optimisation(
     if widths == 1:
         activation = _share_exactly(lever[..., 0], wanted[..., 0], exponent)
     else:
-        activation = _share_by_dual(lever, wanted, exponent)
+        activation = _share_by_interior_point(lever, wanted, exponent)
     reserve = wanted - jnp.sum(lever * activation[..., None], axis=-2)  # N m
     return Sharing(activation, activation * capacity + passive, reserve)
 
@@ -107,36 +109,57 @@ def _share_exactly(lever: Float[Array, "... M"], wanted: Float[Array, "..."], ex
     return jnp.where(saturated, 1.0, jnp.clip(share, 0.0, 1.0))
 
 
-def _share_by_dual(
+def _share_by_interior_point(
     lever: Float[Array, "... M D"], wanted: Float[Array, "... D"], exponent: float
 ) -> Float[Array, "... M"]:
-    """Damped Newton on the dual, minimise sum_m psi(b_m . y) + price |y|^2 / 2 - y . wanted over y in R^D."""
-    power = 1.0 / (exponent - 1.0)
-    sizes = 0.5 ** jnp.arange(_HALVINGS, dtype=jnp.float32)
+    """Primal-dual interior point for a chain; a fixed number of steps, each one D x D system per frame.
+
+    Minimises sum a^p + |reserve|^2 / (2 price) with reserve = wanted - lever a, in units of each coordinate's muscles.
+    Newton or gradient steps on the dual stall in float32 at the kinks where muscles saturate; the barrier has no kinks.
+    """
+    p = exponent
     size = jnp.sqrt(jnp.sum(lever * lever, axis=-2) + 1e-12)  # N m
     b = lever / size[..., None, :]
     target = wanted / size
+    price = lift(_RESERVE_PRICE * jnp.eye(b.shape[-1], dtype=b.dtype), b.ndim)
 
-    def activation(y: Array) -> Array:
-        x = jnp.einsum("...md,...d->...m", b, y)
-        return jnp.where(x > 0, jnp.clip(x, 1e-12, 1.0) ** power, 0.0)
+    class Iterate(NamedTuple):
+        a: Array  # activation
+        low: Array  # multiplier of a >= 0
+        high: Array  # multiplier of a <= 1
+        y: Array  # multiplier of the torque
 
-    def dual(y: Array) -> Array:
-        x = jnp.einsum("...md,...d->...m", b, y)
-        inner = jnp.clip(x, 0.0, 1.0) ** (power + 1.0) / (power + 1.0) + jnp.maximum(x - 1.0, 0.0)
-        return inner.sum(-1) + 0.5 * _RESERVE_PRICE * (y * y).sum(-1) - (y * target).sum(-1)
+    def room(x: Array, change: Array) -> Array:
+        """Largest step that keeps every x positive, and a little more."""
+        shrinking = change < 0
+        steps = jnp.where(shrinking, -x / jnp.where(shrinking, change, -1.0), jnp.inf)
+        return 0.95 * jnp.min(steps, axis=-1, keepdims=True)
 
-    def step(y: Array, _: None) -> tuple[Array, None]:
-        x = jnp.einsum("...md,...d->...m", b, y)
-        slope = jnp.where((x > 0) & (x < 1), power * jnp.clip(x, 1e-4, 1.0) ** (power - 1.0), 0.0)
-        hessian = jnp.einsum("...m,...mi,...mj->...ij", slope, b, b)
-        hessian = hessian + lift(_RESERVE_PRICE * jnp.eye(y.shape[-1], dtype=y.dtype), hessian.ndim)
-        gradient = jnp.einsum("...md,...m->...d", b, activation(y)) + _RESERVE_PRICE * y - target
-        towards = -jnp.linalg.solve(hessian, gradient[..., None])[..., 0]
-        trials = y[None] + sizes.reshape(-1, *(1,) * y.ndim) * towards[None]
-        best = jnp.argmin(jax.vmap(dual)(trials), axis=0)
-        return jnp.take_along_axis(trials, best[None, ..., None], axis=0)[0], None
+    def step(now: Iterate, _: None) -> tuple[Iterate, None]:
+        a, low, high, y = now
+        rest = 1.0 - a
+        gap = 0.5 * jnp.mean(low * a + high * rest, axis=-1, keepdims=True)
+        barrier = jnp.maximum(_CENTRING * gap, 1e-8)
+        curvature = p * (p - 1) * a ** (p - 2) + low / a + high / rest
+        slope = p * a ** (p - 1) - jnp.einsum("...md,...d->...m", b, y) - barrier / a + barrier / rest
+        missing = target - jnp.einsum("...md,...m->...d", b, a) - _RESERVE_PRICE * y
+        system = jnp.einsum("...md,...m,...me->...de", b, 1 / curvature, b) + price
+        right = missing + jnp.einsum("...md,...m->...d", b, slope / curvature)
+        dy = jnp.linalg.solve(system, right[..., None])[..., 0]
+        da = (jnp.einsum("...md,...d->...m", b, dy) - slope) / curvature
+        dlow = barrier / a - low - low * da / a
+        dhigh = barrier / rest - high + high * da / rest
+        primal = jnp.minimum(1.0, jnp.minimum(room(a, da), room(rest, -da)))
+        dual = jnp.minimum(1.0, jnp.minimum(room(low, dlow), room(high, dhigh)))
+        if p != 2:  # off the quadratic, unequal steps may cycle
+            primal = dual = jnp.minimum(primal, dual)
+        return Iterate(
+            jnp.clip(a + primal * da, _EDGE, 1.0 - _EDGE),
+            jnp.maximum(low + dual * dlow, 1e-9),
+            jnp.maximum(high + dual * dhigh, 1e-9),
+            y + dual * dy,
+        ), None
 
-    # where all muscles are idle the Hessian is nearly zero: start where those that can help are at work
-    y, _ = jax.lax.scan(step, 0.5 * target, None, length=_NEWTON_STEPS)
-    return activation(y)
+    half = jnp.full(b.shape[:-1], 0.5, b.dtype)
+    start = Iterate(half, jnp.ones_like(half), jnp.ones_like(half), jnp.zeros_like(target))
+    return jax.lax.scan(step, start, None, length=_STEPS)[0].a
