@@ -119,7 +119,10 @@ def fit(
     chunk = min(50, config.steps)
     current = everything
     for done in range(0, config.steps, chunk):
-        current, state, losses = _steps(static, chunk, current, state, params["head"], fixed, models, people, cached, kernel)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), done), chunk)
+        current, state, losses = _steps(
+            static, keys, current, state, params["head"], fixed, models, people, cached, kernel
+        )
         history.append(np.asarray(losses))
         if report:
             report(done + chunk, config.steps)
@@ -191,10 +194,18 @@ def objective(
     return total
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+def _drawn(key: Array, who: Person, batch: int) -> Person:
+    """A random batch of a person's labelled rows, for arms whose windows are too many to take at every step."""
+    cumulated = jnp.cumsum(who.labelled)
+    at = jnp.searchsorted(cumulated, jax.random.uniform(key, (batch,)) * cumulated[-1], side="right")
+    at = jnp.minimum(at, who.rows.shape[0] - 1)
+    return Person(who.rows[at], who.labelled[at], jnp.zeros((0,), jnp.float32))
+
+
+@partial(jax.jit, static_argnums=0)
 def _steps(
     static: _Static,
-    count: int,
+    keys: Array,
     current: Any,
     state: Any,
     generic_head: Any,
@@ -206,9 +217,14 @@ def _steps(
 ) -> Any:
     optimiser = _optimiser(static)
 
-    def one(current: Any, state: Any, generic_head: Any, units: Any, model: Any, who: Person, z: Any) -> Any:
+    def one(
+        key: Array, current: Any, state: Any, generic_head: Any, units: Any, model: Any, who: Person, z: Any
+    ) -> Any:
         own = Fixed(fixed.samples, *units)
         trainable = {g: current[g] for g in static.settings.trainable}
+
+        if z is None and not static.settings.physics:
+            who = _drawn(key, who, static.config.batch)
 
         def total(trainable: Any) -> Array:
             return objective({**current, **trainable}, generic_head, static, own, model, who, z, kernel)
@@ -219,12 +235,12 @@ def _steps(
         updates, state = optimiser.update(grads, state, current)
         return optax.apply_updates(current, updates), state, value
 
-    def step(carry: Any, _: None) -> Any:
+    def step(carry: Any, key: Array) -> Any:
         current, state = carry
-        axes = (0, 0, 0, 0, 0, 0, None if cached is None else 0)
+        axes = (None, 0, 0, 0, 0, 0, 0, None if cached is None else 0)
         units = (fixed.spread, fixed.scale)
-        current, state, value = jax.vmap(one, axes)(current, state, generic_head, units, models, people, cached)
+        current, state, value = jax.vmap(one, axes)(key, current, state, generic_head, units, models, people, cached)
         return (current, state), value
 
-    (current, state), losses = jax.lax.scan(step, (current, state), None, length=count)
+    (current, state), losses = jax.lax.scan(step, (current, state), keys)
     return current, state, losses[-1]

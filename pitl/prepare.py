@@ -195,8 +195,14 @@ def _labels(
     for s in range(len(cohort.subjects)):
         rows = np.flatnonzero(table.subject == s)
         own = jax.tree.map(lambda x, s=s: x[s], models)
+        # ideal muscles: a rigid-tendon force-length curve that nobody calibrated would put its own errors into the labels
         found = redundancy.static_optimisation(
-            own, motion[0][rows], motion[1][rows], jnp.asarray(torque[rows], f), posture[rows]
+            own,
+            motion[0][rows],
+            motion[1][rows],
+            jnp.asarray(torque[rows], f),
+            posture[rows],
+            force_length_velocity=False,
         )
         force[rows] = np.asarray(found.force)
         reserve = max(reserve, float(jnp.max(jnp.abs(found.reserve))))

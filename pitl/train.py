@@ -88,6 +88,7 @@ def fit(
     held_out: np.ndarray,
     config: TrainConfig,
     *,
+    with_physics: bool = True,
     taps: weak.Kernel | None = None,
     report: Callable[[int, float, float], None] | None = None,
 ) -> Trained:
@@ -96,10 +97,11 @@ def fit(
     Args:
         key: random key; the same key gives the same model.
         net: the network.
-        problem: samples, physics, units and weights; a physics weight of zero leaves the physics out.
+        problem: samples, physics, units and weights.
         training: (W, S) stretches of rows of the source subjects.
         held_out: (V, S) stretches of rows of source subjects that are not trained on.
         config: steps, batch, learning rate, patience.
+        with_physics: whether the law of motion is part of the loss.
         taps: kernel of the weak residual.
         report: called at each check with step, training loss, held-out loss.
     """
@@ -110,7 +112,7 @@ def fit(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
     stretches = max(1, config.batch // training.shape[1])
     checked = jnp.asarray(held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)])
-    static = _Static(net, config.residual, float(problem.weights.physics) > 0, _Taps.of(taps), config)
+    static = _Static(net, config.residual, with_physics, _Taps.of(taps), config)
     best, best_params, best_step, history, waited = np.inf, params, 0, [], 0
     for step in range(0, config.steps, config.check_every):
         pick = rng.integers(len(training), size=(config.check_every, stretches))

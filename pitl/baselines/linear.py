@@ -36,14 +36,19 @@ def lagged(envelope: np.ndarray, rows: np.ndarray, window: int, posture: np.ndar
 
 
 def fit(x: np.ndarray, angle: np.ndarray, force: np.ndarray | None) -> Ridge:
-    """Fits on the calibration part; the penalty is chosen by generalised cross-validation there."""
-    from sklearn.linear_model import RidgeCV
+    """Fits on the calibration part; the penalty is chosen there, by cross-validation over contiguous blocks.
 
-    penalties = np.logspace(-2, 4, 13)
-    return Ridge(
-        RidgeCV(penalties).fit(x, angle),
-        None if force is None else RidgeCV(penalties).fit(x, force),
-    )
+    Leave-one-out would choose far too little: the neighbours of a left-out row are copies of it.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def fitted(y: np.ndarray) -> Any:
+        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11), cv=KFold(5))).fit(x, y)
+
+    return Ridge(fitted(angle), None if force is None else fitted(force))
 
 
 def predict(model: Ridge, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -34,9 +34,7 @@ def fit(
     return Recalibration(gain, offset, np.maximum(force_gain, 0.0))
 
 
-def apply(
-    recalibration: Recalibration, angle: np.ndarray, force: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def apply(recalibration: Recalibration, angle: np.ndarray, force: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rescaled angle [rad] and forces [N]."""
     return (
         recalibration.angle_gain * angle + recalibration.angle_offset,

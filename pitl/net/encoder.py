@@ -41,13 +41,13 @@ def init(
         ValueError: if the window is too short for the convolutions.
     """
     keys = jax.random.split(key, len(channels) + 1)
-    layers, length, width = [], window, inputs
-    for k, filters, taps, stride in zip(keys[:-1], channels, kernels, strides, strict=True):
+    layers, length, width = {}, window, inputs
+    for n, (filters, taps, stride) in enumerate(zip(channels, kernels, strides, strict=True)):
         length = (length - taps) // stride + 1
         if length < 1:
             raise ValueError(f"a window of {window} samples is too short for kernels {kernels} and strides {strides}")
-        layer = jet.init_dense(k, taps * width, filters)
-        layers.append({"w": layer["w"].reshape(taps, width, filters), "b": layer["b"]})
+        layer = jet.init_dense(keys[n], taps * width, filters)
+        layers[str(n)] = {"w": layer["w"].reshape(taps, width, filters), "b": layer["b"]}
         width = filters
     return {"convolutions": layers, "features": jet.init_dense(keys[-1], length * width, features)}
 
@@ -71,7 +71,7 @@ def encode(
     """Features of windows, with their time derivatives if the windows come with theirs (J = 3)."""
     f = jet.ACTIVATIONS[activation]
     h = windows
-    for layer, stride in zip(encoder["convolutions"], strides, strict=True):
-        h = jet.pointwise(f, convolve(layer, h, stride))
+    for n, stride in enumerate(strides):
+        h = jet.pointwise(f, convolve(encoder["convolutions"][str(n)], h, stride))
     h = h.reshape(*h.shape[:-2], -1)
     return jet.pointwise(f, jet.dense(encoder["features"], h))
