@@ -2,7 +2,7 @@
 
 Thelen's curves (2003, doi 10.1115/1.1531112), not De Groote's; a damped fibre in series with its tendon (Millard 2013,
 doi 10.1115/1.4023390); force depression after shortening and enhancement after stretch (Herzog 2004,
-doi 10.1016/j.jbiomech.2003.09.004).
+doi 10.1016/j.humov.2004.10.003).
 """
 
 from typing import NamedTuple

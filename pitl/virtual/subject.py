@@ -165,7 +165,7 @@ def _joint(settings: VirtualSettings, likely: MusculoskeletalModel, spread: _Dra
         damping=float(likely.damping[0]) * spread(0.3),
         stiffness=float(likely.stiffness[0]) * spread(0.3),
         rest_shift=shift(np.deg2rad(6.0)),
-        # of the order of the hysteresis of the relaxed wrist in Formica et al. 2012, doi 10.1152/jn.01014.2011; chosen
+        # chosen: a tenth of the hand's largest gravity torque, and ligaments that matter beyond 50 deg
         friction=settings.friction * 0.025 * spread(0.3),
         end_torque=settings.end_stiffness * 0.25 * spread(0.25),
         end_angle=np.deg2rad(60.0) + shift(np.deg2rad(3.0)),

@@ -8,7 +8,7 @@ from scipy import signal
 from pitl.virtual.subject import Electrodes
 
 _BAND_HZ = (20.0, 450.0)  # of the amplifier (Merletti and Hermens, SENIAM recommendations)
-_SHAPE_HZ = (60.0, 120.0)  # corners of the EMG spectrum (Shwedyk 1977, doi 10.1109/TBME.1977.326151)
+_SHAPE_HZ = (60.0, 120.0)  # corners of the EMG spectrum (form: Shwedyk et al. 1977, IEEE Trans. Biomed. Eng. 24)
 _MAINS_HZ = 50.0
 HALF_NORMAL = np.sqrt(2 / np.pi)  # mean absolute value of unit Gaussian noise
 
