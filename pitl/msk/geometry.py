@@ -64,10 +64,35 @@ def _monomial_gradient(model: MusculoskeletalModel, q: Float[Array, "... D"]) ->
     return jnp.stack(rows, axis=-2)
 
 
-def _gradient(coefficients: Float[Array, "... M K"], slopes: Float[Array, "... K D"]) -> Array:
-    """dl/dq inside the range, (..., M, D) [m/rad]."""
+def _is_power_series(model: MusculoskeletalModel) -> bool:
+    return model.exponents == tuple((k,) for k in range(len(model.exponents)))
+
+
+def _within(
+    model: MusculoskeletalModel, coefficients: Float[Array, "... M K"], q: Float[Array, "... D"]
+) -> Float[Array, "... M"]:
+    """l [m] inside the range."""
+    if _is_power_series(model):  # Horner, three times quicker than the table of powers
+        total = coefficients[..., -1]
+        for k in range(coefficients.shape[-1] - 2, -1, -1):
+            total = total * q + coefficients[..., k]
+        return total
+    return jnp.sum(coefficients * _monomials(model, q)[..., None, :], axis=-1)
+
+
+def _slopes(
+    model: MusculoskeletalModel, coefficients: Float[Array, "... M K"], q: Float[Array, "... D"]
+) -> Float[Array, "... M D"]:
+    """dl/dq [m/rad] inside the range."""
+    if _is_power_series(model):
+        last = coefficients.shape[-1] - 1
+        total = last * coefficients[..., last]
+        for k in range(last - 1, 0, -1):
+            total = total * q + k * coefficients[..., k]
+        return total[..., None]
+    gradient = _monomial_gradient(model, q)
     return jnp.stack(
-        [jnp.sum(coefficients * slopes[..., None, :, d], axis=-1) for d in range(slopes.shape[-1])], axis=-1
+        [jnp.sum(coefficients * gradient[..., None, :, d], axis=-1) for d in range(len(model.dofs))], axis=-1
     )
 
 
@@ -79,9 +104,8 @@ def musculotendon_length(
     expect(batch, q=(q, len(model.dofs)))
     coefficients = at_posture(model.length_coefficients, posture, batch)  # m / rad^power
     angle = _bounded(model, q)
-    slopes = _gradient(coefficients, _monomial_gradient(model, angle.inside))  # m/rad
-    within = jnp.sum(coefficients * _monomials(model, angle.inside)[..., None, :], axis=-1)  # m
-    return within + jnp.sum(slopes * angle.beyond[..., None, :], axis=-1)  # m
+    slopes = _slopes(model, coefficients, angle.inside)  # m/rad
+    return _within(model, coefficients, angle.inside) + jnp.sum(slopes * angle.beyond[..., None, :], axis=-1)  # m
 
 
 def moment_arm(
@@ -93,11 +117,9 @@ def moment_arm(
     coefficients = at_posture(model.length_coefficients, posture, batch)  # m / rad^power
     angle = _bounded(model, q)
     if len(model.dofs) == 1:
-        return -_gradient(coefficients, _monomial_gradient(model, angle.inside))  # m
+        return -_slopes(model, coefficients, angle.inside)  # m
     # one coordinate beyond its range tilts the length along the coordinates still inside theirs
-    slopes, tilt = jax.jvp(
-        lambda a: _gradient(coefficients, _monomial_gradient(model, a)), (angle.inside,), (angle.beyond,)
-    )
+    slopes, tilt = jax.jvp(lambda a: _slopes(model, coefficients, a), (angle.inside,), (angle.beyond,))
     return -(slopes + tilt * (angle.beyond == 0).astype(q.dtype)[..., None, :])  # m
 
 
