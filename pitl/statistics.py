@@ -9,6 +9,7 @@ from scipy import stats
 # What the method is compared with; the generic models use no label of the person and stand in every comparison.
 METHOD = "head_physics"
 AGAINST = ("generic_physics", "head_data", "gain_offset", "full_finetune", "scratch", "ridge")
+GRADES = ("angle_force", "angle", "none")  # of supervision, most labels first
 LEVEL = 0.05
 
 
@@ -77,7 +78,7 @@ def quartiles(values: Iterable[float]) -> Quartiles | None:
 def compare(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Comparison]:
     """The method against the other arms; Holm's correction covers the comparisons in one grade of supervision."""
     arms, found = arms_in(rows), []
-    for supervision in dict.fromkeys(s for a, s in arms if a == METHOD):
+    for supervision in [s for s in GRADES if (METHOD, s) in arms]:
         family = []
         for against in AGAINST:
             other = "none" if against.startswith("generic") else supervision

@@ -188,11 +188,13 @@ def test_a_trace_that_lacks_an_array_is_a_sentence(tmp_path):
 
 
 def test_the_table_for_the_console(out):
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(report.summary_table(json.loads((out / "metrics.json").read_text())["rows"]))
     text = console.export_text()
-    assert "Median [quartiles] over 8 people, 2 seeds" in text
-    assert re.search(r"personal head, with physics +angle \+ force +\d[\d.]* \[\d[\d.]*–\d[\d.]*\]", text)
+    assert "Median [quartiles] over 8 people, 2 seeds;" in text
+    assert re.search(
+        r"\nhead, with physics +A\+F +\d[\d.]* \[\d[\d.]*–\d[\d.]*\] +0\.\d+ +\d[\d.]* \[.*\] +0\.1\d+ *\n", text
+    )
 
 
 def _rows(first, second, metric="angle_rmse_deg"):

@@ -105,5 +105,5 @@ def _numeric(value: Any) -> bool:
 
 
 def _label(arm: str, supervision: str) -> str:
-    short = {"none": "", "angle": "A", "angle_force": "A+F"}.get(supervision, supervision)
+    short = words.short_labels(supervision)
     return f"{words.arm(arm)} · {short}" if short else words.arm(arm)

@@ -150,22 +150,33 @@ def _people(count: int) -> str:
 
 
 def summary_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The summary for the console: median [quartiles] over subjects."""
+    """The summary for the console, 80 columns wide: medians over subjects, of angle and force with [quartiles]."""
     found = lines(rows)
-    shown = [
-        m
-        for m in ("angle_rmse_deg", "angle_r2", "force_rmse_n", "torque_rmse_nm")
-        if any(f.values[m] is not None for f in found)
-    ]
     people, seeds = max(f.subjects for f in found), max(f.seeds for f in found)
-    title = f"Median \\[quartiles] over {_people(people)}, {seeds} seed{'s' if seeds > 1 else ''}"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), header_style="bold")
-    table.add_column("arm")
-    table.add_column("labels")
+    title = (
+        f"Median \\[quartiles] over {_people(people)}, {seeds} seed{'s' if seeds > 1 else ''}; labels: A angle, F force"
+    )
+    table = Table(
+        title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False
+    )
+    table.add_column("arm", no_wrap=True)
+    table.add_column("labels", no_wrap=True)
+    shown = [m for m in _CONSOLE if any(f.values[m] is not None for f in found)]
     for m in shown:
-        heading, unit, _ = words.METRICS[m]
-        table.add_column(f"{heading} [{unit}]" if unit else heading, justify="right")
+        table.add_column(_CONSOLE[m], justify="right", no_wrap=True)
     for f in found:
-        values = [words.spread(f.values[m], words.METRICS[m][2]) for m in shown]
-        table.add_row(words.arm(f.arm), words.labels(f.supervision), *[v.replace("[", "\\[") for v in values])
+        values = [f.values[m] for m in shown]
+        cells = [
+            words.spread(q).replace("[", "\\[") if m.endswith(("_deg", "_n")) else words.number(q and q.median)
+            for m, q in zip(shown, values, strict=True)
+        ]
+        table.add_row(words.arm(f.arm).removeprefix("personal "), words.short_labels(f.supervision), *cells)
     return table
+
+
+_CONSOLE = {
+    "angle_rmse_deg": "angle RMSE °",
+    "angle_r2": "R²",
+    "force_rmse_n": "force RMSE N",
+    "torque_rmse_nm": "torque N m",
+}

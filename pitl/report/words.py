@@ -50,6 +50,11 @@ def labels(name: str) -> str:
     return LABELS.get(name, name)
 
 
+def short_labels(name: str) -> str:
+    """A grade of supervision in as few letters as a figure or a console has room for."""
+    return {"none": "", "angle": "A", "angle_force": "A+F"}.get(name, name)
+
+
 def force_labels(source: str | None) -> str:
     """What the force labels are, in a sentence that stands beside every force error."""
     if source in (None, "none"):
