@@ -1,7 +1,9 @@
 """The `pitl` command. It parses and hands over; what takes time to import is imported where it is used."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -231,7 +233,8 @@ def _must_be_folder(folder: Path) -> None:
 def _sentences(resume: Any = None) -> Iterator[None]:
     """Shows what the user can mend as a sentence, and after Ctrl-C how to go on."""
     try:
-        yield
+        with _interruptible():
+            yield
     except PitlError as e:
         typer.echo(f"pitl: {e}", err=True)
         raise typer.Exit(1) from e
@@ -240,6 +243,29 @@ def _sentences(resume: Any = None) -> Iterator[None]:
         kept = f" What is finished is kept in {folder}; the same command goes on from there." if folder else ""
         typer.echo(f"\npitl: interrupted.{kept}", err=True)
         raise typer.Exit(130) from e
+
+
+_AGAIN_S = 1.0
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Repeats Ctrl-C until it is heard: raised inside JAX's garbage-collection hook, it would only be printed."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _console() -> Any:

@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -112,6 +115,22 @@ def test_after_an_interruption_it_says_how_to_go_on(job, file):
     shown = _pitl("train", file, "--out", "here")
     assert shown.exit_code == 130
     assert "kept in here; the same command goes on from there" in shown.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a POSIX timer")
+def test_an_interruption_that_is_swallowed_comes_again(job, file, monkeypatch):
+    def swallow(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+        except KeyboardInterrupt:
+            time.sleep(30)
+
+    monkeypatch.setattr(cli, "_AGAIN_S", 0.01)
+    job.train = swallow
+    handler = signal.getsignal(signal.SIGINT)
+    assert _pitl("train", file).exit_code == 130
+    assert signal.getsignal(signal.SIGINT) == handler
 
 
 def test_the_printed_configuration_is_a_configuration(file, tmp_path):
