@@ -137,7 +137,8 @@ def run(
         fitted = Fitted(stack(*(f.params for f in parts)), stack(*(f.correction for f in parts)), history)
     else:
         fitted = fit(start, fixed=fixed, models=prepared.models, people=split.people, report=report)
-    said = predict(prepared, fitted.params, inherited.scale, split.test)
+    scale = jax.vmap(personalize.stronger)(inherited.scale, fitted.correction)
+    said = predict(prepared, fitted.params, scale, split.test)
     if supervision != "angle_force" and arm == "scratch":
         said = tuple(Said(s.angle, None) for s in said)  # forces that nothing ever trained
     return ArmResult(said, fitted)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pitl import loss, physics
 from pitl.config import PersonalizeConfig
 from pitl.msk import weak
-from pitl.msk.correction import Correction, apply_correction, identity_correction, log_prior
+from pitl.msk.correction import Correction, apply_correction, factors, identity_correction, log_prior
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net import head, network
 from pitl.windows import Samples
@@ -144,6 +144,11 @@ def _optimiser(static: _Static) -> optax.GradientTransformation:
     return optax.multi_transform({"train": optax.adam(schedule), "frozen": optax.set_to_zero()}, labels)
 
 
+def stronger(scale: head.OutputScale, correction: Correction) -> head.OutputScale:
+    """The output scale of a person whose muscles are stronger or weaker than the model says."""
+    return scale._replace(strength=scale.strength * factors(correction)["strength"])
+
+
 @partial(jax.jit, static_argnums=0)
 def _features(static: _Static, params: Any, samples: Samples, rows: Array) -> Array:
     def one(args: Any) -> Array:
@@ -167,7 +172,9 @@ def objective(
     net, config, samples = static.net, static.config, fixed.samples
     z = cached if cached is not None else network.features(current, net, samples, who.rows, static.order)
     around = network.context(net, samples, who.rows, static.order)
-    out = head.infer(current["head"], z, around, fixed.scale, activation=net.activation)
+    out = head.infer(
+        current["head"], z, around, stronger(fixed.scale, current["correction"]), activation=net.activation
+    )
     angle, force, posture = samples.angle[who.rows], samples.force[who.rows], samples.posture[who.rows]
     total = jnp.zeros(())
     if static.settings.supervision != "none":
@@ -188,7 +195,7 @@ def objective(
             counted = counted * jnp.pad(who.stretch, (0, counted.shape[0] - who.stretch.shape[0]))
         total += config.physics_weight * loss.squared(residual, fixed.spread.torque, counted)
     if "correction" in static.settings.trainable:
-        total += config.prior_weight * log_prior(current["correction"])
+        total -= config.prior_weight * log_prior(current["correction"])
     if "head" in static.settings.trainable:
         total += config.l2_to_generic * loss.distance(current["head"], generic_head)
     return total

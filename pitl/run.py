@@ -30,7 +30,8 @@ from pitl.arms import Inherited
 from pitl.config import Config, to_dict
 from pitl.errors import PitlError
 from pitl.msk.correction import apply_correction
-from pitl.outputs import atomic_savez, atomic_write_text
+from pitl.outputs import atomic_write_text
+from pitl.personalize import stronger
 from pitl.prepare import Fold, Prepared, folds, load_cohort, prepare, statistics
 
 
@@ -206,7 +207,7 @@ def _keep_people(job: Job, prepared: Prepared, own: Inherited, fitted: Any, supe
                 one(fitted.params),
                 prepared.net,
                 apply_correction(one(prepared.models), one(fitted.correction)),
-                one(own.scale),
+                stronger(one(own.scale), one(fitted.correction)),
                 one(own.spread),
                 job.config.emg,
                 channels,
