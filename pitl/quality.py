@@ -1,0 +1,229 @@
+"""Looks at recordings before they are used: what is wrong with them, where, and what to do about it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from scipy import signal
+
+from pitl.recording import Cohort, Recording
+from pitl.schema import DataConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Severity = Literal["error", "warning", "info"]
+
+DROPOUT_S = 0.05  # EMG never stands still that long
+SATURATED = 1e-3  # part of the samples at the extreme value
+SHORT_S = 3.0
+LOWEST_RATE_HZ = 400.0  # raw EMG has power up to some 200 Hz at least
+STILL_DEG = 2.0
+ANGLE_DEG = (-30.0, 160.0)  # unless the joint is in the next line
+JOINT_DEG = {"wrist": (-90.0, 90.0)}
+HUM_RATIO = 10.0  # peak over its neighbours
+HUM_SHARE = 0.1  # of the channel's power
+
+
+class Finding(NamedTuple):
+    """One observation.
+
+    Attributes:
+        severity: `"error"` if the data cannot be used like this, `"warning"`, or `"info"`.
+        where: subject, trial and channel.
+        what: what was found.
+        advice: what to do about it.
+    """
+
+    severity: Severity
+    where: str
+    what: str
+    advice: str
+
+
+def check(cohort: Cohort) -> list[Finding]:
+    """Everything worth knowing about the recordings, errors first."""
+    found = [Finding("info", cohort.name, note, "") for note in cohort.notes]
+    recordings = [r for s in cohort.subjects for r in s.recordings]
+    for r in recordings:
+        found += _check_recording(r, JOINT_DEG.get(cohort.joint, ANGLE_DEG))
+    found += _duplicates(recordings)
+    order = ("error", "warning", "info")
+    return sorted(found, key=lambda f: order.index(f.severity))
+
+
+def mask_unusable(recording: Recording) -> Recording:
+    """The recording with samples marked invalid where any channel stands still (dropout, saturation) over 50 ms."""
+    bad = _still(recording.emg, recording.rate_hz).any(axis=1)
+    if not bad.any():
+        return recording
+    return replace(recording, valid=~bad if recording.valid is None else recording.valid & ~bad)
+
+
+def check_folder(folder: Path, kind: Literal["virtual", "uci", "csv", "auto"] = "auto") -> tuple[Cohort, list[Finding]]:
+    """Reads a folder and checks what is in it.
+
+    Raises:
+        PitlError: if it cannot be read.
+    """
+    from pitl.io.folder import read_folder
+
+    cohort = read_folder(Path(folder), DataConfig(kind=kind, dir=str(folder)))
+    return cohort, check(cohort)
+
+
+def render(cohort: Cohort, findings: list[Finding], console: "Console") -> None:
+    """Shows the recordings, what was decided while reading them, and the findings."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    recordings = [r for s in cohort.subjects for r in s.recordings]
+    people = f"{len(cohort.subjects)} {'person' if len(cohort.subjects) == 1 else 'people'}"
+    table = Table(title=f"{escape(cohort.name)}: {people}, joint {escape(cohort.joint)}")
+    for name in ("subject", "task", "trial", "posture"):
+        table.add_column(name)
+    for name in ("channels", "rate [Hz]", "length [s]", "angle [deg]"):
+        table.add_column(name, justify="right")
+    for r in recordings:
+        numbers = (str(len(r.channels)), f"{r.rate_hz:g}", f"{r.seconds:.1f}", _angle_range(r))
+        table.add_row(*(escape(t) for t in (r.subject, r.task, r.trial, r.posture)), *numbers)
+    console.print(table)
+    decisions = [*cohort.notes, *(f"{r.subject}/{r.trial}: {n}" for r in recordings for n in r.notes)]
+    if decisions:
+        console.print("Decisions taken while reading:")
+        for text in decisions:
+            console.print(f"  - {escape(text)}", highlight=False)
+    colours = {"error": "red", "warning": "yellow", "info": "cyan"}
+    shown = [f for f in findings if f.advice or f.severity != "info"]
+    for f in shown:
+        text = f"{escape(f.where)}: {escape(f.what)}; {escape(f.advice)}."
+        console.print(f"[{colours[f.severity]}]{f.severity}[/] {text}", highlight=False)
+    if not shown:
+        console.print("Nothing suspicious was found.")
+
+
+def _angle_range(r: Recording) -> str:
+    angle = _good_rows(r, r.angle)
+    if angle is None or not len(angle):
+        return "-"
+    degrees = np.degrees(angle)
+    return ", ".join(f"{lo:.0f} to {hi:.0f}" for lo, hi in zip(degrees.min(axis=0), degrees.max(axis=0), strict=True))
+
+
+def _good_rows(r: Recording, values: np.ndarray | None) -> np.ndarray | None:
+    return values if values is None or r.valid is None else values[r.valid]
+
+
+def _still(emg: np.ndarray, rate_hz: float) -> np.ndarray:
+    """(T, C) True inside runs of identical samples longer than `DROPOUT_S`."""
+    shortest = int(DROPOUT_S * rate_hz) + 1
+    out = np.zeros(emg.shape, bool)
+    if not len(emg):
+        return out
+    edges = np.ones((len(emg) + 1, emg.shape[1]), bool)  # where a run starts
+    edges[1:-1] = emg[1:] != emg[:-1]
+    for c in range(emg.shape[1]):
+        starts = np.flatnonzero(edges[:, c])
+        lengths = np.diff(starts)
+        out[:, c] = np.repeat(lengths > shortest, lengths)
+    return out
+
+
+def _check_recording(r: Recording, limits: tuple[float, float]) -> Iterator[Finding]:
+    where = f"{r.subject}/{r.trial}"
+    for note in r.notes:
+        yield Finding("info", where, note, "")
+    if r.rate_hz < LOWEST_RATE_HZ:
+        what = f"{r.rate_hz:g} samples per second is too slow for raw EMG, expected at least {LOWEST_RATE_HZ:g}"
+        yield Finding("error", where, what, "check the rate, and that the EMG is raw and not an envelope")
+    if r.seconds < SHORT_S:
+        what = f"lasts only {r.seconds:.2f} s, expected at least {SHORT_S:g} s"
+        yield Finding("warning", where, what, "leave it out or check that the file is whole")
+    if r.valid is not None and not r.valid.all():
+        part = 1 - float(r.valid.mean())
+        severity: Severity = "error" if part > 0.5 else "warning" if part > 0.05 else "info"
+        yield Finding(severity, where, f"{part:.2%} of the samples are unusable", "they are left out")
+    yield from _check_angle(r, where, limits)
+    emg = _good_rows(r, r.emg)
+    if emg is not None and len(emg) > 1:
+        yield from _check_emg(r, emg, where)
+
+
+def _check_angle(r: Recording, where: str, limits: tuple[float, float]) -> Iterator[Finding]:
+    angle = _good_rows(r, r.angle)
+    if angle is None:
+        yield Finding("warning", where, "there is no angle", "it can be predicted but not be learned from or judged")
+        return
+    if not len(angle):
+        return
+    low, high = np.degrees(angle.min(axis=0)), np.degrees(angle.max(axis=0))
+    for d, dof in enumerate(r.dofs):
+        at = f"{where}, {dof}"
+        if high[d] - low[d] < STILL_DEG:
+            what = f"the angle hardly changes ({low[d]:.2f} to {high[d]:.2f} deg)"
+            yield Finding("error", at, what, "check the sensor, and that the unit is not radians called degrees")
+        if low[d] < limits[0] or high[d] > limits[1]:
+            what = f"the angle goes from {low[d]:.0f} to {high[d]:.0f} deg, expected {limits[0]:g} to {limits[1]:g} deg"
+            yield Finding("warning", at, what, "check the unit, the sign (flexion is positive) and the zero")
+
+
+def _check_emg(r: Recording, emg: np.ndarray, where: str) -> Iterator[Finding]:
+    spread = emg.std(axis=0)
+    still = _still(r.emg, r.rate_hz)
+    if r.valid is not None:
+        still = still & r.valid[:, None]
+    hum = _hum(r)
+    for c, channel in enumerate(r.channels):
+        at = f"{where}, {channel}"
+        x = emg[:, c]
+        if np.ptp(x) == 0 or spread[c] < 1e-3 * np.median(spread) or still[:, c].mean() > 0.9:
+            yield Finding("error", at, "the channel is dead (it does not change)", "check the electrode; leave it out")
+            continue
+        top = max(np.count_nonzero(x == x.max()), np.count_nonzero(x == x.min()))
+        if top > max(10, SATURATED * len(x)):
+            what = f"{top} samples ({top / len(x):.2%}) are at exactly the extreme value: the amplifier saturated"
+            yield Finding("warning", at, what, "lower the gain next time; long runs are left out")
+        if still[:, c].any():
+            seconds = still[:, c].sum() / r.rate_hz
+            first = int(np.argmax(still[:, c])) / r.rate_hz
+            what = f"{seconds:.2f} s stand still (dropouts), the first at {first:.2f} s"
+            yield Finding("warning", at, what, "check the cable; these samples are left out")
+        if c in hum:
+            what = f"the power line's {hum[c][0]:g} Hz make up {hum[c][1]:.0%} of the signal"
+            yield Finding("warning", at, what, "check the ground electrode, or notch it before use")
+
+
+def _hum(r: Recording) -> dict[int, tuple[float, float]]:
+    """Channels with a line at 50 or 60 Hz: its frequency [Hz] and share of the power."""
+    n = int(r.rate_hz)
+    if len(r.emg) < 3 * n or r.rate_hz < 200:
+        return {}
+    finite = np.where(np.isfinite(r.emg), r.emg, 0.0)
+    f, p = signal.welch(finite, r.rate_hz, nperseg=n, axis=0)
+    f, p = np.asarray(f), np.asarray(p)
+    p = np.where((f > 5)[:, None], p, 0.0)
+    total = np.maximum(p.sum(axis=0), np.finfo(float).tiny)
+    out: dict[int, tuple[float, float]] = {}
+    for line in (50.0, 60.0):
+        off = np.abs(f - line)
+        floor = np.median(p[(off > 3) & (off < 9)], axis=0)
+        peak = p[off <= 1.5]
+        share = np.maximum(peak - floor, 0.0).sum(axis=0) / total
+        hit = (peak.max(axis=0) > HUM_RATIO * floor) & (share > HUM_SHARE)
+        for c in np.flatnonzero(hit):
+            if int(c) not in out or share[c] > out[int(c)][1]:
+                out[int(c)] = (line, float(share[c]))
+    return out
+
+
+def _duplicates(recordings: list[Recording]) -> Iterator[Finding]:
+    seen: dict[Any, Recording] = {}
+    for r in recordings:
+        key = (r.emg.shape, sha256(np.asarray(r.emg, dtype=float).tobytes()).hexdigest())
+        first = seen.setdefault(key, r)
+        if first is not r:
+            what = f"the EMG is identical to that of {first.subject}/{first.trial}"
+            yield Finding("error", f"{r.subject}/{r.trial}", what, "one is a copy: leave it out or find the right file")

@@ -1,0 +1,125 @@
+"""Faults of recordings are found, and good recordings are left in peace."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import signal
+
+from pitl import quality
+from pitl.io import csv
+from pitl.recording import Cohort, Recording, Subject
+
+RATE = 1000.0
+TIME = np.arange(5000) / RATE
+
+
+def good(seed: int = 0, trial: str = "t1", subject: str = "S1") -> Recording:
+    rng = np.random.default_rng(seed)
+    sos = signal.butter(2, (20, 400), "bandpass", fs=RATE, output="sos")
+    noise = np.asarray(signal.sosfilt(sos, rng.normal(size=(len(TIME), 3)), axis=0))
+    emg = 1e-4 * noise * (1.05 + np.sin(2 * np.pi * TIME))[:, None]
+    angle = np.radians(40 + 30 * np.sin(2 * np.pi * TIME))[:, None]
+    return Recording(subject, "bend", trial, "seated", RATE, emg, ("a", "b", "c"), angle, ("knee",))
+
+
+def cohort(*recordings: Recording) -> Cohort:
+    names = dict.fromkeys(r.subject for r in recordings)
+    return Cohort("c", "knee", tuple(Subject(n, tuple(r for r in recordings if r.subject == n)) for n in names))
+
+
+def findings(*recordings: Recording) -> str:
+    return "\n".join(f"{f.severity} {f.where} {f.what}" for f in quality.check(cohort(*recordings)))
+
+
+def with_channel(change, channel: int = 1) -> Recording:
+    r = good()
+    emg = r.emg.copy()
+    emg[:, channel] = change(emg[:, channel])
+    return replace(r, emg=emg)
+
+
+def test_good_recordings_raise_no_finding() -> None:
+    assert findings(*(good(i, f"t{i}") for i in range(20))) == ""
+
+
+def test_a_dead_channel_is_an_error() -> None:
+    for level in (0.0, 1e-9):
+        assert "error S1/t1, b the channel is dead" in findings(with_channel(lambda x, c=level: c * x))
+
+
+def test_saturation_is_found() -> None:
+    assert "S1/t1, b" in (found := findings(with_channel(lambda x: np.clip(x, -5e-5, 5e-5)))) and "extreme" in found
+
+
+def test_coarse_quantisation_is_not_saturation() -> None:
+    assert findings(with_channel(lambda x: np.round(x / 2e-6) * 2e-6)) == ""
+
+
+def test_a_dropout_is_found_and_masked() -> None:
+    r = with_channel(lambda x: np.where((TIME >= 1) & (TIME < 1.2), 0.0, x))
+    assert "0.20 s stand still (dropouts), the first at 1.00 s" in findings(r)
+    masked = quality.mask_unusable(r)
+    assert masked.valid is not None and r.valid is None
+    np.testing.assert_array_equal(masked.valid, (TIME < 1) | (TIME >= 1.2))
+    assert "4.00% of the samples are unusable" in findings(masked) and "dropouts" not in findings(masked)
+
+
+def test_masking_keeps_what_was_invalid_and_leaves_good_data_alone() -> None:
+    assert quality.mask_unusable(r := good()) is r
+    dropped = with_channel(lambda x: np.where(TIME < 0.1, 0.0, x))
+    masked = quality.mask_unusable(replace(dropped, valid=TIME < 4)).valid
+    assert masked is not None
+    np.testing.assert_array_equal(masked, (TIME >= 0.1) & (TIME < 4))
+
+
+def test_identical_samples_for_fifty_milliseconds_are_no_dropout() -> None:
+    r = with_channel(lambda x: np.where((TIME > 1.0005) & (TIME < 1.0505), 0.0, x))
+    assert quality.mask_unusable(r) is r
+
+
+@pytest.mark.parametrize("line", [50, 60])
+def test_power_line_hum_is_found(line: int) -> None:
+    r = with_channel(lambda x: x + 0.7 * x.std() * np.sin(2 * np.pi * line * TIME))
+    assert f"S1/t1, b the power line's {line} Hz" in findings(r)
+
+
+def test_copies_between_subjects_are_found() -> None:
+    assert "error S2/t9 the EMG is identical to that of S1/t1" in findings(good(), good(0, "t9", "S2"))
+
+
+def test_short_slow_and_angleless_recordings_are_found() -> None:
+    r = good()
+    assert r.angle is not None
+    short = replace(r, emg=r.emg[:2000], angle=r.angle[:2000])
+    assert "lasts only 2.00 s" in findings(short)
+    assert "error S1/t1 100 samples per second is too slow" in findings(replace(r, rate_hz=100.0))
+    assert "there is no angle" in findings(replace(r, angle=None))
+
+
+def test_wrong_angles_are_found() -> None:
+    r = good()
+    assert r.angle is not None
+    assert "hardly changes" in findings(replace(r, angle=np.radians(r.angle)))
+    assert "from -70 to -10 deg" in findings(replace(r, angle=-r.angle))
+
+
+def test_mostly_invalid_recordings_are_errors() -> None:
+    assert "error S1/t1 60.00% of the samples" in findings(replace(good(), valid=TIME >= 3))
+    assert "100.00%" in findings(replace(good(), valid=TIME < 0))
+
+
+def test_a_checked_folder_shows_recordings_decisions_and_findings(tmp_path: Path) -> None:
+    noted = replace(good(), notes=("[two] files were swapped.",), angle=None)
+    whole = replace(cohort(noted, good(1, "t2")), notes=("somebody was left out.",))
+    csv.write_cohort(whole, tmp_path)
+    read, found = quality.check_folder(tmp_path)
+    console = Console(width=150, record=True, quiet=False, file=(tmp_path / "log").open("w"))
+    quality.render(read, found, console)
+    text = console.export_text()
+    for part in ("10 to 70", "1000", "5.0", "[two] files were swapped.", "somebody was left out.", "there is no angle"):
+        assert part in text
+    assert text.count("swapped") == 1
+    assert [f.severity for f in found] == ["warning", "info", "info"]
