@@ -179,9 +179,7 @@ def predict(prepared: Prepared, params: Any, scale: OutputScale, rows: tuple[np.
     return tuple(found)
 
 
-def _gain_offset(
-    prepared: Prepared, split: Rows, inherited: Inherited, supervision: Supervision
-) -> tuple[Said, ...]:
+def _gain_offset(prepared: Prepared, split: Rows, inherited: Inherited, supervision: Supervision) -> tuple[Said, ...]:
     on_calibration = predict(prepared, inherited.physics, inherited.scale, split.calibration)
     on_test = predict(prepared, inherited.physics, inherited.scale, split.test)
     angle, force = np.asarray(prepared.samples.angle), np.asarray(prepared.samples.force)

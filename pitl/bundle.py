@@ -70,7 +70,8 @@ def save(folder: Path, bundle: Bundle) -> None:
     }
     if bundle.channel_scale is not None:
         scale = bundle.channel_scale
-        meta["channel_scale"] = {"method": scale.method, "volts": [float(v) for v in scale.volts], "window_s": scale.window_s}
+        volts = [float(v) for v in scale.volts]
+        meta["channel_scale"] = {"method": scale.method, "volts": volts, "window_s": scale.window_s}
     checkpoint.save(folder, tree, meta)
 
 

@@ -48,9 +48,7 @@ def fit_scale(
     """
     if method == "mvc":
         if mvc is None:
-            raise PitlError(
-                "emg.normalisation = 'mvc' but no maximum voluntary contraction was recorded; use 'blend'."
-            )
+            raise PitlError("emg.normalisation = 'mvc' but no maximum voluntary contraction was recorded; use 'blend'.")
         volts = np.asarray(mvc, float)
     elif method in ("fixed", "zscore"):
         volts = np.full(calibration.shape[1], fixed_v)

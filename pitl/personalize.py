@@ -27,6 +27,7 @@ from pitl.msk import weak
 from pitl.msk.correction import Correction, apply_correction, factors, identity_correction, log_prior
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net import head, network
+from pitl.train import descend
 from pitl.windows import Samples
 
 Supervision = Literal["angle_force", "angle", "none"]
@@ -239,8 +240,8 @@ def _steps(
         value, grads = jax.value_and_grad(total)(trainable)
         # what is frozen has no gradient at all, so that its size can never scale anybody's update
         grads = {g: grads.get(g, jax.tree.map(jnp.zeros_like, current[g])) for g in current}
-        updates, state = optimiser.update(grads, state, current)
-        return optax.apply_updates(current, updates), state, value
+        current, state = descend(optimiser, grads, state, current)
+        return current, state, value
 
     def step(carry: Any, key: Array) -> Any:
         current, state = carry

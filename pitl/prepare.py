@@ -129,9 +129,7 @@ def folds(config: Config, subjects: int) -> tuple[Fold, ...]:
 
 def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale]:
     """Units of the loss and the outputs, from the source subjects of a fold alone."""
-    rows = windows.rows_of(
-        prepared.table, "all", subjects=fold.source + fold.held_out, window=prepared.net.window
-    )
+    rows = windows.rows_of(prepared.table, "all", subjects=fold.source + fold.held_out, window=prepared.net.window)
     strength = np.asarray(prepared.models.max_isometric_force)[list(fold.source)].mean(axis=0)
     return loss.source_statistics(
         np.asarray(prepared.samples.angle)[rows],
@@ -173,9 +171,7 @@ def _labels(
     posture = jnp.asarray(table.posture, np.int32)
     torque = table.torque
     if torque is None:
-        torque = np.asarray(
-            _inverse_dynamics(models, jnp.asarray(table.subject, np.int32), *motion, posture)
-        )
+        torque = np.asarray(_inverse_dynamics(models, jnp.asarray(table.subject, np.int32), *motion, posture))
     muscles = len(models.muscles)
     if config.data.force_labels == "none":
         return torque, np.zeros((len(torque), muscles)), 0.0
@@ -195,7 +191,7 @@ def _labels(
     for s in range(len(cohort.subjects)):
         rows = np.flatnonzero(table.subject == s)
         own = jax.tree.map(lambda x, s=s: x[s], models)
-        # ideal muscles: a rigid-tendon force-length curve that nobody calibrated would put its own errors into the labels
+        # ideal muscles: a rigid-tendon force-length curve that nobody calibrated would put its errors into the labels
         found = redundancy.static_optimisation(
             own,
             motion[0][rows],

@@ -12,22 +12,10 @@ from pitl import arms, bundle, evaluate
 from pitl.arms import ArmResult, Inherited, Rows, Said
 from pitl.config import Config
 from pitl.msk import dynamics
-from pitl.msk.correction import describe
+from pitl.msk.correction import Correction, describe
 from pitl.net import network
 from pitl.outputs import atomic_savez, atomic_write_text
 from pitl.prepare import Prepared
-
-# The arms whose answers the report draws over time.
-_DRAWN = (
-    "generic_physics",
-    "generic_data",
-    "gain_offset",
-    "head_data",
-    "head_physics",
-    "full_finetune",
-    "scratch",
-    "ridge",
-)
 
 
 def keep(path: Path, answer: ArmResult, seconds: float) -> None:
@@ -38,9 +26,7 @@ def keep(path: Path, answer: ArmResult, seconds: float) -> None:
         if said.force is not None:
             arrays[f"force{s}"] = said.force
     if answer.fitted is not None:
-        for name, value in answer.fitted.correction._asdict().items() if hasattr(
-            answer.fitted.correction, "_asdict"
-        ) else vars(answer.fitted.correction).items():
+        for name, value in vars(answer.fitted.correction).items():
             arrays[f"correction/{name}"] = np.asarray(value)
     atomic_savez(path, arrays)
 
@@ -49,7 +35,7 @@ def said(path: Path, people: int) -> tuple[tuple[Said, ...], float]:
     """Reads an arm's answers back, and its seconds per person."""
     with np.load(path) as data:
         return (
-            tuple(Said(data[f"angle{s}"], data[f"force{s}"] if f"force{s}" in data else None) for s in range(people)),
+            tuple(Said(data[f"angle{s}"], data.get(f"force{s}")) for s in range(people)),
             float(data["seconds"]),
         )
 
@@ -92,9 +78,7 @@ def score_all(
     return found
 
 
-def write_traces(
-    out: Path, config: Config, prepared: Prepared, split: Rows, inherited: list[Inherited]
-) -> None:
+def write_traces(out: Path, config: Config, prepared: Prepared, split: Rows, inherited: list[Inherited]) -> None:
     """Measured and predicted curves of the first seed, the balance of torques, and what was learned of each person."""
     names = prepared.cohort.subjects
     angle, force = np.asarray(prepared.samples.angle), np.asarray(prepared.samples.force)
@@ -103,9 +87,7 @@ def write_traces(
     for t in prepared.table.trials:
         trial_of[t.start : t.stop], task_of[t.start : t.stop] = t.name, t.task
     answers = {
-        (arm, supervision): said(path, len(names))[0]
-        for seed, path, arm, supervision in _answers(out)
-        if seed == 0 and arm in _DRAWN
+        (arm, supervision): said(path, len(names))[0] for seed, path, arm, supervision in _answers(out) if seed == 0
     }
     learned: dict[str, Any] = {}
     for s, subject in enumerate(names):
@@ -125,15 +107,15 @@ def write_traces(
             arrays[f"angle_deg/{arm}/{supervision}"] = np.degrees(everyone[s].angle)
             if everyone[s].force is not None:
                 arrays[f"force_n/{arm}/{supervision}"] = everyone[s].force
-        for supervision in ("angle", "angle_force", "none"):
+        for supervision in config.evaluate.supervision:
             folder = out / "personalized" / f"{subject.name}-{supervision}"
             if not folder.is_dir():
                 continue
             own = bundle.load(folder)
-            if f"balance/residual" not in arrays:
-                arrays |= {f"balance/{k}": v for k, v in _balance(prepared, own, rows).items()}
-                arrays["balance_supervision"] = np.array(supervision)
-                learned[subject.name] = _learned(out, s, supervision, prepared)
+            arrays |= {f"balance/{k}": v for k, v in _balance(prepared, own, rows).items()}
+            arrays["balance_supervision"] = np.array(supervision)
+            learned[subject.name] = _learned(out, s, supervision, prepared)
+            break
         atomic_savez(out / "traces" / f"{subject.name}.npz", {k: _small(v) for k, v in arrays.items()})
     atomic_write_text(out / "learned.json", json.dumps(learned, indent=1))
 
@@ -160,8 +142,6 @@ def _balance(prepared: Prepared, own: bundle.Bundle, rows: np.ndarray) -> dict[s
 
 def _learned(out: Path, s: int, supervision: str, prepared: Prepared) -> dict[str, Any]:
     """The corrections of one person, as factors."""
-    from pitl.msk.correction import Correction
-
     with np.load(out / "said" / "seed0" / f"head_physics-{supervision}.npz") as data:
         fields = {k.split("/")[1]: jnp.asarray(data[k][s]) for k in data.files if k.startswith("correction/")}
     model = jax.tree.map(lambda x: x[s], prepared.models)

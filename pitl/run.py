@@ -1,10 +1,10 @@
 """The one job: data, generic model, personalised models, evaluation, report; what a killed run finished is kept.
 
-    OUT/run.json                          which configuration this folder belongs to
-    OUT/generic/seed0/fold0/data|physics  generic models (see `pitl.bundle`)
-    OUT/said/seed0/ARM-SUPERVISION.npz    every arm's answers on everyone's test rows
-    OUT/personalized/SUBJECT              each person's model
-    OUT/metrics.json, traces/, learned.json, notes.json, report.html
+OUT/run.json                          which configuration this folder belongs to
+OUT/generic/seed0/fold0/data|physics  generic models (see `pitl.bundle`)
+OUT/said/seed0/ARM-SUPERVISION.npz    every arm's answers on everyone's test rows
+OUT/personalized/SUBJECT              each person's model
+OUT/metrics.json, traces/, learned.json, notes.json, report.html
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,14 @@ from pitl.personalize import stronger
 from pitl.prepare import Fold, Prepared, folds, load_cohort, prepare, statistics
 
 
+@dataclass(frozen=True)
 class Job:
-    """What the steps of one run share; each is made when first asked for."""
+    """What the steps of one run share."""
 
-    def __init__(self, config: Config, out: Path, console: Console) -> None:
-        self.config, self.out, self.console = config, out, console
-        self.seconds: dict[str, float] = {}
-        _claim(config, out)
+    config: Config
+    out: Path
+    console: Console
+    seconds: dict[str, float]  # wall time of each step, earlier tries at the same run counted in
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -50,13 +52,25 @@ class Job:
         with self.console.status(name) if self.console.is_terminal else _line(self.console, name):
             yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        atomic_write_text(self.out / "seconds.json", json.dumps(self.seconds))
+
+
+def start(config: Config, out: Path, console: Console) -> Job:
+    """Claims the output folder for this configuration, or takes up what an earlier try left there.
+
+    Raises:
+        PitlError: if the folder belongs to another configuration or cannot be written.
+    """
+    _claim(config, out)
+    past = out / "seconds.json"
+    return Job(config, out, console, json.loads(past.read_text()) if past.exists() else {})
 
 
 def run(config: Config, out: Path, console: Console) -> None:
     """Everything, from recordings to report."""
     from pitl import report
 
-    job = Job(config, out, console)
+    job = start(config, out, console)
     prepared = _prepare(job)
     inherited = _train(job, prepared)
     _personalize(job, prepared, inherited)
@@ -70,20 +84,20 @@ def run(config: Config, out: Path, console: Console) -> None:
 
 def train(config: Config, out: Path, console: Console) -> None:
     """Generic models alone."""
-    job = Job(config, out, console)
+    job = start(config, out, console)
     _train(job, _prepare(job))
 
 
 def personalize(config: Config, out: Path, console: Console) -> None:
     """Personalised models; trains generic ones first where they are missing."""
-    job = Job(config, out, console)
+    job = start(config, out, console)
     prepared = _prepare(job)
     _personalize(job, prepared, _train(job, prepared))
 
 
 def evaluate(config: Config, out: Path, console: Console) -> None:
     """Metrics and traces; makes what is missing first."""
-    job = Job(config, out, console)
+    job = start(config, out, console)
     prepared = _prepare(job)
     inherited = _train(job, prepared)
     _personalize(job, prepared, inherited)
@@ -125,9 +139,9 @@ def _generic(job: Job, prepared: Prepared, fold: Fold, k: int, seed: int, kind: 
     config, net = job.config.train, prepared.net
     spread, scale = statistics(prepared, fold)
     has_force = 0.0 if prepared.force_source == "none" else 1.0
-    weights = loss.Terms(*(jnp.float32(w) for w in (1.0, has_force, config.physics_weight if kind == "physics" else 0.0)))
+    weights = loss.Terms(jnp.float32(1.0), jnp.float32(has_force), jnp.float32(config.physics_weight))
     problem = training.Problem(prepared.samples, prepared.models, spread, scale, weights)
-    start = time.perf_counter()
+    began = time.perf_counter()
     trained = training.fit(
         jax.random.key(seed * 1000 + k),
         net,
@@ -138,7 +152,7 @@ def _generic(job: Job, prepared: Prepared, fold: Fold, k: int, seed: int, kind: 
         with_physics=kind == "physics",
         taps=prepared.taps,
     )
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     about = {
         "kind": kind,
         "seed": seed,
@@ -154,7 +168,7 @@ def _generic(job: Job, prepared: Prepared, fold: Fold, k: int, seed: int, kind: 
     bundle.save(folder, made)
     score = trained.history[:, 2:4].sum(axis=1).min()
     job.console.print(
-        f"  seed {seed} fold {k} {kind:8s} stopped at {trained.steps:5d} steps, held-out loss {score:.3f}, {seconds:.1f} s"
+        f"  seed {seed} fold {k} {kind:8s} best at {trained.steps:5d} steps, held-out loss {score:.3f}, {seconds:.1f} s"
     )
     return made
 
@@ -188,10 +202,10 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
                 path = job.out / "said" / f"seed{seed}" / f"{arm}-{supervision}.npz"
                 if path.exists():
                     continue
-                start = time.perf_counter()
+                began = time.perf_counter()
                 with job.timed(f"arm {arm}, labels: {supervision}"):
                     answer = arms.run(arm, supervision, jax.random.key(seed), config, prepared, split, own)
-                seconds = (time.perf_counter() - start) / len(split.test)
+                seconds = (time.perf_counter() - began) / len(split.test)
                 if arm == "head_physics" and answer.fitted is not None and seed == 0:
                     _keep_people(job, prepared, own, answer.fitted, supervision)
                 results.keep(path, answer, seconds)
@@ -246,7 +260,7 @@ def _environment(job: Job) -> dict[str, Any]:
         "jax": jax.__version__,
         "pitl": pitl.__version__,
         "wall_seconds": {**job.seconds, "total": sum(job.seconds.values())},
-        "command": " ".join(["pitl", *sys.argv[1:]]),
+        "command": " ".join(["pitl", *(Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:])]),
     }
 
 

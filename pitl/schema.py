@@ -136,6 +136,7 @@ class TrainConfig(Section):
     residual: Literal["strong", "weak"] = _item("strong", "equation of motion pointwise, or averaged with a kernel")
     patience: int = _item(6, "checks without improvement before it stops", "checks", ge=1)
     check_every: int = _item(100, "steps between looks at the held-out people", "steps", ge=1)
+    refit: bool = _item(True, "train again for as many steps with the held-out people among the sources")
     holdout_fraction: float = _item(0.2, "part of the source people kept out to decide when to stop", "1", gt=0, lt=1)
 
     @field_validator("hill_weight")

@@ -6,7 +6,7 @@ with every term in units of its own variance over the source subjects. Training 
 that were held out of it, because the generic model is for a person it has never seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -74,9 +74,7 @@ def terms(
         residual = physics.strong_rows(problem.models, samples.subject[at], flat, samples.posture[at])
     else:
         assert taps is not None
-        residual = physics.weak_stretches(
-            problem.models, samples.subject[rows[:, 0]], out, samples.posture[rows], taps
-        )
+        residual = physics.weak_stretches(problem.models, samples.subject[rows[:, 0]], out, samples.posture[rows], taps)
     return loss.Terms(angle, force, loss.squared(residual, spread.torque, jnp.ones(residual.shape[:-1], jnp.float32)))
 
 
@@ -105,35 +103,54 @@ def fit(
         taps: kernel of the weak residual.
         report: called at each check with step, training loss, held-out loss.
     """
-    k_init, k_batch = jax.random.split(key)
-    params = network.init(k_init, net, problem.scale)
-    optimiser = _optimiser(config)
-    state = optimiser.init(params)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
-    stretches = max(1, config.batch // training.shape[1])
-    checked = jnp.asarray(held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)])
     static = _Static(net, config.residual, with_physics, _Taps.of(taps), config)
-    best, best_params, best_step, history, waited = np.inf, params, 0, [], 0
-    for step in range(0, config.steps, config.check_every):
-        pick = rng.integers(len(training), size=(config.check_every, stretches))
-        rows = jnp.asarray(training[pick], jnp.int32)
-        gains = np.exp(config.gain_augmentation * rng.normal(size=(*pick.shape, net.inputs))).astype(np.float32)
-        params, state, losses = _steps(static, params, state, problem, rows, jnp.asarray(gains))
-        check = _check(static, params, problem, checked.astype(jnp.int32))
-        seen = step + config.check_every
+    checked = held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)]
+    rows = jnp.asarray(checked, jnp.int32)
+    best, best_params, best_step, history, waited = np.inf, {}, 0, [], 0
+    for step, params, value in _course(key, static, problem, training):
+        check = _check(static, params, problem, rows)
         score = float(check.angle + check.force)
-        history.append([seen, float(jnp.mean(losses)), *(float(v) for v in check)])
+        history.append([step, value, *(float(v) for v in check)])
         if report:
-            report(seen, history[-1][1], score)
+            report(step, value, score)
         if score < best:
-            best, best_params, best_step, waited = score, params, seen, 0
+            best, best_params, best_step, waited = score, params, step, 0
         else:
             waited += 1
         if waited >= config.patience:
             break
+    if config.refit:
+        # the held-out people have told when to stop; now they may be learned from too
+        best_step = max(best_step, config.check_every * _FEWEST_CHECKS)
+        everybody = np.concatenate([training, held_out])
+        for step, best_params, value in _course(key, static, problem, everybody):
+            if report:
+                report(step, value, best)
+            if step >= best_step:
+                break
     return Trained(best_params, best_step, np.array(history))
 
 
+def _course(
+    key: Array, static: "_Static", problem: Problem, training: np.ndarray
+) -> Iterator[tuple[int, dict[str, Any], float]]:
+    """Steps, parameters and mean loss at each check, from one random start."""
+    config = static.config
+    k_init, k_batch = jax.random.split(key)
+    params = network.init(k_init, static.net, problem.scale)
+    state = _optimiser(config).init(params)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
+    stretches = max(1, config.batch // training.shape[1])
+    for step in range(0, config.steps, config.check_every):
+        pick = rng.integers(len(training), size=(config.check_every, stretches))
+        rows = jnp.asarray(training[pick], jnp.int32)
+        gains = np.exp(config.gain_augmentation * rng.normal(size=(*pick.shape, static.net.inputs)))
+        params, state, losses = _steps(static, params, state, problem, rows, jnp.asarray(gains, jnp.float32))
+        yield step + config.check_every, params, float(jnp.mean(losses))
+
+
+# An early stop before this many checks says more about the few held-out people than about training.
+_FEWEST_CHECKS = 3
 # Rows on which the held-out loss is computed at each check.
 _CHECKED = 4096
 
@@ -158,6 +175,14 @@ class _Static(NamedTuple):
     config: TrainConfig
 
 
+def descend(optimiser: optax.GradientTransformation, grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+    """One step of an optimiser: new parameters and state."""
+    # optax multiplies its integer step count with floats; ours is the code that forbids such promotions
+    with jax.numpy_dtype_promotion("standard"):
+        updates, state = optimiser.update(grads, state, params)
+    return optax.apply_updates(params, updates), state
+
+
 def _optimiser(config: TrainConfig) -> optax.GradientTransformation:
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, 0.1)
     return optax.adamw(schedule, weight_decay=config.weight_decay)
@@ -165,9 +190,7 @@ def _optimiser(config: TrainConfig) -> optax.GradientTransformation:
 
 def _all_terms(static: _Static, params: Any, problem: Problem, rows: Array, gain: Array | None) -> loss.Terms:
     taps = None if static.taps is None else weak.Kernel(*(np.array(t) for t in static.taps))
-    return terms(
-        params, static.net, problem, rows, gain, form=static.form, taps=taps, with_physics=static.with_physics
-    )
+    return terms(params, static.net, problem, rows, gain, form=static.form, taps=taps, with_physics=static.with_physics)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -182,8 +205,7 @@ def _steps(static: _Static, params: Any, state: Any, problem: Problem, rows: Arr
     def step(carry: Any, batch: Any) -> Any:
         params, state = carry
         value, grads = jax.value_and_grad(total)(params, *batch)
-        updates, state = optimiser.update(grads, state, params)
-        return (optax.apply_updates(params, updates), state), value
+        return descend(optimiser, grads, state, params), value
 
     (params, state), losses = jax.lax.scan(step, (params, state), (rows, gains))
     return params, state, losses

@@ -198,8 +198,13 @@ def contiguous(rows: np.ndarray, table: Table, taps: int) -> np.ndarray:
 
 def gather(jets: Float[Array, "N 3 C"], ends: Int[Array, "*B"], window: int, order: int) -> Float[Array, "J *B L C"]:
     """Windows that end at the given rows, with `order` - 1 derivatives in front."""
-    rows = ends[..., None] + jnp.arange(1 - window, 1, dtype=ends.dtype)
-    return jnp.moveaxis(jets[rows, :order], -2, 0)
+    return jnp.moveaxis(jets[neighbours(ends, 1 - window, 1), :order], -2, 0)
+
+
+def neighbours(rows: Int[Array, "*B"], first: int, last: int) -> Int[Array, "*B L"]:
+    """Every row together with those around it, from `first` up to, not including, `last`."""
+    around = jnp.arange(first, last, dtype=rows.dtype)
+    return rows[..., None] + around.reshape((1,) * rows.ndim + (-1,))
 
 
 def _subject_scale(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pitl.net import encoder, head, jet
-from pitl.windows import Samples, gather
+from pitl.windows import Samples, gather, neighbours
 
 Derivative = Literal["total", "time_input", "finite_difference"]
 Parameters = Mapping[str, Any]
@@ -110,7 +110,7 @@ def outputs(
     Finite differences read the neighbouring rows, so `ends` must not touch the edge of a trial.
     """
     if net.derivative == "finite_difference" and order > 1:
-        triple = ends[..., None] + jnp.arange(-1, 2, dtype=ends.dtype)
+        triple = neighbours(ends, -1, 2)
         wide = None if gain is None else jnp.broadcast_to(gain[..., None, :], (*triple.shape, gain.shape[-1]))
         at = outputs(params, net, samples, triple, scale, gain=wide)
         before, now, after = at.angle[0, ..., 0, :], at.angle[0, ..., 1, :], at.angle[0, ..., 2, :]

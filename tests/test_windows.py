@@ -1,0 +1,121 @@
+"""Nobody is on two sides, no window crosses a split, and every statistic comes from where it may."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pitl import windows
+from pitl.config import Config, DataConfig, EvaluateConfig
+from pitl.errors import PitlError
+from pitl.prepare import folds
+from pitl.recording import Cohort, Recording, Subject
+
+
+def recording(subject="a", trial="t1", seconds=10.0, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * 1000)) / 1000.0
+    base = Recording(
+        subject=subject,
+        task="sen",
+        trial=trial,
+        posture="seated",
+        rate_hz=1000.0,
+        emg=1e-4 * rng.normal(size=(len(t), 2)),
+        channels=("RF", "BF"),
+        angle=0.5 + 0.4 * np.sin(2 * np.pi * 0.5 * t)[:, None],
+        dofs=("knee_flexion",),
+        source=f"{subject}-{trial}.csv",
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def cohort(*recordings):
+    names = dict.fromkeys(r.subject for r in recordings)
+    return Cohort("c", "knee", tuple(Subject(n, tuple(r for r in recordings if r.subject == n)) for n in names))
+
+
+CONFIG = Config()
+POSTURES = ("seated", "standing")
+
+
+def table(*recordings, config=CONFIG):
+    return windows.tabulate(cohort(*recordings), config, POSTURES, 1)
+
+
+def test_calibration_and_test_windows_never_share_a_sample():
+    t = table(recording(), recording(trial="t2", seed=1))
+    window = windows.window_samples(CONFIG)
+    seen = windows.rows_of(t, "calibration", window=window)
+    unseen = windows.rows_of(t, "test", window=window)
+    used = {r - k for r in seen for k in range(window)}
+    assert not used & {r - k for r in unseen for k in range(window)}
+    assert len(seen) and len(unseen)
+
+
+def test_a_window_never_reaches_into_another_trial():
+    t = table(recording(), recording("b", seed=1))
+    window = windows.window_samples(CONFIG)
+    rows = windows.rows_of(t, "all", window=window)
+    assert np.all(t.subject[rows] == t.subject[rows - window + 1])
+
+
+def test_the_scale_ignores_what_comes_after_calibration():
+    quiet = recording()
+    loud = np.array(quiet.emg)
+    loud[6000:] *= 50
+    a, b = table(quiet), table(dataclasses.replace(quiet, emg=loud))
+    np.testing.assert_array_equal(a.scales[0].volts, b.scales[0].volts)
+    np.testing.assert_array_equal(a.jets[:500], b.jets[:500])
+    assert not np.array_equal(a.jets, b.jets)
+
+
+def test_unusable_samples_take_every_window_that_touches_them():
+    valid = np.ones(10000, bool)
+    valid[5000:5200] = False
+    t = table(recording(valid=valid))
+    window = windows.window_samples(CONFIG)
+    rows = windows.rows_of(t, "all", window=window)
+    assert not np.isin(rows, np.arange(500, 520 + window - 1)).any()
+    assert 499 in rows and 520 + window in rows
+
+
+def test_contiguous_stretches_stay_inside_a_trial():
+    t = table(recording(), recording(trial="t2", seed=1))
+    rows = windows.rows_of(t, "all", window=windows.window_samples(CONFIG))
+    good = windows.contiguous(rows, t, 11)
+    starts = rows[: len(good)][good]
+    for trial in t.trials:
+        crossing = (starts < trial.stop) & (starts + 10 >= trial.stop)
+        assert not crossing.any()
+    assert good.any()
+
+
+def test_measured_motion_is_smoothed_without_delay_and_differentiated():
+    t = np.arange(4000) / 1000.0
+    motion = windows.smooth_motion(np.sin(2 * np.pi * t)[:, None], 1000.0, 6.0)
+    middle = slice(1000, 3000)
+    np.testing.assert_allclose(motion.angle[middle, 0], np.sin(2 * np.pi * t[middle]), atol=2e-3)
+    np.testing.assert_allclose(motion.rate[middle, 0], 2 * np.pi * np.cos(2 * np.pi * t[middle]), atol=2e-2)
+    expected = -((2 * np.pi) ** 2) * np.sin(2 * np.pi * t[middle])
+    np.testing.assert_allclose(motion.acceleration[middle, 0], expected, atol=0.1)
+
+
+def test_every_subject_is_a_target_once_and_never_its_own_source():
+    for setting in ("loso", 2, 3):
+        found = folds(Config(evaluate=EvaluateConfig(folds=setting)), 7)
+        assert sorted(s for f in found for s in f.target) == list(range(7))
+        for f in found:
+            sides = [*f.source, *f.held_out, *f.target]
+            assert sorted(sides) == list(range(7))
+
+
+def test_too_few_subjects_and_too_short_trials_are_one_sentence():
+    with pytest.raises(PitlError, match="at least 3"):
+        folds(CONFIG, 2)
+    with pytest.raises(PitlError, match="too short"):
+        table(recording(seconds=1.0))
+    with pytest.raises(PitlError, match="posture 'lying'"):
+        table(recording(posture="lying"))
+    with pytest.raises(PitlError, match="maximum voluntary contraction"):
+        table(recording(), config=Config.model_validate({"emg": {"normalisation": "mvc"}, "data": DataConfig()}))
