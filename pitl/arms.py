@@ -12,6 +12,7 @@ from jaxtyping import Array
 from pitl import loss, personalize, windows
 from pitl.baselines import linear, recalibration
 from pitl.config import Config
+from pitl.errors import PitlError
 from pitl.msk import dynamics, weak
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net import network
@@ -68,6 +69,12 @@ def rows(config: Config, prepared: Prepared) -> Rows:
     taps = len(prepared.taps.average)
     calibration = tuple(windows.rows_of(table, "calibration", subjects=(s,), window=window) for s in range(count))
     test = tuple(windows.rows_of(table, "test", subjects=(s,), window=window) for s in range(count))
+    for subject, seen, unseen in zip(prepared.cohort.subjects, calibration, test, strict=True):
+        if len(seen) < taps or not len(unseen):
+            raise PitlError(
+                f"{subject.name}: no usable windows are left in the calibration or the test part; "
+                "`pitl check` says why; leave this person out with data.subjects."
+            )
     longest = max(len(r) for r in calibration)
     people = []
     for r in calibration:

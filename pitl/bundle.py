@@ -83,7 +83,8 @@ def load(folder: Path) -> Bundle:
     """
     tree, meta = checkpoint.load(folder)
     try:
-        net = Network(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["net"].items()})
+        shapes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["net"].items()}
+        net = Network(**shapes)
         own = meta.get("channel_scale")
         scale = None if own is None else normalisation.Scale(own["method"], np.array(own["volts"]), own["window_s"])
         return Bundle(

@@ -7,7 +7,7 @@ between two samples, which is how the envelope is resampled.
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from scipy import signal
@@ -82,12 +82,13 @@ def design(settings: EmgSettings, raw_rate_hz: float) -> EnvelopeFilter:
         )
     if settings.rate_hz > raw_rate_hz:
         raise PitlError(f"emg.rate_hz = {settings.rate_hz:g} is above the raw rate of {raw_rate_hz:g} Hz; lower it.")
-    sos = signal.butter(2, (low_hz, high_hz), "bandpass", fs=raw_rate_hz, output="sos")
+    sos: Any = signal.butter(2, (low_hz, high_hz), "bandpass", fs=raw_rate_hz, output="sos")
     corner = 2 * np.pi * settings.lowpass_hz  # rad/s
     if settings.lowpass_kind == "bessel":
-        _, poles, gain = signal.bessel(settings.lowpass_order, corner, analog=True, output="zpk", norm="mag")
+        zpk: Any = signal.bessel(settings.lowpass_order, corner, analog=True, output="zpk", norm="mag")
     else:
-        _, poles, gain = signal.butter(settings.lowpass_order, corner, analog=True, output="zpk")
+        zpk = signal.butter(settings.lowpass_order, corner, analog=True, output="zpk")
+    _, poles, gain = zpk
     differences = poles[:, None] - poles[None, :] + np.eye(len(poles))
     residues = gain / differences.prod(axis=1)
     upper = poles.imag >= -1e-9 * np.abs(poles)

@@ -73,9 +73,9 @@ def person(
     f = np.float32
     padded = np.concatenate([rows, np.full(length - len(rows), rows[-1])])
     return Person(
-        padded.astype(np.int32),
-        np.pad(labelled.astype(f), (0, length - len(rows))),
-        np.pad(stretch.astype(f), (0, length - taps + 1 - len(stretch))),
+        jnp.asarray(padded, np.int32),
+        jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows)))),
+        jnp.asarray(np.pad(stretch.astype(f), (0, length - taps + 1 - len(stretch)))),
     )
 
 
@@ -245,9 +245,10 @@ def _steps(
 
     def step(carry: Any, key: Array) -> Any:
         current, state = carry
-        axes = (None, 0, 0, 0, 0, 0, 0, None if cached is None else 0)
+        axes: Any = (None, 0, 0, 0, 0, 0, 0, None if cached is None else 0)
         units = (fixed.spread, fixed.scale)
-        current, state, value = jax.vmap(one, axes)(key, current, state, generic_head, units, models, people, cached)
+        everyone: Any = jax.vmap(one, axes)
+        current, state, value = everyone(key, current, state, generic_head, units, models, people, cached)
         return (current, state), value
 
     (current, state), losses = jax.lax.scan(step, (current, state), keys)

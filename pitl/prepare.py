@@ -1,6 +1,8 @@
 """From a configuration to everything that training and evaluation read: cohort, physics, labels, splits."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -15,6 +17,7 @@ from pitl.msk import dynamics, model, redundancy, weak
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
+from pitl.quality import mask_unusable
 from pitl.recording import Cohort
 from pitl.windows import Samples, Table
 
@@ -53,14 +56,12 @@ def load_cohort(config: Config, progress: Callable[[str], None] | None = None) -
 
         cohort = virtual.simulate(virtual.VirtualSettings(**config.virtual.model_dump()))
     else:
-        from pathlib import Path
-
         from pitl.io.folder import read_folder
 
         if config.data.dir is None:
             raise PitlError("this configuration reads recordings from a folder: name it with --data DIR.")
         cohort = read_folder(Path(config.data.dir), config.data)
-    return _selected(cohort, config)
+    return _masked(_selected(cohort, config))
 
 
 def prepare(config: Config, cohort: Cohort) -> Prepared:
@@ -139,9 +140,22 @@ def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale
     )
 
 
-def _selected(cohort: Cohort, config: Config) -> Cohort:
-    import dataclasses
+def _masked(cohort: Cohort) -> Cohort:
+    """Marks dropouts and saturated stretches unusable, so that no window sees them."""
+    subjects = []
+    for s in cohort.subjects:
+        recordings = tuple(mask_unusable(r) for r in s.recordings)
+        for r in recordings:
+            if r.valid is not None and r.valid.mean() < 0.1:
+                raise PitlError(
+                    f"{r.source} ({s.name}/{r.trial}): only {100 * r.valid.mean():.0f} % of the samples are usable (dead "
+                    "or saturated channel, gaps); `pitl check` says which; leave this trial or channel out."
+                )
+        subjects.append(dataclasses.replace(s, recordings=recordings))
+    return dataclasses.replace(cohort, subjects=tuple(subjects))
 
+
+def _selected(cohort: Cohort, config: Config) -> Cohort:
     wanted, tasks = set(config.data.subjects), set(config.data.tasks)
     names = {s.name for s in cohort.subjects}
     if wanted - names:

@@ -20,7 +20,7 @@ from pitl.prepare import Prepared
 
 def keep(path: Path, answer: ArmResult, seconds: float) -> None:
     """Writes an arm's answers for everybody, so that a killed run need not make them again."""
-    arrays: dict[str, np.ndarray] = {"seconds": np.float64(seconds)}
+    arrays: dict[str, np.ndarray] = {"seconds": np.array(seconds)}
     for s, said in enumerate(answer.said):
         arrays[f"angle{s}"] = said.angle
         if said.force is not None:
@@ -105,8 +105,9 @@ def write_traces(out: Path, config: Config, prepared: Prepared, split: Rows, inh
             arrays["force_n"] = force[rows]
         for (arm, supervision), everyone in answers.items():
             arrays[f"angle_deg/{arm}/{supervision}"] = np.degrees(everyone[s].angle)
-            if everyone[s].force is not None:
-                arrays[f"force_n/{arm}/{supervision}"] = everyone[s].force
+            predicted = everyone[s].force
+            if predicted is not None:
+                arrays[f"force_n/{arm}/{supervision}"] = predicted
         for supervision in config.evaluate.supervision:
             folder = out / "personalized" / f"{subject.name}-{supervision}"
             if not folder.is_dir():

@@ -123,7 +123,8 @@ def fit(
         # the held-out people have told when to stop; now they may be learned from too
         best_step = max(best_step, config.check_every * _FEWEST_CHECKS)
         everybody = np.concatenate([training, held_out])
-        for step, best_params, value in _course(key, static, problem, everybody):
+        for step, params, value in _course(key, static, problem, everybody):
+            best_params = params
             if report:
                 report(step, value, best)
             if step >= best_step:

@@ -23,9 +23,9 @@ from pitl.msk.model import MusculoskeletalModel
 class Kernel(NamedTuple):
     """Taps of the averaging kernel and of its two derivatives, for samples at a fixed rate. K taps, odd."""
 
-    average: np.ndarray  # (K,)
-    rate: np.ndarray  # (K,) 1/s
-    acceleration: np.ndarray  # (K,) 1/s2
+    average: np.ndarray | Array  # (K,)
+    rate: np.ndarray | Array  # (K,) 1/s
+    acceleration: np.ndarray | Array  # (K,) 1/s2
 
 
 def kernel(width_s: float, rate_hz: float) -> Kernel:
@@ -50,7 +50,7 @@ def kernel(width_s: float, rate_hz: float) -> Kernel:
     return Kernel(bump, first, second)
 
 
-def smooth(taps: np.ndarray, values: Float[Array, "... T F"]) -> Float[Array, "... S F"]:
+def smooth(taps: np.ndarray | Array, values: Float[Array, "... T F"]) -> Float[Array, "... S F"]:
     """Weighted sum of K neighbouring samples; S = T - K + 1, sample s is centred on s + (K - 1) / 2."""
     steps = values.shape[-2] - len(taps) + 1
     total = jnp.zeros((*values.shape[:-2], steps, values.shape[-1]), values.dtype)
