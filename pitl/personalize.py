@@ -21,9 +21,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from pitl import loss, physics
+from pitl import loss
 from pitl.config import PersonalizeConfig
-from pitl.msk import weak
+from pitl.msk import dynamics, weak
 from pitl.msk.correction import Correction, apply_correction, factors, identity_correction, log_prior
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net import head, network
@@ -191,7 +191,8 @@ def objective(
             residual = weak.weak_residual(own, motion, out.force, posture, kernel)
             counted = who.stretch
         else:
-            residual = physics.dynamics.residual(own, *out.angle, out.force, posture)
+            q, qd, qdd = out.angle[0], out.angle[1], out.angle[2]
+            residual = dynamics.residual(own, q, qd, qdd, out.force, posture)
             counted = jnp.ones(who.rows.shape[0], jnp.float32).at[who.stretch.shape[0] :].set(0.0)
             counted = counted * jnp.pad(who.stretch, (0, counted.shape[0] - who.stretch.shape[0]))
         total += config.physics_weight * loss.squared(residual, fixed.spread.torque, counted)
