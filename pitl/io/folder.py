@@ -1,14 +1,11 @@
 """Finds out what recordings a folder holds and reads them."""
 
-import re
 from pathlib import Path
 
 from pitl.errors import PitlError
-from pitl.io import csv
+from pitl.io import csv, uci
 from pitl.recording import Cohort
 from pitl.schema import DataConfig
-
-_UCI = re.compile(r"\d+[AN](sen|pie|mar)\.txt(\.gz)?", re.IGNORECASE)
 
 
 def read_folder(folder: Path, data: DataConfig) -> Cohort:
@@ -23,9 +20,7 @@ def read_folder(folder: Path, data: DataConfig) -> Cohort:
         raise PitlError(f"the folder with recordings {folder} {what}; check the path.")
     if data.kind == "csv" or (data.kind != "uci" and (folder / csv.HEADER).exists()):
         return csv.read_cohort(folder)
-    if data.kind == "uci" or any(_UCI.fullmatch(p.name) for p in folder.rglob("*.*")):
-        from pitl.io import uci
-
+    if data.kind == "uci" or uci.find(folder, uci.POSTURES):
         return uci.read_cohort(
             folder,
             tasks=data.tasks or ("sen", "pie"),
