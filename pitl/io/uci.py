@@ -185,9 +185,13 @@ def _tasks(seen: Mapping[Key, goniometer.Evidence], asked: _Overrides, notes: li
     is_task = {k: asked(k, "task") or k.task for k in seen}
     other = {"sen": "pie", "pie": "sen"}
     undecided = {k.task: k for k in seen if k.task in other and not asked(k, "task")}
-    pair = goniometer.swapped(seen[undecided["sen"]], seen[undecided["pie"]]) if len(undecided) == 2 else None
+    if len(undecided) == 2:
+        pair = goniometer.swapped(seen[undecided["sen"]], seen[undecided["pie"]])
+        if pair:
+            notes.append(f"{undecided['sen'].subject}: sen and pie are taken as each other, because {pair}")
+            return is_task | {key: other[task] for task, key in undecided.items()}
     for task, key in undecided.items():
-        why = pair or goniometer.contradiction(seen[key], task)
+        why = goniometer.contradiction(seen[key], task)
         if why:
             is_task[key] = other[task]
             notes.append(f"{key.trial} is taken as '{other[task]}', because {why}")

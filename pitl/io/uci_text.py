@@ -93,8 +93,7 @@ def _lines(path: Path) -> list[str]:
         if path.name.lower().endswith(".gz") or data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as e:
-        reason = "the compressed file ends too early" if isinstance(e, EOFError) else str(e)
-        raise PitlError(f"{path}: cannot be read ({reason}), expected a text file, plain or gzipped; {_AGAIN}.") from e
+        raise PitlError(f"{path}: cannot be read ({e}); the file is damaged or truncated: {_AGAIN}.") from e
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
     text = data.decode(encoding, "replace")
     return re.sub(r"\r*\n|\r", "\n", text.replace("\0", " ")).split("\n")
@@ -107,9 +106,13 @@ def _first_row(path: Path, lines: list[str]) -> tuple[int, str]:
             cells = [c.strip() for c in line.split(separator)]
             if len(cells) > 1 and any(cells) and all(not c or _is_number(c) for c in cells):
                 return k, separator or r"\s+"
-    found = next((line.strip() for line in lines if line.strip()), "")
-    what = f"found '{found[:40]}' and no row of numbers" if found else "the file is empty"
-    raise PitlError(f"{path}, line 1: {what}, expected a header and then rows of five numbers; {_AGAIN}.")
+    if _channel_lines(lines[:_HEADER_LINES]):
+        raise PitlError(f"{path}: the header is there but no data follow, expected rows of five numbers; {_AGAIN}.")
+    found = next((f"begins with '{line.strip()[:40]}'" for line in lines if line.strip()), "is empty")
+    raise PitlError(
+        f"{path}, line 1: the file {found} and has no rows of five numbers, so it is not a file of the UCI lower-limb "
+        f"set; {_AGAIN}."
+    )
 
 
 def _is_number(cell: str) -> bool:
