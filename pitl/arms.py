@@ -225,12 +225,30 @@ def _mechanics(model: MusculoskeletalModel, q: Array, force: Array, posture: Arr
     )
 
 
-def mechanics(prepared: Prepared, subject: int, rows: np.ndarray, said: Said) -> tuple[np.ndarray, np.ndarray]:
-    """Muscle torque [N m] at each row and weak residual [N m] wherever its kernel fits, under the person's model."""
+def mechanics(
+    prepared: Prepared, subject: int, rows: np.ndarray, said: Said, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What an arm's forces do at its angles, under the person's model.
+
+    Args:
+        prepared: physics and rows.
+        subject: whose model.
+        rows: (W,) rows.
+        said: angles and forces there.
+        length: rows are padded to it, so that everybody's answers run through one compiled function.
+
+    Returns:
+        Muscle torque (W, D) [N m], and the weak residual (W - K + 1, D) [N m], NaN where its kernel does not fit.
+    """
     model = jax.tree.map(lambda x: x[subject], prepared.models)
     kernel = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in prepared.taps))
-    f = jnp.float32
-    posture = prepared.samples.posture[jnp.asarray(rows)]
-    torque, residual = _mechanics(model, jnp.asarray(said.angle, f), jnp.asarray(said.force, f), posture, kernel)
-    fits = windows.contiguous(rows, prepared.table, len(prepared.taps.average))
-    return np.asarray(torque), np.asarray(residual)[fits]
+    wide = np.concatenate([np.arange(len(rows)), np.full(length - len(rows), len(rows) - 1)])
+    assert said.force is not None
+    posture = prepared.samples.posture[jnp.asarray(rows[wide])]
+    angle, force = jnp.asarray(said.angle[wide], jnp.float32), jnp.asarray(said.force[wide], jnp.float32)
+    torque, residual = _mechanics(model, angle, force, posture, kernel)
+    taps = len(prepared.taps.average)
+    fits = windows.contiguous(rows, prepared.table, taps)
+    return np.asarray(torque)[: len(rows)], np.where(
+        fits[:, None], np.asarray(residual)[: len(rows) - taps + 1], np.nan
+    )

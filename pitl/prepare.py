@@ -148,8 +148,8 @@ def _masked(cohort: Cohort) -> Cohort:
         for r in recordings:
             if r.valid is not None and r.valid.mean() < 0.1:
                 raise PitlError(
-                    f"{r.source} ({s.name}/{r.trial}): only {100 * r.valid.mean():.0f} % of the samples are usable (dead "
-                    "or saturated channel, gaps); `pitl check` says which; leave this trial or channel out."
+                    f"{r.source} ({s.name}/{r.trial}): only {100 * r.valid.mean():.0f} % of the samples are usable "
+                    "(dead or saturated channel, gaps); `pitl check` says which; leave this trial or channel out."
                 )
         subjects.append(dataclasses.replace(s, recordings=recordings))
     return dataclasses.replace(cohort, subjects=tuple(subjects))

@@ -49,21 +49,28 @@ def score_all(
     for t in prepared.table.trials:
         task_of[t.start : t.stop] = t.task
     found = []
+    longest = max(len(r) for r in split.test)
     for seed, path, arm, supervision in _answers(out):
         answers, seconds = said(path, len(split.test))
         for s, (rows, one) in enumerate(zip(split.test, answers, strict=True)):
             spread = np.asarray(inherited[seed].spread.force)[s]
+            if prepared.force_source == "none":
+                one = Said(one.angle, None)
+            muscle = residual = None
+            if one.force is not None:
+                muscle, residual = arms.mechanics(prepared, s, rows, one, longest)
             tasks = sorted(set(task_of[rows]))
             for task in ["all", *tasks]:
                 at = np.ones(len(rows), bool) if task == "all" else task_of[rows] == task
-                r, part = rows[at], Said(one.angle[at], None if one.force is None else one.force[at])
-                if prepared.force_source == "none":
-                    part = Said(part.angle, None)
-                muscle = residual = None
-                if part.force is not None:
-                    muscle, residual = arms.mechanics(prepared, s, r, part)
+                r = rows[at]
+                part = evaluate.Prediction(
+                    one.angle[at],
+                    None if one.force is None else one.force[at],
+                    None if muscle is None else muscle[at],
+                    None if residual is None else _finite(residual[at[: len(residual)]]),
+                )
                 truth = evaluate.Truth(angle[r], force[r], torque[r])
-                metrics = evaluate.score(truth, evaluate.Prediction(part.angle, part.force, muscle, residual), spread)
+                metrics = evaluate.score(truth, part, spread)
                 found.append(
                     {
                         "subject": prepared.cohort.subjects[s].name,
@@ -147,6 +154,10 @@ def _learned(out: Path, s: int, supervision: str, prepared: Prepared) -> dict[st
         fields = {k.split("/")[1]: jnp.asarray(data[k][s]) for k in data.files if k.startswith("correction/")}
     model = jax.tree.map(lambda x: x[s], prepared.models)
     return {k: np.asarray(v).tolist() for k, v in describe(Correction(**fields), model).items()}
+
+
+def _finite(rows: np.ndarray) -> np.ndarray:
+    return rows[np.isfinite(rows).all(axis=1)]
 
 
 def _small(array: np.ndarray) -> np.ndarray:

@@ -147,3 +147,25 @@ def test_training_is_the_same_for_the_same_key_and_stops_on_people_it_has_not_se
     assert a.history.shape == (2, 5) and np.isfinite(a.history).all()
     other = training.fit(jax.random.key(4), prepared.net, problem, *rows, CONFIG.train)
     assert not same(a.params, other.params)
+
+
+def test_jets_agree_with_finite_differences_along_a_recording_and_the_time_input_recipe_does_not(prepared, inherited):
+    import dataclasses
+
+    params, scale = jax.tree.map(lambda x: x[0], (inherited.data, inherited.scale))
+    rows = windows.rows_of(prepared.table, "test", subjects=(0,), window=prepared.net.window)[50:250]
+    ends = jnp.asarray(rows, jnp.int32)
+
+    def angle(recipe, params=params):
+        net = dataclasses.replace(prepared.net, derivative=recipe)
+        return np.asarray(network.outputs(params, net, prepared.samples, ends, scale, order=3).angle[:, :, 0])
+
+    exact, numeric = angle("total"), angle("finite_difference")
+    np.testing.assert_allclose(exact[0], numeric[0], rtol=1e-5, atol=1e-6)
+    assert np.std(exact[1] - numeric[1]) < 0.03 * np.std(exact[1])
+    assert np.std(exact[2] - numeric[2]) < 0.15 * np.std(exact[2])  # second differences of float32 at 100 Hz
+    timed = network.init(jax.random.key(0), dataclasses.replace(prepared.net, derivative="time_input"), scale)
+    partial = angle("time_input", timed)
+    net = dataclasses.replace(prepared.net, derivative="finite_difference")
+    true_rate = np.gradient(partial[0]) * net.rate_hz
+    assert np.std(partial[1] - true_rate) > 0.5 * np.std(true_rate)
