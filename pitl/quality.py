@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from scipy import signal
 
+from pitl.io import copies, goniometer
 from pitl.recording import Cohort, Recording
 from pitl.schema import DataConfig
 
@@ -24,6 +24,7 @@ LOWEST_RATE_HZ = 400.0  # raw EMG has power up to some 200 Hz at least
 STILL_DEG = 2.0
 ANGLE_DEG = (-30.0, 160.0)  # unless the joint is in the next line
 JOINT_DEG = {"wrist": (-90.0, 90.0)}
+_KNEE_MUSCLES = ("RF", "BF", "VM", "ST")
 HUM_RATIO = 10.0  # peak over its neighbours
 HUM_SHARE = 0.1  # of the channel's power
 
@@ -50,6 +51,8 @@ def check(cohort: Cohort) -> list[Finding]:
     recordings = [r for s in cohort.subjects for r in s.recordings]
     for r in recordings:
         found += _check_recording(r, JOINT_DEG.get(cohort.joint, ANGLE_DEG))
+        if cohort.joint == "knee":
+            found += _check_posture(r)
     found += _duplicates(recordings)
     order = ("error", "warning", "info")
     return sorted(found, key=lambda f: order.index(f.severity))
@@ -219,11 +222,25 @@ def _hum(r: Recording) -> dict[int, tuple[float, float]]:
     return out
 
 
+def _check_posture(r: Recording) -> Iterator[Finding]:
+    """A knee trial whose rest posture and working muscles both belong to the other posture; gait is neither."""
+    task = {"seated": "sen", "standing": "pie"}.get(r.posture)
+    angle, emg = _good_rows(r, r.angle), _good_rows(r, r.emg)
+    if r.task == "mar" or task is None or angle is None or emg is None or len(emg) < SHORT_S * r.rate_hz:
+        return
+    if not set(_KNEE_MUSCLES) <= set(r.channels):
+        return
+    channels = [r.channels.index(m) for m in _KNEE_MUSCLES]
+    why = goniometer.contradiction(goniometer.evidence(emg[:, channels], np.degrees(angle[:, 0]), r.rate_hz, 1.0), task)
+    if why:
+        advice = "check whether two files were swapped, and give the trial its right task and posture"
+        yield Finding("warning", f"{r.subject}/{r.trial}", f"contradicts its posture '{r.posture}': {why}", advice)
+
+
 def _duplicates(recordings: list[Recording]) -> Iterator[Finding]:
-    seen: dict[Any, Recording] = {}
-    for r in recordings:
-        key = (r.emg.shape, sha256(np.asarray(r.emg, dtype=float).tobytes()).hexdigest())
-        first = seen.setdefault(key, r)
-        if first is not r:
-            what = f"the EMG is identical to that of {first.subject}/{first.trial}"
-            yield Finding("error", f"{r.subject}/{r.trial}", what, "one is a copy: leave it out or find the right file")
+    for i, j, share in copies.pairs({i: r.emg for i, r in enumerate(recordings)}):
+        first, second = recordings[i], recordings[j]
+        how = "is identical to" if share > 0.99 else f"shares {share:.0%} of its samples with"
+        what = f"the EMG {how} that of {first.subject}/{first.trial}"
+        where = f"{second.subject}/{second.trial}"
+        yield Finding("error", where, what, "one is a copy: leave it out or find the right file")

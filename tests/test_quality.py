@@ -123,3 +123,24 @@ def test_a_checked_folder_shows_recordings_decisions_and_findings(tmp_path: Path
         assert part in text
     assert text.count("swapped") == 1
     assert [f.severity for f in found] == ["warning", "info", "info"]
+
+
+def test_a_part_of_another_recording_is_found() -> None:
+    r = good()
+    assert r.angle is not None
+    part = replace(good(0, "t2"), emg=r.emg[1000:], angle=r.angle[1000:])
+    assert "error S1/t2 the EMG is identical to that of S1/t1" in findings(r, part)
+    mixed = replace(good(0, "t2"), emg=np.concatenate([r.emg[:1500], good(1).emg[1500:]]))
+    assert "error S1/t2 the EMG shares 29% of its samples with that of S1/t1" in findings(r, mixed)
+
+
+def test_a_posture_that_contradicts_the_recording_is_found() -> None:
+    rng = np.random.default_rng(0)
+    move = 0.5 - 0.5 * np.cos(2 * np.pi * TIME / 2.5)
+    strong, weak = 1e-6 + 1e-4 * move**2, 1e-6 + 1e-5 * move**2
+    emg = rng.normal(size=(len(TIME), 4)) * np.stack([strong, weak] * 2, axis=1)
+    seated = replace(good(), emg=emg, channels=("RF", "BF", "VM", "ST"), angle=np.radians(80 - 75 * move)[:, None])
+    assert findings(seated) == ""
+    assert "warning S1/t1 contradicts its posture 'standing': it rests at" in findings(
+        replace(seated, posture="standing")
+    )

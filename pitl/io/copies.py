@@ -48,7 +48,7 @@ def pairs(emg: Mapping[K, np.ndarray]) -> list[tuple[K, K, float]]:
 
 def _prints(emg: np.ndarray) -> np.ndarray:
     """Hashes of all windows that hold a signal; each once."""
-    steps = np.round(emg / _STEP_V).astype(np.int64).astype(np.uint64)
+    steps = np.clip(np.nan_to_num(np.round(emg / _STEP_V)), -1e15, 1e15).astype(np.int64).astype(np.uint64)
     weights = np.array([pow(_PRIME, c + 1, _WORD) for c in range(emg.shape[1])], np.uint64)
     row = (steps * weights).sum(axis=1, dtype=np.uint64)
     row = (row ^ (row >> np.uint64(29))) * np.uint64(_PRIME)
