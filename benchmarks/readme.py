@@ -113,13 +113,13 @@ def picture(out: Path) -> Path:
         }
     plt.rcParams |= {"svg.hashsalt": "pitl", "font.size": 9}
     chosen = [0, len(muscles) // 2]
-    figure, axes = plt.subplots(1, 3, figsize=(9, 2.4), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained")
     for name, (angle, force, colour) in curves.items():
         axes[0].plot(time, angle[:, 0], color=colour, label=name, lw=1.2)
         for axis, m in zip(axes[1:], chosen, strict=True):
             axis.plot(time, force[:, m], color=colour, lw=1.2)
     axes[0].set(title=f"{subject}: wrist flexion [deg]", xlabel="time [s]")
-    axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     for axis, m in zip(axes[1:], chosen, strict=True):
         axis.set(title=f"{muscles[m]} force [N], true in black", xlabel="time [s]")
     path = ROOT / "benchmarks" / "picture.svg"
