@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pitl import cli
+from pitl import cli, config
 from pitl.io import csv
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,13 @@ def test_the_example_of_your_own_recordings_is_read(tmp_path):
     cohort = csv.read_cohort(tmp_path)
     (r,) = cohort.subjects[0].recordings
     assert r.subject == "anna" and r.posture == "pronated" and abs(float(r.angle.max()) - np.radians(30)) < 1e-3
+
+
+def test_the_example_of_a_configuration_is_valid(tmp_path):
+    folder = shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    (folder / "mine.toml").write_text(re.findall(r"```toml\n(.*?)```", TEXT, re.S)[1])
+    read = config.load(folder / "mine.toml")
+    assert read.name == "mine" and read.data.kind == "csv" and read.train.gain_augmentation > 0
 
 
 def test_the_tables_are_those_of_the_stored_runs():
