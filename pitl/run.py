@@ -70,11 +70,8 @@ def run(config: Config, out: Path, console: Console) -> None:
     """Everything, from recordings to report."""
     from pitl import report
 
+    evaluate(config, out, console)
     job = start(config, out, console)
-    prepared = _prepare(job)
-    inherited = _train(job, prepared)
-    _personalize(job, prepared, inherited)
-    _evaluate(job, prepared, inherited)
     with job.timed("writing the report"):
         path = report.write(out)
     rows = json.loads((out / "metrics.json").read_text())["rows"]
