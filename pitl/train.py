@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl import loss, physics
 from pitl.config import TrainConfig
+from pitl.errors import PitlError
 from pitl.msk import weak
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net import network
@@ -39,7 +40,7 @@ class Trained(NamedTuple):
     """A generic model and how it came about."""
 
     params: dict[str, Any]
-    steps: int  # at which the held-out loss was lowest
+    steps: int  # trained for: where the held-out loss was lowest, and with `refit` a few checks at least
     history: np.ndarray  # (checks, 5): step, training loss, held-out angle, force and physics terms
 
 
@@ -102,6 +103,9 @@ def fit(
         with_physics: whether the law of motion is part of the loss.
         taps: kernel of the weak residual.
         report: called at each check with step, training loss, held-out loss.
+
+    Raises:
+        PitlError: if training diverges before the first check.
     """
     static = _Static(net, config.residual, with_physics, _Taps.of(taps), config)
     checked = held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)]
@@ -119,6 +123,11 @@ def fit(
             waited += 1
         if waited >= config.patience:
             break
+    if not best_params:
+        raise PitlError(
+            "the held-out loss was never a finite number, so training diverged; lower train.learning_rate "
+            "and look at the recordings with `pitl check`."
+        )
     if config.refit:
         # the held-out people have told when to stop; now they may be learned from too
         best_step = max(best_step, config.check_every * _FEWEST_CHECKS)

@@ -9,6 +9,7 @@ import pytest
 from pitl import arms, loss, personalize, windows
 from pitl import train as training
 from pitl.config import Config, DataConfig, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
+from pitl.errors import PitlError
 from pitl.net import network
 from pitl.personalize import Settings
 from pitl.prepare import folds, load_cohort, prepare, statistics
@@ -145,6 +146,9 @@ def test_training_is_the_same_for_the_same_key_and_stops_on_people_it_has_not_se
     a, b = (training.fit(jax.random.key(3), prepared.net, problem, *rows, CONFIG.train) for _ in range(2))
     assert same(a.params, b.params)
     assert a.history.shape == (2, 5) and np.isfinite(a.history).all()
+    diverging = CONFIG.train.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(PitlError, match="diverged"):
+        training.fit(jax.random.key(3), prepared.net, problem, *rows, diverging)
     other = training.fit(jax.random.key(4), prepared.net, problem, *rows, CONFIG.train)
     assert not same(a.params, other.params)
 
