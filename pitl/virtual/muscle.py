@@ -78,11 +78,6 @@ def geometry(length: Float[Array, "N K"], angle: Float[Array, ""]) -> tuple[Floa
     return value, -slope
 
 
-def muscle_capacity(muscles: Muscles, arm: Array) -> Array:
-    """Torque [N m] of each muscle at full activation and optimal length."""
-    return jnp.abs(arm) * muscles.strength * muscles.cosine
-
-
 def taut(muscles: Muscles, length: Array) -> Fibres:
     """At rest, tendons just taut; `length` is that of muscle and tendon [m]."""
     fibre = (length - muscles.slack * (1 + 0.3 * muscles.tendon_strain)) / (muscles.fibre * muscles.cosine)
