@@ -126,7 +126,7 @@ def test_an_interruption_that_is_swallowed_comes_again(job, file, monkeypatch):
         except KeyboardInterrupt:
             time.sleep(30)
 
-    monkeypatch.setattr(cli, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(cli.shell, "_AGAIN_S", 0.01)
     job.train = swallow
     handler = signal.getsignal(signal.SIGINT)
     assert _pitl("train", file).exit_code == 130
@@ -144,7 +144,7 @@ def test_the_printed_configuration_is_a_configuration(file, tmp_path):
 def test_a_cache_that_cannot_be_made_is_no_error(monkeypatch, file):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
-    cli._keep_compiled_programs()
+    cli.shell.keep_compiled_programs()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.name)
