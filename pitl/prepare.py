@@ -13,8 +13,10 @@ from jaxtyping import Array
 from pitl import loss, windows
 from pitl.config import Config
 from pitl.errors import PitlError
-from pitl.msk import dynamics, model, redundancy, weak
+from pitl.msk import dynamics, redundancy, weak
 from pitl.msk.model import MusculoskeletalModel
+from pitl.msk.planar import builtin
+from pitl.msk.scaling import scale_to_body
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
 from pitl.quality import mask_unusable
@@ -70,11 +72,9 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
     Raises:
         PitlError: if force labels are asked for and a recording has none.
     """
-    base = model.builtin(cohort.joint)
+    base = builtin(cohort.joint)
     table = windows.tabulate(cohort, config, base.postures, len(base.dofs))
-    own = [
-        model.scale_to_body(base, s.height_m, s.mass_kg) if config.personalize.scaled else base for s in cohort.subjects
-    ]
+    own = [scale_to_body(base, s.height_m, s.mass_kg) if config.personalize.scaled else base for s in cohort.subjects]
     models = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
     torque, force, reserve = _labels(config, cohort, table, models)
     samples = windows.upload(table, force, torque)

@@ -3,10 +3,10 @@
 from types import ModuleType, SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pitl.msk.model import MusculoskeletalModel
+from pitl.msk.planar import planar_chain
 
 
 def chain(coordinates: int, muscles: int = 7, passive: bool = True) -> MusculoskeletalModel:
@@ -18,39 +18,51 @@ def chain(coordinates: int, muscles: int = 7, passive: bool = True) -> Musculosk
     coefficients = rng.normal(size=(1, muscles, len(exponents))) * size
     coefficients[..., 0] = 0.3  # m
 
-    def constant(value, n):
-        return jnp.full(n, value, jnp.float32)
+    def length(_, q):
+        return np.stack([np.prod(q**e, axis=1) for e in exponents], axis=1) @ coefficients[0].T  # m
 
-    return MusculoskeletalModel(
-        name="chain",
-        dofs=tuple(f"joint{i}" for i in range(d)),
-        muscles=tuple(f"muscle{i}" for i in range(muscles)),
-        postures=("only",),
-        exponents=tuple(tuple(int(x) for x in e) for e in exponents),
-        length_coefficients=jnp.asarray(coefficients, jnp.float32),
-        angle_range=jnp.asarray([[-1.0, 1.0]] * d),
-        max_isometric_force=constant(500.0, muscles),
-        optimal_fibre_length=constant(0.1, muscles),
-        tendon_slack_length=constant(0.2, muscles),
-        pennation=constant(0.1, muscles),
-        max_contraction_velocity=constant(10.0, muscles),
-        segment_mass=jnp.linspace(2.0, 1.0, d),
-        segment_length=jnp.linspace(0.35, 0.2, d),
-        segment_com=jnp.linspace(0.15, 0.1, d),
-        segment_inertia=jnp.linspace(0.03, 0.01, d),
-        flexion_sign=jnp.asarray([(-1.0) ** i for i in range(d)]),
-        base_orientation=jnp.asarray([-1.2]),
-        gravity=jnp.asarray([[1.0, -9.7]]),
-        gravity_scale=jnp.linspace(1.0, 1.2, d),
-        damping=constant(0.1 * passive, d),
-        stiffness=constant(0.5 * passive, d),
-        rest_angle=jnp.full((1, d), 0.1),
-        limit_angle=jnp.asarray([[-1.5, 1.5]] * d),
-        limit_stiffness=constant(5.0 * passive, d),
-        angle_offset=jnp.linspace(-0.05, 0.08, d),
-        body_height=jnp.asarray(1.7),
-        body_mass=jnp.asarray(70.0),
+    return planar_chain(
+        length,
+        {
+            "name": "chain",
+            "source": "made up",
+            "dofs": tuple(f"joint{i}" for i in range(d)),
+            "muscles": tuple(f"muscle{i}" for i in range(muscles)),
+            "postures": ("only",),
+            "bodies": tuple(f"body{i}" for i in range(d)),
+            "segments": ("",) * d,
+            "body_sex": "",
+            "angle_range": np.array([[-1.0, 1.0]] * d),
+            "max_isometric_force": np.full(muscles, 500.0),
+            "optimal_fibre_length": np.full(muscles, 0.1),
+            "tendon_slack_length": np.full(muscles, 0.2),
+            "pennation": np.full(muscles, 0.1),
+            "max_contraction_velocity": np.full(muscles, 10.0),
+            **segments(d),
+            "gravity_scale": np.linspace(1.0, 1.2, d),
+            "damping": np.full(d, 0.1 * passive),
+            "stiffness": np.full(d, 0.5 * passive),
+            "rest_angle": np.full((1, d), 0.1),
+            "limit_angle": np.array([[-1.5, 1.5]] * d),
+            "limit_stiffness": np.full(d, 5.0 * passive),
+            "angle_offset": np.linspace(-0.05, 0.08, d),
+            "body_height": 1.7,
+            "body_mass": 70.0,
+        },
     )
+
+
+def segments(d: int) -> dict[str, np.ndarray]:
+    """The chain's segments, in the words of `planar_chain`."""
+    return {
+        "segment_mass": np.linspace(2.0, 1.0, d),
+        "segment_length": np.linspace(0.35, 0.2, d),
+        "segment_com": np.linspace(0.15, 0.1, d),
+        "segment_inertia": np.linspace(0.03, 0.01, d),
+        "flexion_sign": np.array([(-1.0) ** i for i in range(d)]),
+        "base_orientation": np.array([-1.2]),
+        "gravity": np.array([[1.0, -9.7]]),
+    }
 
 
 def compiled(module: ModuleType, *names: str) -> SimpleNamespace:

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import chain, compiled
+from msk_models import chain, compiled, segments
 
 from pitl.errors import PitlError
 from pitl.msk import dynamics as eager
 from pitl.msk import muscle as eager_muscle
-from pitl.msk.model import builtin
+from pitl.msk.planar import builtin
 
 torques = ("coriolis_torque", "gravity_torque", "passive_torque", "muscle_torque")
 motions = ("mass_matrix", "inverse_dynamics", "residual", "terms", "forward_acceleration")
@@ -21,24 +21,27 @@ muscle = compiled(eager_muscle, "hill_force")
 
 def places(model, q):
     """Centres of mass (D, 2) [m] and orientations (D,) [rad], segment by segment along the chain."""
-    joint, theta, centres, orientations = jnp.zeros(2), model.base_orientation[0], [], []
+    s = {k: jnp.asarray(v, jnp.float32) for k, v in segments(len(model.dofs)).items()}
+    joint, theta, centres, orientations = jnp.zeros(2), s["base_orientation"][0], [], []
     for d in range(len(model.dofs)):
-        theta = theta + model.flexion_sign[d] * (q[d] + model.angle_offset[d])
+        theta = theta + s["flexion_sign"][d] * (q[d] + model.angle_offset[d])
         along = jnp.stack([jnp.cos(theta), jnp.sin(theta)])
-        centres.append(joint + model.segment_com[d] * along)
+        centres.append(joint + s["segment_com"][d] * along)
         orientations.append(theta)
-        joint = joint + model.segment_length[d] * along
+        joint = joint + s["segment_length"][d] * along
     return jnp.stack(centres), jnp.stack(orientations)
 
 
 def kinetic(model, q, qd):
+    s = {k: jnp.asarray(v, jnp.float32) for k, v in segments(len(model.dofs)).items()}
     (_, (velocity, spin)) = jax.jvp(lambda x: places(model, x), (q,), (qd,))
-    return 0.5 * jnp.sum(model.segment_mass * jnp.sum(velocity**2, -1) + model.segment_inertia * spin**2)  # J
+    return 0.5 * jnp.sum(s["segment_mass"] * jnp.sum(velocity**2, -1) + s["segment_inertia"] * spin**2)  # J
 
 
 def potential(model, q):
-    weight = model.gravity_scale * model.segment_mass  # kg
-    return -jnp.sum(weight * jnp.einsum("dx,x->d", places(model, q)[0], model.gravity[0]))  # J
+    s = {k: jnp.asarray(v, jnp.float32) for k, v in segments(len(model.dofs)).items()}
+    weight = model.gravity_scale * s["segment_mass"]  # kg
+    return -jnp.sum(weight * jnp.einsum("dx,x->d", places(model, q)[0], s["gravity"][0]))  # J
 
 
 def state(d, seed=0):

@@ -13,7 +13,9 @@ from pitl.msk import dynamics as eager_dynamics
 from pitl.msk import geometry as eager_geometry
 from pitl.msk import muscle as eager_muscle
 from pitl.msk.correction import SPREAD, apply_correction, describe, identity_correction, log_prior
-from pitl.msk.model import builtin, model_from_dict, model_to_dict, posture_index, scale_to_body
+from pitl.msk.model import body_properties, model_from_dict, model_to_dict, posture_index
+from pitl.msk.planar import builtin
+from pitl.msk.scaling import scale_to_body
 
 dynamics = compiled(eager_dynamics, "mass_matrix", "gravity_torque", "residual", "terms")
 geometry = compiled(eager_geometry, "musculotendon_length", "moment_arm")
@@ -30,10 +32,11 @@ def test_an_unknown_joint_or_posture_names_the_known_ones():
 @pytest.mark.parametrize("name", ["wrist", "knee"])
 def test_built_in_constants_are_float32_of_the_declared_shapes(name):
     model = builtin(name)
-    p, m, k, d = len(model.postures), len(model.muscles), len(model.exponents), len(model.dofs)
-    assert model.length_coefficients.shape == (p, m, k)
+    p, m, d, b = len(model.postures), len(model.muscles), len(model.dofs), len(model.bodies)
+    assert model.path_reference.shape == (p, m) and model.path_scale.shape == (m,)
+    assert model.pseudo_inertia.shape == (p, b, 4, 4) and model.gravity.shape == (p, 3)
     assert model.angle_range.shape == model.limit_angle.shape == (d, 2)
-    assert model.rest_angle.shape == (p, d) and model.gravity.shape == (p, 2) and model.base_orientation.shape == (p,)
+    assert model.rest_angle.shape == (p, d)
     for per_muscle in ("max_isometric_force", "optimal_fibre_length", "tendon_slack_length", "pennation"):
         assert getattr(model, per_muscle).shape == (m,) and np.all(getattr(model, per_muscle) >= 0)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(model))
@@ -43,7 +46,8 @@ def test_built_in_constants_are_float32_of_the_declared_shapes(name):
 def test_built_in_inertia_and_weight_about_the_joint(name, inertia, weight):
     model = builtin(name)
     assert abs(dynamics.mass_matrix(model, jnp.zeros(1))[0, 0] / inertia - 1) < 1e-5
-    assert abs(float(model.segment_mass[0] * model.segment_com[0]) * 9.81 / weight - 1) < 1e-3
+    body = body_properties(model)
+    assert abs(body.mass[0] * body.centre[0, 0] * 9.81 / weight - 1) < 1e-3
 
 
 def test_a_body_twice_as_tall_and_eight_times_as_heavy_is_the_same_shape():
@@ -71,8 +75,8 @@ def test_unknown_height_and_weight_leave_the_model_as_it_is():
     for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(model), strict=True):
         np.testing.assert_array_equal(a, b)
     heavy = scale_to_body(model, mass_kg=150.0)
-    np.testing.assert_array_equal(heavy.length_coefficients, model.length_coefficients)
-    np.testing.assert_allclose(heavy.segment_mass, 2 * model.segment_mass)
+    np.testing.assert_array_equal(heavy.path_reference, model.path_reference)
+    np.testing.assert_allclose(heavy.pseudo_inertia, 2 * model.pseudo_inertia)
 
 
 def test_an_angle_offset_evaluates_all_mechanics_at_the_shifted_angle():

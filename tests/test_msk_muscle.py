@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 from pitl.errors import PitlError
 from pitl.msk import geometry as eager_geometry
 from pitl.msk import muscle as eager
-from pitl.msk.model import builtin
+from pitl.msk.planar import builtin
 
 geometry = compiled(eager_geometry, "musculotendon_length", "moment_arm", "lengthening_velocity")
 curves = ("active_force_length", "passive_force_length", "force_velocity")

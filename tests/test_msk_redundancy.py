@@ -11,7 +11,7 @@ from pitl.errors import PitlError
 from pitl.msk import dynamics as eager_dynamics
 from pitl.msk import geometry as eager_geometry
 from pitl.msk import muscle as eager_muscle
-from pitl.msk.model import builtin
+from pitl.msk.planar import builtin
 from pitl.msk.redundancy import static_optimisation
 
 dynamics = compiled(eager_dynamics, "muscle_torque")

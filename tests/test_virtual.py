@@ -6,7 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import signal
 
 from pitl.errors import PitlError
-from pitl.msk import dynamics, model
+from pitl.msk import dynamics
+from pitl.msk.joints import WRIST
+from pitl.msk.planar import builtin
 from pitl.recording import Cohort
 from pitl.virtual import VirtualSettings, simulate
 from pitl.virtual.surface_emg import HALF_NORMAL
@@ -83,7 +85,7 @@ def test_recordings_are_what_a_laboratory_has():
     assert progress[-1] == (10, 10)
     assert cohort.joint == "wrist"
     for _, r in _recordings(cohort):
-        assert r.channels == r.muscles == model.builtin("wrist").muscles
+        assert r.channels == r.muscles == builtin("wrist").muscles
         assert r.dofs == ("wrist_flexion",)
         assert r.emg.shape == r.force.shape == (8000, 5)
         assert r.angle.shape == r.torque.shape == (8000, 1)
@@ -122,14 +124,14 @@ def test_movements_and_forces_are_plausible(cohort):
 
 def _own_balance(subject, recording) -> tuple[np.ndarray, np.ndarray]:
     """Inertial torque, and the sum of this person's torques, at the steps of the integration [N m]."""
-    t, wrist = subject.truth, model.builtin("wrist")
+    t, wrist = subject.truth, builtin("wrist")
     angle = _truth(subject, recording, "angle")
     rate = np.diff(angle) * recording.rate_hz
     acceleration = np.diff(rate) * recording.rate_hz  # rad/s2, at the inner samples
     q, qd = angle[1:-1], rate[:-1]
     posture = wrist.postures.index(recording.posture)
-    down = np.asarray(wrist.gravity, float)[posture]
-    orientation = float(wrist.base_orientation[posture]) + t["flexion_sign"] * q
+    down = np.array(WRIST["gravity"])[posture]
+    orientation = WRIST["base_orientation"][posture] + t["flexion_sign"] * q
     weight = (
         t["flexion_sign"] * t["mass"] * t["lever"] * (down[1] * np.cos(orientation) - down[0] * np.sin(orientation))
     )
@@ -150,7 +152,7 @@ def test_the_equation_of_motion_closes_with_the_hidden_terms(cohort):
 def test_torque_is_the_sum_over_muscles(cohort):
     for s, r in _recordings(cohort)[:8]:
         angle = _truth(s, r, "angle")
-        length = s.truth["musculotendon_length"][model.builtin("wrist").postures.index(r.posture)]
+        length = s.truth["musculotendon_length"][builtin("wrist").postures.index(r.posture)]
         arms = np.stack([-np.polynomial.Polynomial(c).deriv()(angle) for c in length], axis=1)  # m
         expected = np.sum(arms[:, :5] * r.force, axis=1) + _truth(s, r, "unrecorded")
         assert_allclose(r.torque[:, 0], expected, atol=2e-5)
@@ -158,7 +160,7 @@ def test_torque_is_the_sum_over_muscles(cohort):
 
 def _learners_residual(cohort: Cohort) -> float:
     """Root mean square residual of the built-in wrist along the true motion with the true forces [N m]."""
-    wrist = model.builtin("wrist")
+    wrist = builtin("wrist")
     slow = signal.butter(2, 40, fs=2000, output="sos")
     squares = []
     for s, r in _recordings(cohort):
@@ -226,10 +228,10 @@ def test_effects_on_muscles_change_true_forces(effect):
 
 def test_without_variation_everybody_is_the_built_in_wrist():
     cohort = simulate(VirtualSettings(subjects=2, **SHORT, variation=0, mvc_error=0))
-    wrist = model.builtin("wrist")
+    wrist = builtin("wrist")
     for s in cohort.subjects:
         assert_allclose(s.truth["strength"][:5], wrist.max_isometric_force, rtol=1e-6)
-        assert_allclose(s.truth["musculotendon_length"][:, :5], wrist.length_coefficients, rtol=1e-5)
+        assert_allclose(s.truth["musculotendon_length"][:, :5], WRIST["length_coefficients"], rtol=1e-5)
         assert_allclose(s.truth["inertia"], 1.48e-3, rtol=1e-3)
         assert_allclose([s.height_m, s.mass_kg], [wrist.body_height, wrist.body_mass], rtol=1e-6)
 

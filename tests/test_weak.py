@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pitl.msk import dynamics, weak
-from pitl.msk.model import builtin
+from pitl.msk.planar import builtin
 
 RATE = 100.0
 TAPS = weak.kernel(0.06, RATE)

@@ -81,19 +81,19 @@ def factors(correction: Correction) -> dict[str, Float[Array, "..."]]:
 def apply_correction(model: MusculoskeletalModel, correction: Correction) -> MusculoskeletalModel:
     """The corrected model.
 
-    `inertia` scales masses and moments of inertia but not weight; `gravity` scales weight alone. `moment_arm` scales
-    every coefficient of the length polynomial but the constant, so that arms remain the derivative of length.
+    `inertia` scales the masses and moments of inertia of the bodies that a coordinate moves first, but not their
+    weight; `gravity` scales weight alone. `moment_arm` scales a muscle's excursion, so that arms remain the derivative
+    of length.
     """
     f = factors(correction)
-    moves = jnp.asarray([any(e) for e in model.exponents])  # (K,) the terms that depend on an angle
-    stretch = jnp.where(moves[None, :], f["moment_arm"][:, None], 1.0)  # (M, K)
+    moved_by = jnp.asarray([link.coordinates[0] for link in model.links])  # (B,)
+    inertia = f["inertia"][moved_by]
     return replace(
         model,
-        segment_mass=model.segment_mass * f["inertia"],
-        segment_inertia=model.segment_inertia * f["inertia"],
-        gravity_scale=model.gravity_scale * f["gravity"] / f["inertia"],
+        pseudo_inertia=model.pseudo_inertia * inertia[None, :, None, None],
+        gravity_scale=model.gravity_scale * f["gravity"][moved_by] / inertia,
         damping=model.damping * f["damping"],
-        length_coefficients=model.length_coefficients * stretch[None],
+        path_scale=model.path_scale * f["moment_arm"],
         max_isometric_force=model.max_isometric_force * f["strength"],
         angle_offset=model.angle_offset + f["angle_offset"],
     )

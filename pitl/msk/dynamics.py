@@ -1,87 +1,96 @@
-"""Equation of motion of a planar chain of segments, in closed form for any number of coordinates.
+"""Equation of motion of jointed rigid bodies, for any number of coordinates.
 
     M(q) q'' + c(q, q') + g(q; posture) + passive(q, q'; posture) = muscle + external      [N m]
 
-Written in the segments' absolute orientations theta, where the kinetic energy is 1/2 sum_ij H_ij cos(theta_i - theta_j)
-theta_i' theta_j' with constants H, and carried over to the joint angles by theta = base + T q. No matrix is inverted
-and nothing is differentiated automatically, so a residual costs a handful of multiplications per sample.
+Kinetic and potential energy are those of the bodies' frames T(q), a 3 x 4 matrix a body, with their pseudo-inertias J:
+
+    M_ij = sum <dT/dq_i, dT/dq_j J>     c_i = sum <dT/dq_i, T'' J> at q'' = 0
+    g_i = -sum <dT/dq_i, gravity J_4>     where J_4 is the last row of J
+
+(Uicker's formulation, see Featherstone 2008, Rigid Body Dynamics Algorithms). Every term comes from the same frames by
+exact differentiation, so energy is conserved whatever functions of the coordinates the frames are.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pitl.msk import geometry
+from pitl.msk import bodies, geometry
+from pitl.msk.linear import solve
 from pitl.msk.model import MusculoskeletalModel
 from pitl.msk.shapes import at_posture, expect, lift
 
 _LIMIT_SOFTNESS = 0.05  # rad, over which ligaments begin to push back
 
 
-def _orientation_of_angles(model: MusculoskeletalModel) -> Float[Array, "D D"]:
-    """T of theta = base + T q: segment i turns with every coordinate up to i."""
-    d = len(model.dofs)
-    return jnp.tril(jnp.ones((d, d), jnp.float32)) * model.flexion_sign[None, :]
+class _Motion(NamedTuple):
+    """Frames' changes at each sample; stacked over bodies."""
+
+    along: tuple[Float[Array, "... B 3 4"], ...]  # dT/dq_i, one a coordinate
+    inertia: Float[Array, "... B 4 4"]  # pseudo-inertia
 
 
-def _reach(model: MusculoskeletalModel) -> Float[Array, "D D"]:
-    """reach[d, i] [m]: how far segment i carries the centre of mass of segment d."""
-    d = len(model.dofs)
-    below = jnp.tril(jnp.ones((d, d), jnp.float32), k=-1)
-    return below * model.segment_length[None, :] + jnp.diag(model.segment_com)
+def _motion(model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int) -> _Motion:
+    def stacked(x: Array) -> Array:
+        return bodies.stacked_frames(model, x, posture)
+
+    along = tuple(jax.jvp(stacked, (q,), (bodies.unit(d, q),))[1] for d in range(len(model.dofs)))
+    return _Motion(along, at_posture(model.pseudo_inertia, posture, q.shape[:-1]))
 
 
-def _coupling(model: MusculoskeletalModel) -> Float[Array, "D D"]:
-    """H [kg m2]: mass matrix in absolute orientations, for aligned segments."""
-    reach = _reach(model)  # m
-    return jnp.einsum("d,di,dj->ij", model.segment_mass, reach, reach) + jnp.diag(model.segment_inertia)  # kg m2
+def _momentum(inertia: Float[Array, "... B 4 4"], rate: Float[Array, "... B 3 4"]) -> Float[Array, "... B 3 4"]:
+    """rate times pseudo-inertia, written out: batched matrix products this small are slow on every device."""
+    return sum(
+        (rate[..., k, None] * inertia[..., None, k, :] for k in range(1, 4)),
+        rate[..., 0, None] * inertia[..., None, 0, :],
+    )
 
 
-def _bends(model: MusculoskeletalModel, q: Float[Array, "... D"]) -> Float[Array, "... D D"]:
-    """theta_i - theta_j [rad]; base orientation cancels."""
-    theta = jnp.einsum("ij,...j->...i", _orientation_of_angles(model), q + lift(model.angle_offset, q.ndim))
-    return theta[..., :, None] - theta[..., None, :]
+def _against(along: Sequence[Float[Array, "... B 3 4"]], load: Float[Array, "... B 3 4"]) -> Float[Array, "... D"]:
+    return jnp.stack([jnp.sum(a * load, axis=(-3, -2, -1)) for a in along], axis=-1)
 
 
-def mass_matrix(model: MusculoskeletalModel, q: Float[Array, "... D"]) -> Float[Array, "... D D"]:
+def mass_matrix(
+    model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int = 0
+) -> Float[Array, "... D D"]:
     """Inertia about the joints [kg m2] at angles q [rad]; symmetric and positive definite."""
     expect(q.shape[:-1], q=(q, len(model.dofs)))
-    coupling = _coupling(model)  # kg m2
-    if len(model.dofs) == 1:  # the same at every angle
-        return jnp.broadcast_to(coupling, (*q.shape, 1))
-    turn = _orientation_of_angles(model)
-    absolute = lift(coupling, q.ndim + 1) * jnp.cos(_bends(model, q))  # kg m2
-    return jnp.einsum("ki,...kl,lj->...ij", turn, absolute, turn)  # kg m2
+    along, inertia = _motion(model, q, posture)
+    return jnp.stack([_against(along, _momentum(inertia, a)) for a in along], axis=-1)  # kg m2
 
 
 def coriolis_torque(
-    model: MusculoskeletalModel, q: Float[Array, "... D"], qd: Float[Array, "... D"]
+    model: MusculoskeletalModel,
+    q: Float[Array, "... D"],
+    qd: Float[Array, "... D"],
+    posture: Int[Array, "..."] | int = 0,
 ) -> Float[Array, "... D"]:
-    """Coriolis and centrifugal torque c(q, q') [N m]; zero for a single coordinate."""
+    """Coriolis and centrifugal torque c(q, q') [N m]; zero for a single hinge."""
     expect(q.shape[:-1], q=(q, len(model.dofs)), qd=(qd, len(model.dofs)))
-    if len(model.dofs) == 1:
+    if len(model.dofs) == 1 and all(link.basis == "trigonometric" for link in model.links):
         return jnp.zeros_like(q)
-    turn = _orientation_of_angles(model)
-    rate = jnp.einsum("ij,...j->...i", turn, qd)  # rad/s, of the orientations
-    absolute = lift(_coupling(model), q.ndim + 1) * jnp.sin(_bends(model, q))  # kg m2
-    return jnp.einsum("ki,...kl,...l->...i", turn, absolute, rate * rate)  # N m
+    along, inertia = _motion(model, q, posture)
+
+    def rate(x: Array) -> Array:
+        return jax.jvp(lambda y: bodies.stacked_frames(model, y, posture), (x,), (qd,))[1]
+
+    bend = jax.jvp(rate, (q,), (qd,))[1]  # T'' at q'' = 0
+    return _against(along, _momentum(inertia, bend))  # N m
 
 
 def gravity_torque(
     model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... D"]:
-    """Gradient g(q) of the potential energy [N m]: what muscles must give to hold the segments still."""
+    """Gradient g(q) of the potential energy [N m]: what muscles must give to hold the bodies still."""
     batch = q.shape[:-1]
     expect(batch, q=(q, len(model.dofs)))
-    turn = _orientation_of_angles(model)
-    base = at_posture(model.base_orientation[:, None], posture, batch)  # rad
+    along, inertia = _motion(model, q, posture)
     gravity = at_posture(model.gravity, posture, batch)  # m/s2
-    theta = base + jnp.einsum("ij,...j->...i", turn, q + lift(model.angle_offset, q.ndim))  # rad
-    moment = jnp.einsum("d,di->i", model.gravity_scale * model.segment_mass, _reach(model))  # kg m
-    along = gravity[..., 0:1] * jnp.sin(theta) - gravity[..., 1:2] * jnp.cos(theta)  # m/s2
-    return jnp.einsum("ij,...i->...j", turn, lift(moment, q.ndim) * along)  # N m
+    moment = lift(model.gravity_scale[:, None], q.ndim + 1) * inertia[..., 3, :]  # kg m | kg
+    return -_against(along, gravity[..., None, :, None] * moment[..., None, :])  # N m
 
 
 def passive_torque(
@@ -159,8 +168,8 @@ def terms(
     outside = jnp.zeros_like(q) if external is None else external
     widths = len(model.dofs)
     expect(q.shape[:-1], q=(q, widths), qd=(qd, widths), qdd=(qdd, widths), external=(outside, widths))
-    inertia = jnp.sum(mass_matrix(model, q) * qdd[..., None, :], axis=-1)  # N m
-    coriolis = coriolis_torque(model, q, qd)  # N m
+    inertia = jnp.sum(mass_matrix(model, q, posture) * qdd[..., None, :], axis=-1)  # N m
+    coriolis = coriolis_torque(model, q, qd, posture)  # N m
     gravity = gravity_torque(model, q, posture)  # N m
     passive = passive_torque(model, q, qd, posture)  # N m
     muscle = muscle_torque(model, q, force, posture)  # N m
@@ -204,7 +213,4 @@ def forward_acceleration(
 ) -> Float[Array, "... D"]:
     """Angular acceleration [rad/s2] under musculotendon forces [N] and external torque [N m]."""
     missing = -residual(model, q, qd, jnp.zeros_like(q), force, posture, external)  # N m
-    inertia = mass_matrix(model, q)  # kg m2
-    if len(model.dofs) == 1:
-        return missing / inertia[..., 0]  # rad/s2
-    return jnp.linalg.solve(inertia, missing[..., None])[..., 0]  # rad/s2
+    return solve(mass_matrix(model, q, posture), missing)  # rad/s2

@@ -1,16 +1,18 @@
-"""Musculotendon length and moment arms as polynomials of the joint angles.
+"""Musculotendon length and moment arms as splines of the joint angles.
 
 Moment arms are the exact negative derivative of length, so that force and motion exchange no energy by mistake.
-Outside `angle_range`, where a sixth-order polynomial runs away, length continues along its tangent and the moment
-arm stays what it was at the limit: an untrained network may propose any angle and still gets a finite torque.
+Outside `angle_range`, where nobody looked, length continues along its tangent and the moment arm stays what it was at
+the limit: an untrained network may propose any angle and still gets a finite torque.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from pitl.msk import splines
 from pitl.msk.model import MusculoskeletalModel
 from pitl.msk.shapes import at_posture, expect, lift
 
@@ -27,99 +29,72 @@ def _bounded(model: MusculoskeletalModel, q: Float[Array, "... D"]) -> _Bounded:
     return _Bounded(inside, angle - inside)
 
 
-def _powers(model: MusculoskeletalModel, q: Float[Array, "... D"]) -> list[list[Array]]:
-    """powers[d][e] = q_d^e, by repeated multiplication: `**` has no gradient at zero and is slow."""
-    table = []
-    for d in range(len(model.dofs)):
-        column = [jnp.ones_like(q[..., d])]
-        for _ in range(max(e[d] for e in model.exponents)):
-            column.append(column[-1] * q[..., d])
-        table.append(column)
-    return table
+def _rows(table: Float[Array, "P N G"], index: Int[Array, "... K"], posture: Int[Array, "..."] | int) -> Array:
+    """Coefficients (..., K, G) at each sample's own place and posture."""
+    postures, count, _ = table.shape
+    if postures == 1:
+        return table[0][index]
+    first = jnp.asarray(posture, jnp.int32) * count
+    flat = table.reshape(-1, table.shape[-1])
+    return flat[index + (first[..., None] if first.ndim else first)]
 
 
-def _monomials(model: MusculoskeletalModel, q: Float[Array, "... D"]) -> Float[Array, "... K"]:
-    powers = _powers(model, q)
-    columns = []
-    for exponent in model.exponents:
-        column = powers[0][exponent[0]]
-        for d in range(1, len(exponent)):
-            column = column * powers[d][exponent[d]]
-        columns.append(column)
-    return jnp.stack(columns, axis=-1)
-
-
-def _monomial_gradient(model: MusculoskeletalModel, q: Float[Array, "... D"]) -> Float[Array, "... K D"]:
-    powers = _powers(model, q)
-    rows = []
-    for exponent in model.exponents:
-        row = []
-        for d, order in enumerate(exponent):
-            column = order * powers[d][order - 1] if order else jnp.zeros_like(q[..., d])
-            for other in range(len(exponent)):
-                if other != d:
-                    column = column * powers[other][exponent[other]]
-            row.append(column)
-        rows.append(jnp.stack(row, axis=-1))
-    return jnp.stack(rows, axis=-2)
-
-
-def _is_power_series(model: MusculoskeletalModel) -> bool:
-    return model.exponents == tuple((k,) for k in range(len(model.exponents)))
-
-
-def _within(
-    model: MusculoskeletalModel, coefficients: Float[Array, "... M K"], q: Float[Array, "... D"]
+def _excursion(
+    model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... M"]:
-    """l [m] inside the range."""
-    if _is_power_series(model):  # Horner, three times quicker than the table of powers
-        total = coefficients[..., -1]
-        for k in range(coefficients.shape[-1] - 2, -1, -1):
-            total = total * q + coefficients[..., k]
-        return total
-    return jnp.sum(coefficients * _monomials(model, q)[..., None, :], axis=-1)
+    """Length [m] above the reference, inside the range."""
+    parts = []
+    for group, table in zip(model.paths, model.path_coefficients, strict=True):
+        at = splines.taps(group, q)
+        parts.append(splines.combine(at, _rows(table, at.index, posture)))
+    return _in_order(model, parts, axis=-1) * lift(model.path_scale, q.ndim)
 
 
 def _slopes(
-    model: MusculoskeletalModel, coefficients: Float[Array, "... M K"], q: Float[Array, "... D"]
+    model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... M D"]:
     """dl/dq [m/rad] inside the range."""
-    if _is_power_series(model):
-        last = coefficients.shape[-1] - 1
-        total = last * coefficients[..., last]
-        for k in range(last - 1, 0, -1):
-            total = total * q + k * coefficients[..., k]
-        return total[..., None]
-    gradient = _monomial_gradient(model, q)
-    return jnp.stack(
-        [jnp.sum(coefficients * gradient[..., None, :, d], axis=-1) for d in range(len(model.dofs))], axis=-1
-    )
+    parts = []
+    for group, table in zip(model.paths, model.path_coefficients, strict=True):
+        at = splines.taps(group, q)
+        rows = _rows(table, at.index, posture)
+        own = {c: splines.combine(at, rows, along=(k,)) for k, c in enumerate(group.coordinates)}
+        idle = jnp.zeros((*q.shape[:-1], len(group.muscles)), q.dtype)
+        parts.append(jnp.stack([own.get(d, idle) for d in range(len(model.dofs))], axis=-1))
+    return _in_order(model, parts, axis=-2) * lift(model.path_scale[:, None], q.ndim + 1)
+
+
+def _in_order(model: MusculoskeletalModel, parts: list[Array], axis: int) -> Array:
+    """Groups of muscles put back into the order of the model's muscles."""
+    if len(parts) == 1:
+        return parts[0]
+    order = np.argsort(np.concatenate([group.muscles for group in model.paths]))
+    return jnp.take(jnp.concatenate(parts, axis=axis), jnp.asarray(order), axis=axis)
 
 
 def musculotendon_length(
     model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... M"]:
     """Musculotendon length [m] at joint angles q [rad]."""
-    batch = q.shape[:-1]
-    expect(batch, q=(q, len(model.dofs)))
-    coefficients = at_posture(model.length_coefficients, posture, batch)  # m / rad^power
+    expect(q.shape[:-1], q=(q, len(model.dofs)))
+    reference = at_posture(model.path_reference, posture, q.shape[:-1])  # m
     angle = _bounded(model, q)
-    slopes = _slopes(model, coefficients, angle.inside)  # m/rad
-    return _within(model, coefficients, angle.inside) + jnp.sum(slopes * angle.beyond[..., None, :], axis=-1)  # m
+    slopes = _slopes(model, angle.inside, posture)  # m/rad
+    inside = reference + _excursion(model, angle.inside, posture)  # m
+    return inside + jnp.sum(slopes * angle.beyond[..., None, :], axis=-1)  # m
 
 
 def moment_arm(
     model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... M D"]:
-    """Moment arms r = -dl/dq [m]; positive for a flexor (An et al. 1984, doi 10.1115/1.3138494)."""
-    batch = q.shape[:-1]
-    expect(batch, q=(q, len(model.dofs)))
-    coefficients = at_posture(model.length_coefficients, posture, batch)  # m / rad^power
+    """Moment arms r = -dl/dq [m]; positive where a pull increases the coordinate (An 1984, doi 10.1115/1.3138494)."""
+    expect(q.shape[:-1], q=(q, len(model.dofs)))
+    at_posture(model.path_reference, posture, q.shape[:-1])  # refuses a posture per sample that does not fit
     angle = _bounded(model, q)
     if len(model.dofs) == 1:
-        return -_slopes(model, coefficients, angle.inside)  # m
+        return -_slopes(model, angle.inside, posture)  # m
     # one coordinate beyond its range tilts the length along the coordinates still inside theirs
-    slopes, tilt = jax.jvp(lambda a: _slopes(model, coefficients, a), (angle.inside,), (angle.beyond,))
+    slopes, tilt = jax.jvp(lambda a: _slopes(model, a, posture), (angle.inside,), (angle.beyond,))
     return -(slopes + tilt * (angle.beyond == 0).astype(q.dtype)[..., None, :])  # m
 
 

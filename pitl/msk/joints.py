@@ -14,10 +14,13 @@ _DEG = math.pi / 180  # rad
 # with that model within 0.35 mm (ECU 1.2 mm) over +-70 deg.
 WRIST: dict[str, Any] = {
     "name": "wrist",
+    "source": "built in, after Saul et al. 2015, doi 10.1080/10255842.2014.916698",
+    "bodies": ("hand",),
+    "segments": ("hand",),
+    "body_sex": "male",
     "dofs": ("wrist_flexion",),
     "muscles": ("FCR", "FCU", "ECRL", "ECRB", "ECU"),
     "postures": ("neutral", "pronated"),
-    "exponents": tuple((k,) for k in range(7)),
     "length_coefficients": (
         (
             (0.29477144, -0.014831348, -0.0011461046, 0.00010514023, -3.6349297e-05, 0.00014438832, 8.619237e-05),
@@ -62,10 +65,13 @@ _BFSH = (0.23794704, -0.020885004, -0.01035708, 0.012383955, -0.018882476, 0.010
 # 85 deg (seated) or 0 (standing). Moment arms agree with that model within 1.8 mm over 0-120 deg.
 KNEE: dict[str, Any] = {
     "name": "knee",
+    "source": "built in, after Rajagopal et al. 2016, doi 10.1109/TBME.2016.2586891",
+    "bodies": ("shank",),
+    "segments": ("shank+foot",),
+    "body_sex": "male",
     "dofs": ("knee_flexion",),
     "muscles": ("RF", "VAS", "BFLH", "BFSH", "MH"),
     "postures": ("seated", "standing"),
-    "exponents": tuple((k,) for k in range(7)),
     "length_coefficients": (
         (
             (0.44335434, 0.048143437, 0.0013997347, -0.010976425, 0.014099726, -0.0094055956, 0.0021033014),

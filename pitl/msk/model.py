@@ -1,8 +1,8 @@
-"""The musculoskeletal model of one joint or a planar chain of joints, as a pytree of physical constants."""
+"""The musculoskeletal model of one or more joints, as a pytree of physical constants."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,40 +10,66 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from pitl.errors import PitlError
-from pitl.msk.joints import BUILTIN
+
+
+class Link(NamedTuple):
+    """How a body hangs on the one before it: a transform that depends on a few coordinates, as a linear combination.
+
+    `"trigonometric"` combines products of 1, cos q, sin q and is exact for hinges; `"chebyshev"` combines products of
+    Chebyshev polynomials up to a total degree, over the coordinates' ranges, for joints that roll or slide.
+    """
+
+    parent: int  # index of a body earlier in the list; -1 is the ground
+    coordinates: tuple[int, ...]  # that it depends on
+    basis: str  # "trigonometric" or "chebyshev"
+    degree: int  # of the Chebyshev polynomials
+    low: tuple[float, ...]  # rad, where the polynomials' domain begins
+    high: tuple[float, ...]  # rad, where it ends
+
+
+class Paths(NamedTuple):
+    """Muscles that cross the same coordinates, and the grid on which their lengths are splines."""
+
+    coordinates: tuple[int, ...]
+    muscles: tuple[int, ...]  # indices into the model's muscles
+    start: tuple[float, ...]  # rad, first node along each coordinate
+    step: tuple[float, ...]  # rad
+    count: tuple[int, ...]  # nodes along each coordinate
 
 
 @struct.dataclass
 class MusculoskeletalModel:
-    """D coordinates, M muscles, P postures. Flexion is positive; a flexor has a positive moment arm.
+    """D coordinates, M muscles, B moving bodies, P postures.
 
-    The bodies form a planar chain; segment d hangs on coordinate d. Its orientation is the posture's
-    `base_orientation` plus the signed sum of the coordinates up to d. Every function evaluates the mechanics at
-    q + `angle_offset`, so an offset stands for a goniometer that was not zeroed.
+    A positive coordinate is what the model's author calls positive (flexion, in the built-in joints), and a muscle that
+    pulls that way has a positive moment arm. Every function evaluates the mechanics at q + `angle_offset`, so an offset
+    stands for a goniometer that was not zeroed. A posture is a set of values of the coordinates that are held.
     """
 
     name: str = struct.field(pytree_node=False)
+    source: str = struct.field(pytree_node=False)  # where the numbers come from, one line
     dofs: tuple[str, ...] = struct.field(pytree_node=False)
     muscles: tuple[str, ...] = struct.field(pytree_node=False)
     postures: tuple[str, ...] = struct.field(pytree_node=False)
-    # (K, D) powers of the angles in the musculotendon-length polynomial
-    exponents: tuple[tuple[int, ...], ...] = struct.field(pytree_node=False)
+    bodies: tuple[str, ...] = struct.field(pytree_node=False)
+    segments: tuple[str, ...] = struct.field(pytree_node=False)  # body segment of each body, "" if none is known
+    body_sex: str = struct.field(pytree_node=False)  # of the person these numbers describe: "female", "male" or ""
+    links: tuple[Link, ...] = struct.field(pytree_node=False)  # one a body
+    paths: tuple[Paths, ...] = struct.field(pytree_node=False)
 
-    length_coefficients: Float[Array, "P M K"]  # m / rad^power
-    angle_range: Float[Array, "D 2"]  # rad, where the length polynomials hold
+    link_coefficients: tuple[Float[Array, "P K 3 4"], ...]  # rotation | translation [m], one array a body
+    pseudo_inertia: Float[Array, "P B 4 4"]  # kg m2 | kg m | kg: integral of (y, 1)(y, 1)^T dm, body coordinates
+    gravity: Float[Array, "P 3"]  # m/s2, in the ground's coordinates
+    gravity_scale: Float[Array, " B"]  # weight of each body / (its mass times gravity); 1 unless corrected
+    path_coefficients: tuple[Float[Array, "P N G"], ...]  # m, N spline coefficients of G muscles, one array a group
+    path_reference: Float[Array, "P M"]  # m, musculotendon length to which the splines add
+    path_scale: Float[Array, " M"]  # factor of the excursion; 1 unless scaled or corrected
+    angle_range: Float[Array, "D 2"]  # rad, where paths and links hold
     max_isometric_force: Float[Array, " M"]  # N
     optimal_fibre_length: Float[Array, " M"]  # m
     tendon_slack_length: Float[Array, " M"]  # m
     pennation: Float[Array, " M"]  # rad, at optimal fibre length
     max_contraction_velocity: Float[Array, " M"]  # optimal fibre lengths per s
-    segment_mass: Float[Array, " D"]  # kg
-    segment_length: Float[Array, " D"]  # m, to the next joint
-    segment_com: Float[Array, " D"]  # m, joint to centre of mass
-    segment_inertia: Float[Array, " D"]  # kg m2, about the centre of mass
-    flexion_sign: Float[Array, " D"]  # +1 or -1, rotation sense of positive flexion in the plane
-    base_orientation: Float[Array, " P"]  # rad, of the first segment at zero angles; 0 is along +x
-    gravity: Float[Array, "P 2"]  # m/s2, in the plane of motion (x right, y up)
-    gravity_scale: Float[Array, " D"]  # weight of each segment / (its mass times gravity); 1 unless corrected
     damping: Float[Array, " D"]  # N m s/rad
     stiffness: Float[Array, " D"]  # N m/rad
     rest_angle: Float[Array, "P D"]  # rad, where the stiffness pulls to
@@ -54,19 +80,38 @@ class MusculoskeletalModel:
     body_mass: Float[Array, ""]  # kg, of the person these numbers describe
 
 
-STATIC = ("name", "dofs", "muscles", "postures", "exponents")
+STATIC = ("name", "source", "dofs", "muscles", "postures", "bodies", "segments", "body_sex", "links", "paths")
 
 
-def builtin(name: str) -> MusculoskeletalModel:
-    """A joint that comes with the package: `"wrist"` or `"knee"`.
+class BodyProperties(NamedTuple):
+    """Mass properties of the bodies in one posture, in each body's own coordinates."""
 
-    Raises:
-        PitlError: the name is not known.
+    mass: np.ndarray  # (B,) kg
+    centre: np.ndarray  # (B, 3) m, of mass
+    inertia: np.ndarray  # (B, 3, 3) kg m2, about the centre of mass
+
+
+def body_properties(model: MusculoskeletalModel, posture: int = 0) -> BodyProperties:
+    """Mass, centre of mass and inertia tensor of each body."""
+    pseudo = np.asarray(model.pseudo_inertia[posture], float)
+    mass = pseudo[:, 3, 3]  # kg
+    centre = pseudo[:, :3, 3] / mass[:, None]  # m
+    second = pseudo[:, :3, :3] - mass[:, None, None] * centre[:, :, None] * centre[:, None, :]  # kg m2
+    trace = np.trace(second, axis1=1, axis2=2)
+    return BodyProperties(mass, centre, trace[:, None, None] * np.eye(3) - second)
+
+
+def pseudo_inertia(mass: float, centre: np.ndarray, inertia: np.ndarray) -> np.ndarray:
+    """(4, 4) second moments of a rigid body (Atkeson et al. 1986, doi 10.1177/027836498600500306).
+
+    Args:
+        mass: [kg].
+        centre: (3,) of mass [m].
+        inertia: (3, 3) about the centre of mass [kg m2].
     """
-    if name not in BUILTIN:
-        raise PitlError(f"there is no built-in joint {name!r}; known are {', '.join(sorted(BUILTIN))}.")
-    values: dict[str, Any] = {k: v if k in STATIC else jnp.asarray(v, jnp.float32) for k, v in BUILTIN[name].items()}
-    return MusculoskeletalModel(**values)
+    second = 0.5 * np.trace(inertia) * np.eye(3) - inertia + mass * np.outer(centre, centre)  # kg m2
+    first = mass * np.asarray(centre)  # kg m
+    return np.block([[second, first[:, None]], [first[None, :], np.array([[mass]])]])
 
 
 def posture_index(model: MusculoskeletalModel, posture: str) -> int:
@@ -80,50 +125,18 @@ def posture_index(model: MusculoskeletalModel, posture: str) -> int:
     return model.postures.index(posture)
 
 
-def scale_to_body(
-    model: MusculoskeletalModel,
-    height_m: float | Float[Array, ""] | None = None,
-    mass_kg: float | Float[Array, ""] | None = None,
-) -> MusculoskeletalModel:
-    """The model of a person of another height and weight, in proportion to the one it describes.
-
-    Segment lengths, muscle paths and fibre lengths scale with height, segment masses with body mass, inertias with
-    mass times height squared (constant fractions of the body: de Leva 1996, doi 10.1016/0021-9290(95)00178-6). Strength
-    scales with mass^(2/3), as muscle area does (Jaric 2002, doi 10.2165/00007256-200232100-00002), and so does passive
-    tissue.
-
-    Args:
-        model: to be scaled.
-        height_m: body height [m]; None leaves lengths as they are.
-        mass_kg: body mass [kg]; None leaves masses and strengths as they are.
-    """
-    height = model.body_height if height_m is None else jnp.asarray(height_m, jnp.float32)  # m
-    mass = model.body_mass if mass_kg is None else jnp.asarray(mass_kg, jnp.float32)  # kg
-    longer = height / model.body_height
-    heavier = mass / model.body_mass
-    stronger = heavier ** (2.0 / 3.0)
-    return replace(
-        model,
-        length_coefficients=model.length_coefficients * longer,
-        optimal_fibre_length=model.optimal_fibre_length * longer,
-        tendon_slack_length=model.tendon_slack_length * longer,
-        segment_length=model.segment_length * longer,
-        segment_com=model.segment_com * longer,
-        segment_mass=model.segment_mass * heavier,
-        segment_inertia=model.segment_inertia * heavier * longer**2,
-        max_isometric_force=model.max_isometric_force * stronger,
-        damping=model.damping * stronger * longer,
-        stiffness=model.stiffness * stronger * longer,
-        limit_stiffness=model.limit_stiffness * stronger * longer,
-        body_height=height,
-        body_mass=mass,
-    )
-
-
-def model_to_dict(model: MusculoskeletalModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(names that JSON can hold, arrays) from which `model_from_dict` makes the same model, bit by bit."""
+def model_to_dict(model: MusculoskeletalModel) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(names that JSON can hold, nested arrays) from which `model_from_dict` makes the same model, bit by bit."""
     names = {k: getattr(model, k) for k in STATIC}
-    arrays = {f.name: np.asarray(getattr(model, f.name)) for f in fields(model) if f.name not in STATIC}
+    names["links"] = [link._asdict() for link in model.links]
+    names["paths"] = [group._asdict() for group in model.paths]
+    arrays: dict[str, Any] = {}
+    for f in fields(model):
+        value = getattr(model, f.name)
+        if isinstance(value, tuple) and f.name not in STATIC:
+            arrays[f.name] = {str(k): np.asarray(v) for k, v in enumerate(value)}
+        elif f.name not in STATIC:
+            arrays[f.name] = np.asarray(value)
     return names, arrays
 
 
@@ -141,7 +154,29 @@ def model_from_dict(names: Mapping[str, Any], arrays: Mapping[str, Any]) -> Musc
             f"{sorted(found - expected)}; "
             "it was written by another version of the package."
         )
-    static: dict[str, Any] = {k: names[k] if k == "name" else tuple(names[k]) for k in STATIC}
-    static["exponents"] = tuple(tuple(e) for e in static["exponents"])
-    constants: dict[str, Any] = {k: jnp.asarray(v) for k, v in arrays.items()}
+    static: dict[str, Any] = {k: names[k] if isinstance(names[k], str) else tuple(names[k]) for k in STATIC}
+    static["links"] = tuple(Link(**_tuples(link)) for link in names["links"])
+    static["paths"] = tuple(Paths(**_tuples(group)) for group in names["paths"])
+    constants: dict[str, Any] = {
+        k: tuple(jnp.asarray(v[str(i)]) for i in range(len(v))) if isinstance(v, Mapping) else jnp.asarray(v)
+        for k, v in arrays.items()
+    }
     return MusculoskeletalModel(**static, **constants)
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def assemble(values: Mapping[str, Any]) -> MusculoskeletalModel:
+    """A model from its fields as plain numbers; constants become arrays in single precision, as networks compute."""
+    f = np.float32
+    constants: dict[str, Any] = {
+        k: v
+        if k in STATIC
+        else tuple(jnp.asarray(x, f) for x in v)
+        if k in ("link_coefficients", "path_coefficients")
+        else jnp.asarray(np.asarray(v), f)
+        for k, v in values.items()
+    }
+    return MusculoskeletalModel(**constants)

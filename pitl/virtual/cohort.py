@@ -12,7 +12,9 @@ import numpy as np
 
 from pitl.errors import PitlError
 from pitl.msk import model as msk
+from pitl.msk.joints import WRIST
 from pitl.msk.muscle import calibrate_slack_length
+from pitl.msk.planar import builtin
 from pitl.recording import Cohort, Recording, Subject
 from pitl.virtual import motion, reference, surface_emg
 from pitl.virtual.settings import VirtualSettings
@@ -54,7 +56,7 @@ def simulate(settings: VirtualSettings, progress: Callable[[int, int], None] | N
     Raises:
         PitlError: if no trial is asked for, or a posture is not known.
     """
-    wrist = calibrate_slack_length(msk.builtin("wrist"))
+    wrist = calibrate_slack_length(builtin("wrist"))
     people = [draw(settings, wrist, s) for s in range(settings.subjects)]
     tasks = [task for s in range(settings.subjects) for task in _tasks(settings, s)]
     recordings: list[list[Recording]] = [[] for _ in people]
@@ -178,8 +180,8 @@ def _prepare(
         person.muscles,
         person.control,
         person.muscles.length[posture],
-        np.asarray(wrist.gravity)[posture],
-        np.asarray(wrist.base_orientation)[posture],
+        np.array(WRIST["gravity"][posture]),
+        np.array(WRIST["base_orientation"][posture]),
         np.asarray(wrist.rest_angle)[posture, 0] + person.joint.rest_shift,
         np.asarray(plan.effort),
     )

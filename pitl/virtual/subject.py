@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax import Array
 
-from pitl.msk.model import MusculoskeletalModel, scale_to_body
+from pitl.msk.joints import WRIST
+from pitl.msk.model import MusculoskeletalModel, body_properties
+from pitl.msk.scaling import scale_to_body
 from pitl.virtual.settings import VirtualSettings
 
 Value = Any  # a NumPy array; within the compiled simulation a JAX array
@@ -153,15 +155,16 @@ def draw(settings: VirtualSettings, wrist: MusculoskeletalModel, index: int) -> 
 
 
 def _joint(settings: VirtualSettings, likely: MusculoskeletalModel, spread: _Draw, shift: _Draw) -> Joint:
-    mass = float(likely.segment_mass[0]) * spread(0.10)  # kg
+    hand = body_properties(likely)
+    mass = hand.mass[0] * spread(0.10)  # kg
     longer = spread(0.08)
-    lever = float(likely.segment_com[0]) * longer  # m
-    about_com = float(likely.segment_inertia[0]) * mass / float(likely.segment_mass[0]) * longer**2  # kg m2
+    lever = hand.centre[0, 0] * longer  # m
+    about_com = hand.inertia[0, 2, 2] * mass / hand.mass[0] * longer**2  # kg m2
     return Joint(
         mass=mass,
         lever=lever,
         inertia=about_com + mass * lever**2,
-        flexion_sign=np.asarray(likely.flexion_sign[0], float),
+        flexion_sign=np.asarray(WRIST["flexion_sign"][0], float),
         damping=float(likely.damping[0]) * spread(0.3),
         stiffness=float(likely.stiffness[0]) * spread(0.3),
         rest_shift=shift(np.deg2rad(6.0)),
@@ -182,11 +185,10 @@ def _muscles(
     shift: _Draw,
 ) -> Muscles:
     recorded = len(likely.muscles)
-    powers = 1 + max(power for (power,) in likely.exponents)
+    published = np.array(WRIST["length_coefficients"])  # m / rad^power
     # lengths in ascending powers of the angle; palmaris longus has the same in all postures
-    length = np.zeros((len(likely.postures), recorded + 1, max(powers, len(_PL_LENGTH))))  # m / rad^power
-    for column, (power,) in enumerate(likely.exponents):
-        length[:, :recorded, power] = np.asarray(likely.length_coefficients)[:, :, column]
+    length = np.zeros((len(published), recorded + 1, max(published.shape[-1], len(_PL_LENGTH))))  # m / rad^power
+    length[:, :recorded, : published.shape[-1]] = longer * published
     length[:, recorded, : len(_PL_LENGTH)] = longer * np.asarray(_PL_LENGTH)
 
     def with_pl(values: Array, pl: float) -> np.ndarray:

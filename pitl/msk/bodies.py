@@ -1,0 +1,118 @@
+"""Where the bodies are: their frames as functions of the coordinates, and what follows by differentiation."""
+
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from pitl.errors import PitlError
+from pitl.msk.model import Link, MusculoskeletalModel
+from pitl.msk.shapes import at_posture, expect, lift
+
+
+def features(link: Link, q: Float[Array, "... D"]) -> Float[Array, "... K"]:
+    """The functions of the coordinates that a link's transform combines."""
+    columns = [_of_one(link, k, q[..., c]) for k, c in enumerate(link.coordinates)]
+    if len(columns) == 1:
+        return jnp.stack(columns[0], axis=-1)
+    found = []
+    for powers in terms(link):
+        column = columns[0][powers[0]]
+        for k in range(1, len(powers)):
+            column = column * columns[k][powers[k]]
+        found.append(column)
+    return jnp.stack(found, axis=-1)
+
+
+def terms(link: Link) -> list[tuple[int, ...]]:
+    """Which function of each coordinate the K products of `features` take."""
+    if link.basis == "trigonometric":
+        return list(product(range(3), repeat=len(link.coordinates)))
+    orders = product(range(link.degree + 1), repeat=len(link.coordinates))
+    return [order for order in orders if sum(order) <= link.degree]
+
+
+def _of_one(link: Link, k: int, q: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+    if link.basis == "trigonometric":
+        return [jnp.ones_like(q), jnp.cos(q), jnp.sin(q)]
+    x = (2 * q - (link.high[k] + link.low[k])) / (link.high[k] - link.low[k])
+    column = [jnp.ones_like(x), x]
+    for _ in range(2, link.degree + 1):
+        column.append(2 * x * column[-1] - column[-2])
+    return column[: link.degree + 1]
+
+
+def frames(
+    model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
+) -> list[Float[Array, "... 3 4"]]:
+    """Rotation | translation [m] of each body's frame, in the ground's coordinates, at angles q [rad].
+
+    Beyond the coordinates' range Chebyshev polynomials run away; there a frame continues along its tangent.
+    """
+    batch = q.shape[:-1]
+    expect(batch, q=(q, len(model.dofs)))
+    angle = q + lift(model.angle_offset, q.ndim)  # rad
+    found: list[Array] = []
+    for link, table in zip(model.links, model.link_coefficients, strict=True):
+        coefficients = at_posture(table, posture, batch)
+        own = _transform(model, link, coefficients, angle)
+        if link.parent < 0:
+            found.append(own)
+            continue
+        before = found[link.parent]
+        turned = jnp.sum(before[..., :, :3, None] * own[..., None, :, :], axis=-2)
+        found.append(turned + jnp.concatenate([jnp.zeros_like(before[..., :3]), before[..., 3:]], axis=-1))
+    return found
+
+
+def _transform(
+    model: MusculoskeletalModel, link: Link, coefficients: Float[Array, "... K 3 4"], angle: Float[Array, "... D"]
+) -> Float[Array, "... 3 4"]:
+    def inside(a: Array) -> Array:
+        return jnp.sum(features(link, a)[..., None, None] * coefficients, axis=-3)
+
+    if link.basis == "trigonometric":
+        return inside(angle)
+    limits = lift(model.angle_range, angle.ndim + 1)  # rad
+    held = jnp.clip(angle, limits[..., 0], limits[..., 1])
+    value, change = jax.jvp(inside, (held,), (angle - held,))
+    return value + change
+
+
+def body_index(model: MusculoskeletalModel, body: str) -> int:
+    """Where a moving body stands in the model's tables.
+
+    Raises:
+        PitlError: the model has no such body.
+    """
+    for k, name in enumerate(model.bodies):
+        if body == name or body in name.split("+"):
+            return k
+    raise PitlError(f"the {model.name} model has no moving body {body!r}; known are {', '.join(model.bodies)}.")
+
+
+def point(
+    model: MusculoskeletalModel,
+    q: Float[Array, "... D"],
+    posture: Int[Array, "..."] | int,
+    body: int,
+    place: Float[Array, "... 3"],
+) -> Float[Array, "... 3"]:
+    """Position in the ground's coordinates [m] of a place on a body [m, body coordinates]."""
+    frame = frames(model, q, posture)[body]
+    local = jnp.broadcast_to(lift(jnp.asarray(place), q.ndim) if place.ndim == 1 else place, (*q.shape[:-1], 3))
+    return jnp.sum(frame[..., :3] * local[..., None, :], axis=-1) + frame[..., 3]
+
+
+def stacked_frames(
+    model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
+) -> Float[Array, "... B 3 4"]:
+    """All frames in one array."""
+    return jnp.stack(frames(model, q, posture), axis=-3)
+
+
+def unit(d: int, like: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    """The direction of coordinate d at every sample."""
+    return jnp.broadcast_to(lift(jnp.asarray(np.eye(like.shape[-1])[d], like.dtype), like.ndim), like.shape)
