@@ -12,6 +12,7 @@ from scipy import signal
 from pitl.errors import PitlError
 
 Method = Literal["blend", "mvc", "trial_max", "zscore", "fixed"]
+FLOOR = 1e-4  # added to the running variance of the sliding z-score
 
 
 class Scale(NamedTuple):
@@ -92,8 +93,7 @@ def _sliding_zscore(jets: np.ndarray, rate_hz: float, window_s: float) -> np.nda
     variance_rate = (d**2 - variance) / window_s
     variance_acceleration = (2 * d * d1 - variance_rate) / window_s
     # s = v^(-1/2) and its derivatives by the chain rule
-    floor = 1e-4
-    v = variance + floor
+    v = variance + FLOOR
     s = v**-0.5
     s1 = -0.5 * v**-1.5 * variance_rate
     s2 = 0.75 * v**-2.5 * variance_rate**2 - 0.5 * v**-1.5 * variance_acceleration

@@ -1,0 +1,259 @@
+"""One step of the live pipeline: a block of raw samples in, angles and muscle forces out; offline's answer, exactly.
+
+    block -> gaps held or flagged -> envelope -> normalised -> window -> network
+
+`step` is a pure function of constants (`Engine`), what is carried along (`State`) and a block of any size.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from pitl import emg, normalisation
+from pitl.bundle import Bundle
+from pitl.errors import PitlError
+from pitl.live import forward, samples
+from pitl.msk.model import posture_index
+
+GOOD, HELD, LOST = 0, 1, 2  # flags of an answer
+FLAGS = ("good", "held", "lost")
+JITTER_S = 0.02  # s, time stamps may be off by so much without anything being missing
+RESTART_S = 1.0  # s, a sample counter that jumps back further belongs to a source that began again
+
+
+class Block(NamedTuple):
+    """What a source hands over at once."""
+
+    emg: np.ndarray  # (T, C) V
+    time_s: np.ndarray  # (T,) s, on the source's clock
+    first: int | None = None  # counter of the first sample, if the source counts
+    angle: np.ndarray | None = None  # (T, D) rad, if the source measures it
+
+
+class Rows(NamedTuple):
+    """Answers, one a sample of the envelope."""
+
+    time_s: np.ndarray  # (N,) s, on the source's clock: the instant up to which raw EMG was used
+    envelope: np.ndarray  # (N, C) normalised
+    angle: np.ndarray  # (N, D) rad
+    force: np.ndarray  # (N, M) N
+    flag: np.ndarray  # (N,) GOOD, HELD: a lost sample was bridged within the window, LOST: the last answer, repeated
+
+
+class Engine(NamedTuple):
+    """Everything that does not change from block to block."""
+
+    bundle: Bundle
+    posture: str
+    rate_hz: float  # of the raw signal
+    filter: samples.SampleFilter
+    network: forward.Forward
+    volts: np.ndarray  # (C,) V per unit
+    lag: tuple[float, float] | None  # coefficients of the sliding z-score's lags; None for other normalisations
+    hold: int  # raw samples, longest gap that is bridged
+
+
+class Lag(NamedTuple):
+    """The sliding z-score's memory, each (C,)."""
+
+    value: np.ndarray
+    mean: np.ndarray
+    square: np.ndarray  # squared deviation
+    variance: np.ndarray
+
+
+class State(NamedTuple):
+    """What a stream carries from block to block."""
+
+    filter: emg.EnvelopeState
+    history: np.ndarray  # (H, C) envelopes before now, not yet divided by `Engine.volts`; H < window
+    lag: Lag | None
+    fresh: int  # envelope samples since the last bridged one
+    expected: tuple[int, float] | None  # counter and time [s] of the sample that should come next
+    last: Rows | None  # the last answer
+    taken: int  # raw samples used so far
+    held: int  # raw samples bridged so far
+    lost: int  # raw samples lost so far, in gaps too long to bridge
+
+
+def engine(bundle: Bundle, rate_hz: float, posture: str | None = None, *, hold_s: float = 0.1) -> Engine:
+    """Prepares a model for one raw sampling rate [Hz] and one posture.
+
+    Args:
+        posture: a name that the model knows; its first if None.
+        hold_s: longest gap that is bridged by holding the envelope [s].
+
+    Raises:
+        PitlError: if the rate is too low, the posture is not known, or the model was not fitted to a person.
+    """
+    if bundle.channel_scale is None:
+        raise PitlError(
+            "this is a generic model: it has no scale for this person's electrodes; personalise it first, "
+            "with `pitl calibrate` or `pitl personalize`."
+        )
+    scale, rate = bundle.channel_scale, bundle.emg.rate_hz
+    posture = bundle.model.postures[0] if posture is None else posture
+    half = 0.5 / (rate * scale.window_s)
+    return Engine(
+        bundle,
+        posture,
+        rate_hz,
+        samples.sample_filter(emg.design(bundle.emg, rate_hz)),
+        forward.forward(bundle.params, bundle.net, bundle.scale, posture_index(bundle.model, posture)),
+        np.asarray(scale.volts, float),
+        ((1 - half) / (1 + half), half / (1 + half)) if scale.method == "zscore" else None,
+        round(hold_s * rate_hz),
+    )
+
+
+def start(engine: Engine) -> State:
+    """A stream before its first sample."""
+    channels = engine.bundle.net.inputs
+    blank = emg.initial_state(engine.filter.design, channels)
+    return State(blank, np.zeros((0, channels)), None, engine.bundle.net.window, None, None, 0, 0, 0)
+
+
+def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
+    """Takes the next block and gives the answers that it completes.
+
+    A gap of up to `hold` samples is bridged: the envelope stays where it is, and answers are flagged HELD while a
+    bridged sample is in their window. A longer one ends with the last answer repeated once, flagged LOST, and the
+    pipeline starts afresh. Samples that are not finite numbers count as lost; those that come late are dropped.
+    """
+    block, first = _in_order(engine, state, block)
+    if not len(block.emg):
+        return state, _nothing(engine)
+    good = np.isfinite(block.emg)
+    if good.all():
+        return _piece(engine, state, block, first)
+    found = []
+    good = good.all(axis=1)
+    edges = np.flatnonzero(np.diff(good)) + 1
+    for begin, end in zip([0, *edges], [*edges, len(good)], strict=True):
+        if good[begin]:
+            part = Block(block.emg[begin:end], block.time_s[begin:end])
+            state, rows = _piece(engine, state, part, first + begin)
+            found.append(rows)
+    return state, join([_nothing(engine), *found])
+
+
+def join(parts: list[Rows]) -> Rows:
+    """Answers one after the other."""
+    return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _in_order(engine: Engine, state: State, block: Block) -> tuple[Block, int]:
+    """The block without samples that were seen already, and the counter of its first sample."""
+    if state.expected is None or not len(block.emg):
+        return block, 0 if block.first is None else block.first
+    counter, time = state.expected
+    if block.first is None:
+        ahead = float(block.time_s[0]) - time  # s
+        if abs(ahead) <= JITTER_S:
+            return block, counter
+        return block, counter + round(ahead * engine.rate_hz)
+    late = counter - block.first
+    if 0 < late <= RESTART_S * engine.rate_hz:
+        return Block(block.emg[late:], block.time_s[late:], counter), counter
+    return block, block.first
+
+
+def _piece(engine: Engine, state: State, block: Block, first: int) -> tuple[State, Rows]:
+    """A step on finite samples, whatever is missing before them."""
+    missing = 0 if state.expected is None else first - state.expected[0]
+    if missing == 0:
+        return _contiguous(engine, state, block, first)
+    if 0 < missing <= engine.hold and state.filter.bandpass is not None:
+        state, bridged = _bridge(engine, state, missing)
+        state, rows = _contiguous(engine, state, block, first)
+        return state, join([bridged, rows])
+    before, blank = state.last, start(engine)
+    state = blank._replace(last=before, taken=state.taken, held=state.held, lost=state.lost + max(missing, 0))
+    state, rows = _contiguous(engine, state, block, first)
+    return state, rows if before is None else join([before._replace(flag=np.array([LOST])), rows])
+
+
+def _contiguous(engine: Engine, state: State, block: Block, first: int) -> tuple[State, Rows]:
+    count, rate = len(block.emg), engine.rate_hz
+    seen, given = state.filter.samples, state.filter.outputs
+    filter_, envelope = samples.advance(engine.filter, state.filter, block.emg)
+    state = state._replace(
+        filter=filter_,
+        expected=(first + count, float(block.time_s[-1]) + 1.0 / rate),
+        taken=state.taken + count,
+    )
+    if not len(envelope):
+        return state, _nothing(engine)
+    position = (given + np.arange(len(envelope))) * engine.filter.ratio
+    ends = np.ceil(position - 1e-9)
+    time = block.time_s[ends.astype(int) - seen] - (ends - position) / rate
+    return _answer(engine, state, envelope, time, bridged=False)
+
+
+def _bridge(engine: Engine, state: State, missing: int) -> tuple[State, Rows]:
+    assert state.expected is not None
+    seen, given = state.filter.samples, state.filter.outputs
+    counter, time = state.expected
+    filter_, envelope = samples.bridge(engine.filter, state.filter, missing)
+    position = (given + np.arange(len(envelope))) * engine.filter.ratio
+    state = state._replace(
+        filter=filter_,
+        expected=(counter + missing, time + missing / engine.rate_hz),
+        held=state.held + missing,
+        fresh=0,
+    )
+    return _answer(engine, state, envelope, time + (position - seen) / engine.rate_hz, bridged=True)
+
+
+def _answer(
+    engine: Engine, state: State, envelope: np.ndarray, time: np.ndarray, *, bridged: bool
+) -> tuple[State, Rows]:
+    """What the network says once `envelope` (N, C) [V] has been added to what went before."""
+    net, new = engine.bundle.net, len(envelope)
+    lag = state.lag
+    if engine.lag is not None:
+        lag, envelope = _sliding_zscore(engine.lag, lag, envelope / engine.volts)
+    joined = np.concatenate([state.history, envelope])
+    units = np.ones_like(engine.volts) if engine.lag is not None else engine.volts
+    fresh = np.zeros(new, int) if bridged else state.fresh + 1 + np.arange(new)
+    last = int(fresh[-1]) if new else state.fresh
+    state = state._replace(history=joined[-(net.window - 1) :] if net.window > 1 else joined[:0], lag=lag, fresh=last)
+    ready = min(new, len(joined) - net.window + 1)  # answers that have a whole window
+    if ready <= 0:
+        return state, _nothing(engine)
+    scaled = (joined / units).astype(np.float32)
+    if ready == 1:
+        windows = scaled[None, -net.window :]
+    else:
+        windows = np.swapaxes(sliding_window_view(scaled, net.window, axis=0), 1, 2)[-ready:]
+    stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.bundle.emg.rate_hz  # s
+    angle, force = forward.apply(engine.network, windows, stamp)
+    flag = np.where(fresh[-ready:] < net.window, HELD, GOOD)
+    rows = Rows(time[-ready:], scaled[-ready:], angle, force, flag)
+    return state._replace(last=Rows(*(column[-1:] for column in rows))), rows
+
+
+def _sliding_zscore(lag: tuple[float, float], state: Lag | None, scaled: np.ndarray) -> tuple[Lag, np.ndarray]:
+    """`normalisation.normalise` of an envelope (N, C) that comes piece by piece."""
+    a, b = lag
+    out = np.empty_like(scaled)
+    for k, value in enumerate(scaled):
+        if state is None:
+            state = Lag(value, value, np.zeros_like(value), np.ones_like(value))
+        mean = a * state.mean + b * (value + state.value)
+        square = (value - mean) ** 2
+        variance = a * state.variance + b * (square + state.square)
+        out[k] = (value - mean) * (variance + normalisation.FLOOR) ** -0.5
+        state = Lag(value, mean, square, variance)
+    assert state is not None
+    return state, out
+
+
+def _nothing(engine: Engine) -> Rows:
+    model, channels = engine.bundle.model, engine.bundle.net.inputs
+    f = np.float32
+    return Rows(
+        np.zeros(0), np.zeros((0, channels), f), np.zeros((0, len(model.dofs)), f),
+        np.zeros((0, len(model.muscles)), f), np.zeros(0, int),
+    )  # fmt: skip

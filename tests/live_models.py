@@ -1,0 +1,43 @@
+"""A person's model and recording for the live tests: an untrained network on the wrist, random bursts of EMG."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pitl.bundle import Bundle
+from pitl.config import EmgConfig
+from pitl.loss import Spread
+from pitl.msk.planar import builtin
+from pitl.net import network
+from pitl.net.head import OutputScale
+from pitl.net.network import Network
+from pitl.normalisation import Scale
+from pitl.recording import Recording
+
+RATE_HZ = 2000.0
+CHANNELS = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
+
+
+def wrist_bundle(normalisation="blend", activation="tanh", derivative="total", window=40, seed=0, generic=False):
+    model = builtin("wrist")
+    shape = dict(inputs=5, postures=2, window=window, rate_hz=100.0)
+    net = Network(**shape, activation=activation, derivative=derivative)
+    strength = jnp.asarray(model.max_isometric_force, jnp.float32)
+    scale = OutputScale(jnp.array([0.1]), jnp.array([0.6]), strength, 0.1 * strength)
+    params = network.init(jax.random.key(seed), net, scale)
+    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(seed + 1), x.shape, x.dtype), params)
+    spread = Spread(scale.angle_std, 0.05 * strength, jnp.array([0.5]))
+    volts = np.full(5, 5e-5) if normalisation == "zscore" else np.array([3e-5, 5e-5, 4e-5, 6e-5, 2e-5])
+    settings = EmgConfig(normalisation=normalisation)
+    own = None if generic else Scale(normalisation, volts, 10.0)
+    return Bundle(params, net, model, scale, spread, settings, CHANNELS, own, None if generic else "anna", {})
+
+
+def wrist_recording(seconds=4.0, rate_hz=RATE_HZ, seed=0):
+    random = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate_hz)) / rate_hz
+    phase = 2 * np.pi * 0.5 * time[:, None] + np.arange(5)
+    emg = 1e-4 * (1.1 + np.sin(phase)) * random.normal(size=(len(time), 5)) + 2e-4
+    angle = 0.5 * np.sin(2 * np.pi * 0.5 * time)[:, None]
+    dofs = ("wrist_flexion",)
+    return Recording("anna", "rhythmic", "r1", "pronated", rate_hz, emg, CHANNELS, angle=angle, dofs=dofs)
