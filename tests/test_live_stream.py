@@ -45,7 +45,7 @@ def _same(rows, offline, rtol=1e-4, atol=1e-5):
     np.testing.assert_allclose(rows.force, offline.force, rtol=rtol, atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [1, 7, 20, 40, 41, 333, 100_000])
+@pytest.mark.parametrize("size", [1, 7, 20, 21, 160, 161, 100_000])
 def test_live_equals_offline(size):
     state, rows = _run(ENGINE, _blocks(RECORDING, [size]))
     _same(rows, OFFLINE)
@@ -96,7 +96,7 @@ def test_the_posture_matters():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(1, 2 * samples.FEW), min_size=1, max_size=30))
+@given(st.lists(st.integers(1, samples.FEW + 40), min_size=1, max_size=30))
 def test_the_filter_may_change_between_samples_and_blocks(sizes):
     design = emg.design(BUNDLE.emg, RATE_HZ)
     few = samples.sample_filter(design)
