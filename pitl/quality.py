@@ -66,7 +66,9 @@ def mask_unusable(recording: Recording) -> Recording:
     return replace(recording, valid=~bad if recording.valid is None else recording.valid & ~bad)
 
 
-def check_folder(folder: Path, kind: Literal["virtual", "uci", "csv", "auto"] = "auto") -> tuple[Cohort, list[Finding]]:
+def check_folder(
+    folder: Path, kind: Literal["virtual", "uci", "cohort", "auto"] = "auto"
+) -> tuple[Cohort, list[Finding]]:
     """Reads a folder and checks what is in it.
 
     Raises:

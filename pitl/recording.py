@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Recording:
             if largest > 2 * np.pi:
                 raise PitlError(
                     f"{where}: the angle reaches {largest:.1f} rad, more than a full turn; "
-                    "it is probably in degrees: say so in the file's header (angle_unit = 'deg')."
+                    "it is probably in degrees: say so where its unit is given (unit = 'deg' in cohort.toml)."
                 )
 
     def _good(self) -> np.ndarray:
@@ -101,6 +102,8 @@ class Subject:
         mass_kg: body mass [kg]; None if unknown.
         mvc: (C,) envelope at maximum voluntary contraction [V]; None if not recorded.
         truth: hidden parameters of a virtual subject, for judging what was learned; never an input.
+        sex: `"female"`, `"male"` or None if unknown.
+        model: file or folder of this person's own musculoskeletal model; None if there is none.
     """
 
     name: str
@@ -109,6 +112,8 @@ class Subject:
     mass_kg: float | None = None
     mvc: np.ndarray | None = None
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sex: str | None = None
+    model: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.recordings:
@@ -136,12 +141,14 @@ class Cohort:
         joint: name of a built-in musculoskeletal model (`"wrist"`, `"knee"`) or a model folder.
         subjects: with distinct names and equal channels.
         notes: what was decided while reading (subjects dropped, files swapped), one sentence each.
+        left_out: recordings and channels that could not be used and why, one sentence each.
     """
 
     name: str
     joint: str
     subjects: tuple[Subject, ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.subjects:

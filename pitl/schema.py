@@ -36,7 +36,9 @@ def _comma_separated(value: Any) -> Any:
 class DataConfig(Section):
     """Which recordings, and how they are divided."""
 
-    kind: Literal["virtual", "uci", "csv", "auto"] = _item("virtual", "where recordings come from; auto looks at dir")
+    kind: Literal["virtual", "uci", "cohort", "auto"] = _item(
+        "virtual", "where recordings come from: simulated, the UCI set, a folder with a cohort.toml; auto looks at dir"
+    )
     dir: str | None = _item(None, "folder with the recordings, relative to this file; also --data DIR")
     tasks: tuple[str, ...] = _item((), "tasks to use; empty means all")
     subjects: tuple[str, ...] = _item((), "subjects to use; empty means all")

@@ -9,7 +9,7 @@ from rich.console import Console
 from scipy import signal
 
 from pitl import quality
-from pitl.io import csv
+from pitl.io.cohort import write_cohort
 from pitl.recording import Cohort, Recording, Subject
 
 RATE = 1000.0
@@ -22,7 +22,7 @@ def good(seed: int = 0, trial: str = "t1", subject: str = "S1") -> Recording:
     noise = np.asarray(signal.sosfilt(sos, rng.normal(size=(len(TIME), 3)), axis=0))
     emg = 1e-4 * noise * (1.05 + np.sin(2 * np.pi * TIME))[:, None]
     angle = np.radians(40 + 30 * np.sin(2 * np.pi * TIME))[:, None]
-    return Recording(subject, "bend", trial, "seated", RATE, emg, ("a", "b", "c"), angle, ("knee",))
+    return Recording(subject, "bend", trial, "seated", RATE, emg, ("a", "b", "c"), angle, ("knee_flexion",))
 
 
 def cohort(*recordings: Recording) -> Cohort:
@@ -114,7 +114,7 @@ def test_mostly_invalid_recordings_are_errors() -> None:
 def test_a_checked_folder_shows_recordings_decisions_and_findings(tmp_path: Path) -> None:
     noted = replace(good(), notes=("[two] files were swapped.",), angle=None)
     whole = replace(cohort(noted, good(1, "t2")), notes=("somebody was left out.",))
-    csv.write_cohort(whole, tmp_path)
+    write_cohort(whole, tmp_path)
     read, found = quality.check_folder(tmp_path)
     console = Console(width=150, record=True, quiet=False, file=(tmp_path / "log").open("w"))
     quality.render(read, found, console)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pitl import cli, config
-from pitl.io import csv
+from pitl.io.cohort import read_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -26,7 +26,7 @@ def commands():
 
 
 def example(folder):
-    (folder / "recordings.toml").write_text(re.findall(r"```toml\n(.*?)```", TEXT, re.S)[0])
+    (folder / "cohort.toml").write_text(re.findall(r"```toml\n(.*?)```", TEXT, re.S)[0])
     t = np.arange(8000) / 2000.0
     rng = np.random.default_rng(0)
     rows = np.column_stack([0.1 * rng.normal(size=(len(t), 5)), 30 * np.sin(2 * np.pi * t)])
@@ -56,7 +56,7 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch):
 
 def test_the_example_of_your_own_recordings_is_read(tmp_path):
     example(tmp_path)
-    cohort = csv.read_cohort(tmp_path)
+    cohort = read_cohort(tmp_path)
     (r,) = cohort.subjects[0].recordings
     assert r.subject == "anna" and r.posture == "pronated" and abs(float(r.angle.max()) - np.radians(30)) < 1e-3
 
@@ -65,7 +65,7 @@ def test_the_example_of_a_configuration_is_valid(tmp_path):
     folder = shutil.copytree(ROOT / "configs", tmp_path / "configs")
     (folder / "mine.toml").write_text(re.findall(r"```toml\n(.*?)```", TEXT, re.S)[1])
     read = config.load(folder / "mine.toml")
-    assert read.name == "mine" and read.data.kind == "csv" and read.train.gain_augmentation > 0
+    assert read.name == "mine" and read.data.kind == "cohort" and read.train.gain_augmentation > 0
 
 
 def test_the_tables_are_those_of_the_stored_runs():

@@ -42,7 +42,7 @@ def simulate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write the recordings to.")],
     changes: _Changes = None,
 ) -> None:
-    """Write a virtual cohort as CSV files, true forces included.
+    """Write a virtual cohort as CSV files with a cohort.toml, true forces included.
 
     \b
     Examples:
@@ -55,10 +55,10 @@ def simulate(
         settings = configuration.load(config, changes or []).virtual
         shell.keep_compiled_programs()
         from pitl import virtual
-        from pitl.io import csv
+        from pitl.io.cohort import write_cohort
 
         cohort = virtual.simulate(virtual.VirtualSettings(**settings.model_dump()))
-        csv.write_cohort(cohort, out)
+        write_cohort(cohort, out)
         typer.echo(f"Wrote {sum(len(s.recordings) for s in cohort.subjects)} trials to {out}")
 
 

@@ -1,4 +1,4 @@
-"""Your own recordings: what is written is read back, and every trap is a sentence."""
+"""A cohort's folder: what is written is read back, and every trap is a sentence."""
 
 import tempfile
 from pathlib import Path
@@ -9,21 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pitl.errors import PitlError
-from pitl.io import csv
+from pitl.io import cohort as cohorts
 from pitl.io.folder import read_folder
 from pitl.recording import Cohort, Recording, Subject
 from pitl.schema import DataConfig
 
 HEADER = """
 joint = "wrist"
-rate_hz = 1000
 [emg]
-columns = ["a", "b"]
+channels = { FCR = "a", ECRL = "b" }
 unit = "mV"
-channels = ["FCR", "ECRL"]
+rate_hz = 1000
 [angle]
-columns = ["q"]
-dofs = ["flexion"]
+coordinates = { wrist_flexion = "q" }
 unit = "deg"
 [[trial]]
 file = "one.csv"
@@ -36,14 +34,14 @@ ROWS = ["a,b,q", "1,-1,10", "2,-2,20", "3,-3,30", "4,-4,40"]
 
 
 def folder_with(folder: Path, header: str = HEADER, rows: list[str] | str = ROWS) -> Path:
-    (folder / "recordings.toml").write_text(header)
+    (folder / "cohort.toml").write_text(header)
     (folder / "one.csv").write_text(rows if isinstance(rows, str) else "\n".join(rows) + "\n")
     return folder
 
 
 def refused(folder: Path, *words: str) -> None:
     with pytest.raises(PitlError) as e:
-        csv.read_cohort(folder)
+        cohorts.read_cohort(folder)
     for word in words:
         assert word in str(e.value)
 
@@ -60,11 +58,11 @@ def recording(subject: str, trial: str, seed: int, **more) -> Recording:
 
 
 def test_units_and_names_follow_the_header(tmp_path: Path) -> None:
-    r = csv.read_cohort(folder_with(tmp_path)).subjects[0].recordings[0]
+    r = cohorts.read_cohort(folder_with(tmp_path)).subjects[0].recordings[0]
     np.testing.assert_allclose(r.emg, np.array([[1, -1], [2, -2], [3, -3], [4, -4]]) * 1e-3)
     assert r.angle is not None
     np.testing.assert_allclose(r.angle[:, 0], np.radians([10, 20, 30, 40]))
-    assert r.channels == ("FCR", "ECRL") and r.dofs == ("flexion",) and r.valid is None and r.rate_hz == 1000
+    assert r.channels == ("FCR", "ECRL") and r.dofs == ("wrist_flexion",) and r.valid is None and r.rate_hz == 1000
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -73,9 +71,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     bare = {"force": None, "torque": None, "muscles": (), "force_source": None}
     two = (recording("Ünal\n", "t1", 2, **bare), recording("Ünal\n", "t2", 3, angle=None, torque=None))
     people = (Subject("S/1", one, 1.8, 75.5, np.array([1e-4, 2e-4])), Subject("Ünal\n", two))
-    cohort = Cohort("mine", "wrist", people, ("somebody was left out.",))
-    csv.write_cohort(cohort, tmp_path / "new")
-    back = csv.read_cohort(tmp_path / "new")
+    cohort = Cohort("mine", "arm", people, ("somebody was left out.",))
+    cohorts.write_cohort(cohort, tmp_path / "new")
+    back = cohorts.read_cohort(tmp_path / "new")
     assert (back.name, back.joint, back.notes) == (cohort.name, cohort.joint, cohort.notes)
     for s, z in zip(cohort.subjects, back.subjects, strict=True):
         assert (s.name, s.height_m, s.mass_kg) == (z.name, z.height_m, z.mass_kg)
@@ -93,23 +91,23 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:
-    csv.write_cohort(Cohort("c", "wrist", (Subject("S", (recording("S", "t", 0),)),)), tmp_path / "a")
-    csv.write_cohort(csv.read_cohort(tmp_path / "a"), tmp_path / "b")
+    cohorts.write_cohort(Cohort("c", "arm", (Subject("S", (recording("S", "t", 0),)),)), tmp_path / "a")
+    cohorts.write_cohort(cohorts.read_cohort(tmp_path / "a"), tmp_path / "b")
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
 def test_recordings_with_other_muscles_do_not_share_a_folder(tmp_path: Path) -> None:
     other = recording("S", "t2", 1, muscles=("x", "y", "z"))
-    cohort = Cohort("c", "wrist", (Subject("S", (recording("S", "t", 0), other)),))
+    cohort = Cohort("c", "arm", (Subject("S", (recording("S", "t", 0), other)),))
     with pytest.raises(PitlError, match="S/t2 has muscles"):
-        csv.write_cohort(cohort, tmp_path)
+        cohorts.write_cohort(cohort, tmp_path)
 
 
 @pytest.mark.parametrize("cell", ["", "nan", "NA", "inf"])
 def test_missing_samples_are_marked_invalid_and_filled(tmp_path: Path, cell: str) -> None:
     rows = [*ROWS[:3], f"3,{cell},{cell}", ROWS[4]]
-    r = csv.read_cohort(folder_with(tmp_path, rows=rows)).subjects[0].recordings[0]
+    r = cohorts.read_cohort(folder_with(tmp_path, rows=rows)).subjects[0].recordings[0]
     assert r.valid is not None and r.valid.tolist() == [True, True, False, True]
     assert np.isfinite(r.emg).all() and r.angle is not None
     assert np.degrees(r.angle[2, 0]) == pytest.approx(30)
@@ -127,7 +125,7 @@ def test_text_in_a_number_column_is_named_by_line_and_column(tmp_path: Path) -> 
 
 
 def test_a_missing_column_names_the_nearest(tmp_path: Path) -> None:
-    header = HEADER.replace('["q"]', '["angel"]')
+    header = HEADER.replace('"q"', '"angel"')
     refused(folder_with(tmp_path, header, [ROWS[0].replace("q", "angle"), *ROWS[1:]]), "'angel'", "'angle'")
 
 
@@ -141,12 +139,15 @@ def test_a_mistyped_key_names_the_nearest(tmp_path: Path) -> None:
     [
         ('unit = "mV"', 'unit = "kV"', ("emg.unit", "kV")),
         ('subject = "S1"\n', "", ("trial.1.subject", "missing")),
-        ('"FCR", "ECRL"', '"FCR"', ("2 columns", "1 channels")),
+        ('{ FCR = "a", ECRL = "b" }', "{}", ("emg.channels", "at least 1")),
+        ("wrist_flexion", "wrist_flexoin", ("angle.coordinates", "wrist_flexoin", "the joint 'wrist' has")),
+        ('"neutral"', '"neutrl"', ("trial.1.posture", "'neutrl'", "'neutral'")),
         ("1000", "-1000", ("rate_hz", "-1000")),
         ("1000", "nan", ("rate_hz",)),
         ("1000", '"fast"', ("rate_hz", "fast")),
         ("one.csv", "two.csv", ("two.csv", "does not exist")),
-        ('["a", "b"]', '["a", "a"]', ("repeats", "'a'")),
+        ('ECRL = "b"', 'FCR = "b"', ("TOML",)),
+        ('ECRL = "b"', 'ECRL = "a"', ("column 'a'", "twice", "emg.channels")),
         ("joint = ", "joint = = ", ("TOML", "line 2")),
     ],
 )
@@ -172,7 +173,7 @@ def test_degrees_declared_as_radians_are_noticed(tmp_path: Path) -> None:
 def test_a_time_column_contradicts_a_wrong_rate(tmp_path: Path) -> None:
     rows = ["time,a,b,q"] + [f"{i / 500},{row}" for i, row in enumerate(ROWS[1:])]
     refused(folder_with(tmp_path, rows=rows), "500", "rate_hz = 1000")
-    csv.read_cohort(folder_with(tmp_path, HEADER.replace("1000", "500"), rows))
+    cohorts.read_cohort(folder_with(tmp_path, HEADER.replace("1000", "500"), rows))
 
 
 @pytest.mark.parametrize("rows", ["", "\n\n", "a,b,q", "a,b,q\n"])
@@ -186,14 +187,13 @@ def test_a_line_with_too_many_cells_is_named(tmp_path: Path) -> None:
 
 
 def test_semicolons_and_decimal_commas_are_read(tmp_path: Path) -> None:
-    header = HEADER.replace("joint", 'decimal = ","\njoint')
     rows = ["a;b;q", "1,5;2,5;10,5", "1,5;2,5;11"]
-    r = csv.read_cohort(folder_with(tmp_path, header, rows)).subjects[0].recordings[0]
+    r = cohorts.read_cohort(folder_with(tmp_path, rows=rows)).subjects[0].recordings[0]
     np.testing.assert_allclose(r.emg, [[1.5e-3, 2.5e-3]] * 2)
 
 
 def test_a_missing_header_is_a_sentence(tmp_path: Path) -> None:
-    refused(tmp_path, "recordings.toml", "does not exist")
+    refused(tmp_path, "cohort.toml", "does not exist")
 
 
 @settings(max_examples=80, deadline=None)
@@ -202,11 +202,11 @@ def test_garbage_is_never_another_exception(garbage: bytes | str) -> None:
     raw = garbage if isinstance(garbage, bytes) else garbage.encode()
     with tempfile.TemporaryDirectory() as name:
         folder = folder_with(Path(name))
-        for file, prefix in (("one.csv", b""), ("one.csv", b"a,b,q\n1,2,3\n"), ("recordings.toml", b"")):
+        for file, prefix in (("one.csv", b""), ("one.csv", b"a,b,q\n1,2,3\n"), ("cohort.toml", b"")):
             folder_with(folder)
             (folder / file).write_bytes(prefix + raw)
             try:
-                csv.read_cohort(folder)
+                cohorts.read_cohort(folder)
             except PitlError as e:
                 assert file in str(e)
 
@@ -215,7 +215,7 @@ def test_a_folder_without_recordings_says_what_was_looked_for(tmp_path: Path) ->
     data = DataConfig(kind="auto")
     with pytest.raises(PitlError, match="does not exist"):
         read_folder(tmp_path / "nowhere", data)
-    with pytest.raises(PitlError, match="is empty; looked for recordings.toml"):
+    with pytest.raises(PitlError, match="is empty; looked for cohort.toml"):
         read_folder(tmp_path, data)
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(PitlError, match="holds notes.txt; looked for"):
