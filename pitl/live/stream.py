@@ -123,7 +123,7 @@ def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
     """
     block, first = _in_order(engine, state, block)
     if not len(block.emg):
-        return state, _nothing(engine)
+        return state, nothing(engine)
     good = np.isfinite(block.emg)
     if good.all():
         return _piece(engine, state, block, first)
@@ -135,7 +135,7 @@ def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
             part = Block(block.emg[begin:end], block.time_s[begin:end])
             state, rows = _piece(engine, state, part, first + begin)
             found.append(rows)
-    return state, join([_nothing(engine), *found])
+    return state, join([nothing(engine), *found])
 
 
 def join(parts: list[Rows]) -> Rows:
@@ -184,7 +184,7 @@ def _contiguous(engine: Engine, state: State, block: Block, first: int) -> tuple
         taken=state.taken + count,
     )
     if not len(envelope):
-        return state, _nothing(engine)
+        return state, nothing(engine)
     position = (given + np.arange(len(envelope))) * engine.filter.ratio
     ends = np.ceil(position - 1e-9)
     time = block.time_s[ends.astype(int) - seen] - (ends - position) / rate
@@ -221,7 +221,7 @@ def _answer(
     state = state._replace(history=joined[-(net.window - 1) :] if net.window > 1 else joined[:0], lag=lag, fresh=last)
     ready = min(new, len(joined) - net.window + 1)  # answers that have a whole window
     if ready <= 0:
-        return state, _nothing(engine)
+        return state, nothing(engine)
     scaled = (joined / units).astype(np.float32)
     if ready == 1:
         windows = scaled[None, -net.window :]
@@ -250,7 +250,8 @@ def _sliding_zscore(lag: tuple[float, float], state: Lag | None, scaled: np.ndar
     return state, out
 
 
-def _nothing(engine: Engine) -> Rows:
+def nothing(engine: Engine) -> Rows:
+    """No answers."""
     model, channels = engine.bundle.model, engine.bundle.net.inputs
     f = np.float32
     return Rows(

@@ -1,0 +1,187 @@
+"""A running stream: from a source through the pipeline to whoever reads, through outages, until its end."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from pitl.bundle import Bundle
+from pitl.errors import PitlError
+from pitl.live import stream
+from pitl.live.source import Layout, Source, Vanished
+from pitl.live.stream import LOST, Block, Engine, Rows, State
+
+_WAIT_S = 0.1
+_SILENCE_S = 0.25  # of a source, after which the last answer is flagged
+_RATE_TOLERANCE = 0.1
+_RATE_AFTER_S = 5.0
+
+
+@dataclass
+class Seat:
+    """Where the engine in use sits; putting another one there is how a model is swapped between two blocks."""
+
+    engine: Engine
+
+
+class Update(NamedTuple):
+    """What one turn of the stream brings."""
+
+    block: Block  # raw samples, perhaps none
+    rows: Rows  # answers, perhaps none
+    state: State
+    compute_s: float  # of this step
+    event: str | None  # what the user should know, one sentence
+
+
+def swap(seat: Seat, bundle: Bundle) -> None:
+    """Puts another model of the same person in, from the next block on.
+
+    What the stream carries along (filter, window) stays: the next answer is what the new model says of it.
+
+    Raises:
+        PitlError: the models are prepared differently, so that the stream cannot go on with the new one.
+    """
+    old = seat.engine.bundle
+    if (old.emg, old.channels, old.net.window) != (bundle.emg, bundle.channels, bundle.net.window):
+        raise PitlError(
+            "the new model filters, windows or orders its channels differently from the running one; "
+            "start a new stream with it."
+        )
+    hold_s = seat.engine.hold / seat.engine.rate_hz
+    seat.engine = stream.engine(bundle, seat.engine.rate_hz, seat.engine.posture, hold_s=hold_s)
+
+
+def posture_of(bundle: Bundle, layout: Layout, chosen: str | None) -> str:
+    """The posture to use: what the user chose, else what the source knows, else the only one.
+
+    Raises:
+        PitlError: none of these says.
+    """
+    postures = bundle.model.postures
+    if chosen or layout.posture:
+        return chosen or layout.posture or ""
+    if len(postures) > 1:
+        raise PitlError(f"the source does not say the posture; add --posture {' or --posture '.join(postures)}.")
+    return postures[0]
+
+
+def run(
+    seat: Seat,
+    source: Source,
+    reopen: Callable[[], Source],
+    *,
+    seconds: float | None = None,
+    patience_s: float = 30.0,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Update]:
+    """Drives the stream, one update a block, until the source ends.
+
+    Args:
+        seat: holds the engine.
+        source: open; it is closed at the end.
+        reopen: opens it again after it has vanished.
+        seconds: of samples after which to end; None is never.
+        patience_s: how long to try to reopen a source [s].
+        stop: asked at every turn.
+
+    Raises:
+        PitlError: the source does not come back, or sends at another rate than it says.
+    """
+    state, layout = stream.start(seat.engine), source.layout
+    heard, silent, clock = time.monotonic(), False, _Clock()
+    try:
+        while not stop():
+            if seconds is not None and state.taken + state.held >= seconds * layout.rate_hz:
+                return
+            try:
+                block = source.read(_WAIT_S)
+            except Vanished as e:
+                source.close()
+                yield _said(seat.engine, state, f"{e} Waiting for it to come back.", lost=not silent)
+                silent = True
+                back = yield from _again(seat.engine, state, e, reopen, layout, patience_s, stop)
+                if back is None:
+                    return
+                source, heard = back, time.monotonic()
+                continue
+            if block is None:
+                return
+            if not len(block.emg):
+                if not silent and time.monotonic() - heard > _SILENCE_S:
+                    silent = True
+                    yield _said(seat.engine, state, "the source is silent; the last answer is held.", lost=True)
+                continue
+            began = time.perf_counter()
+            engine = seat.engine
+            state, rows = stream.step(engine, state, block)
+            took = time.perf_counter() - began
+            event = "samples arrive again." if silent else None
+            heard, silent = time.monotonic(), False
+            clock = clock.seen(block, layout.rate_hz)
+            yield Update(block, rows, state, took, event)
+    finally:
+        source.close()
+
+
+class _Clock(NamedTuple):
+    """Counts the first seconds' samples against their own time stamps."""
+
+    begin_s: float = np.nan
+    samples: int = 0
+    done: bool = False
+
+    def seen(self, block: Block, rate_hz: float) -> "_Clock":
+        if self.done:
+            return self
+        if np.isnan(self.begin_s):
+            return _Clock(float(block.time_s[0]), len(block.emg))
+        span, samples = float(block.time_s[-1]) - self.begin_s, self.samples + len(block.emg)  # s
+        if span < _RATE_AFTER_S:
+            return _Clock(self.begin_s, samples)
+        found = (samples - 1) / span
+        if abs(found / rate_hz - 1) > _RATE_TOLERANCE:
+            raise PitlError(
+                f"the source says {rate_hz:g} samples per second, but its time stamps advance at {found:.5g}; "
+                "correct its rate, or look for lost samples."
+            )
+        return _Clock(done=True)
+
+
+def _said(engine: Engine, state: State, event: str, *, lost: bool) -> Update:
+    """An event, with the last answer flagged where there is one."""
+    nothing = stream.nothing(engine)
+    rows = state.last._replace(flag=np.array([LOST])) if lost and state.last is not None else nothing
+    return Update(Block(np.zeros((0, engine.bundle.net.inputs)), np.zeros(0)), rows, state, 0.0, event)
+
+
+def _again(
+    engine: Engine,
+    state: State,
+    why: Vanished,
+    reopen: Callable[[], Source],
+    layout: Layout,
+    patience_s: float,
+    stop: Callable[[], bool],
+) -> Generator[Update, None, Source | None]:
+    """Tries to open a vanished source again; None if it was told to stop."""
+    until = time.monotonic() + patience_s
+    while not stop():
+        try:
+            source = reopen()
+        except PitlError as e:
+            if time.monotonic() > until:
+                raise PitlError(f"{why} It did not come back within {patience_s:g} s ({e})") from e
+            yield _said(engine, state, "", lost=False)._replace(event=None)
+            time.sleep(_WAIT_S)
+            continue
+        if source.layout[:3] != layout[:3]:
+            source.close()
+            raise PitlError(
+                f"the source came back with {len(source.layout.channels)} channels at {source.layout.rate_hz:g} Hz, "
+                f"it had {len(layout.channels)} at {layout.rate_hz:g} Hz; start a new stream."
+            )
+        return source
+    return None

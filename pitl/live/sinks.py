@@ -1,0 +1,105 @@
+"""Where answers go: `csv`, `lsl`, `udp` or `none`, each with a place of its own after a colon."""
+
+import contextlib
+import json
+import socket
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from pitl.errors import PitlError
+from pitl.live.source import port_number
+from pitl.live.stream import FLAGS, Rows
+from pitl.msk.model import MusculoskeletalModel
+from pitl.outputs import writing
+
+
+class Sink(Protocol):
+    """Something that takes answers."""
+
+    def write(self, rows: Rows) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_sink(spec: str, model: MusculoskeletalModel, rate_hz: float) -> Sink:
+    """Opens `none`, `csv[:FILE]`, `udp:[HOST:]PORT` or `lsl[:NAME]`.
+
+    Args:
+        model: whose coordinates and muscles are named in the output.
+        rate_hz: answers per second.
+
+    Raises:
+        PitlError: there is no such sink, or it cannot be opened.
+    """
+    kind, _, place = spec.partition(":")
+    if kind == "none" and not place:
+        return _None()
+    if kind == "csv":
+        return _Csv(Path(place or "live.csv").expanduser(), model)
+    if kind == "udp" and place:
+        host, _, port = place.rpartition(":")
+        return _Udp(host or "127.0.0.1", port_number(port))
+    if kind == "lsl":
+        from pitl.live.lsl import LslSink
+
+        return LslSink(place or "pitl", model.dofs, model.muscles, rate_hz)
+    raise PitlError(f"there is no sink '{spec}'; write none, csv:FILE, udp:PORT, udp:HOST:PORT or lsl:NAME.")
+
+
+class _None:
+    def write(self, rows: Rows) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Csv:
+    """A table that grows under a temporary name and takes its own when the stream ends."""
+
+    def __init__(self, path: Path, model: MusculoskeletalModel) -> None:
+        self._path, self._growing = path, path.with_name(path.name + ".part")
+        header = ["time_s", "flag", *(f"angle_{d}_rad" for d in model.dofs), *(f"force_{m}_N" for m in model.muscles)]
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._growing.open("w", encoding="utf-8")
+            self._file.write(",".join(header) + "\n")
+
+    def write(self, rows: Rows) -> None:
+        lines = []
+        for time_s, flag, values in zip(rows.time_s, rows.flag, np.hstack([rows.angle, rows.force]), strict=True):
+            lines.append(f"{time_s:.4f},{FLAGS[flag]}," + ",".join(f"{v:.7g}" for v in values) + "\n")
+        with writing(self._path):
+            self._file.writelines(lines)
+
+    def close(self) -> None:
+        with writing(self._path):
+            self._file.close()
+            self._growing.replace(self._path)
+
+
+class _Udp:
+    """One JSON object a packet and answer."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._to = (socket.gethostbyname(host), port)
+        except OSError as e:
+            self._socket.close()
+            raise PitlError(f"cannot send to {host}:{port}: {e.strerror or e}; check the host's name.") from e
+
+    def write(self, rows: Rows) -> None:
+        for time_s, angle, force, flag in zip(rows.time_s, rows.angle, rows.force, rows.flag, strict=True):
+            said = {
+                "time_s": round(float(time_s), 6),
+                "flag": FLAGS[flag],
+                "angle_rad": [float(f"{a:.7g}") for a in angle],
+                "force_n": [float(f"{f:.7g}") for f in force],
+            }
+            with contextlib.suppress(ConnectionRefusedError):  # nobody listens, now
+                self._socket.sendto(json.dumps(said).encode(), self._to)
+
+    def close(self) -> None:
+        self._socket.close()

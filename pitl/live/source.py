@@ -1,0 +1,120 @@
+"""Where samples come from: what every source gives, and how one is named on the command line.
+
+`replay:FILE`, `lsl:NAME` and `udp:PORT` each have a file of their own here.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from pitl.errors import PitlError
+from pitl.live.stream import Block
+
+VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}  # V per unit
+
+
+class Layout(NamedTuple):
+    """What a source sends."""
+
+    channels: tuple[str, ...]  # names of the EMG channels, in the order in which blocks have them
+    rate_hz: float
+    dofs: tuple[str, ...] = ()  # coordinates whose angle it measures too
+    posture: str | None = None  # if it knows
+
+
+class Wanted(NamedTuple):
+    """What the model takes, and what the user said about the source."""
+
+    channels: tuple[str, ...]
+    dofs: tuple[str, ...]
+    unit: str | None = None  # of the EMG: a key of `VOLTS`; None takes the source's word
+    speed: float = 1.0  # of a replay, times real time; 0 is as fast as it goes
+    repeat: int = 1  # how often a replay is played
+    wait_s: float = 5.0  # how long a source may take to appear
+
+
+class Source(Protocol):
+    """An open source."""
+
+    layout: Layout
+
+    def read(self, wait_s: float) -> Block | None:
+        """The samples that have come since the last call; waits up to `wait_s` [s] for some and may give none.
+
+        None says that the source has come to its end.
+
+        Raises:
+            Vanished: the source is gone; opening it again may help.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Vanished(PitlError):
+    """A source that was there and no longer is."""
+
+
+def open_source(spec: str, wanted: Wanted) -> Source:
+    """Opens `replay:FILE`, `lsl:NAME` or `udp:PORT`.
+
+    Raises:
+        PitlError: there is no such source, or it does not send what the model takes.
+    """
+    kind, colon, name = spec.partition(":")
+    if not colon or not name or kind not in ("replay", "lsl", "udp"):
+        raise PitlError(f"there is no source '{spec}'; write replay:FILE, lsl:NAME, udp:PORT or udp:HOST:PORT.")
+    if wanted.unit is not None and wanted.unit not in VOLTS:
+        raise PitlError(f"the unit '{wanted.unit}' is not known; write --unit {', '.join(VOLTS)}.")
+    if kind == "replay":
+        from pitl.live import replay
+
+        return replay.open_replay(name, wanted)
+    if kind == "lsl":
+        from pitl.live import lsl
+
+        return lsl.open_lsl(name, wanted)
+    from pitl.live import udp
+
+    return udp.open_udp(name, wanted)
+
+
+def port_number(text: str) -> int:
+    """A port from the command line.
+
+    Raises:
+        PitlError: it is none.
+    """
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise PitlError(f"'{text}' is not a port; write a number from 1 to 65535, such as udp:5005.")
+    return int(text)
+
+
+def pick_channels(where: str, found: Sequence[str], wanted: Wanted, unnamed: bool = False) -> np.ndarray:
+    """Columns (C,) of the model's channels among those of a source, by name.
+
+    Args:
+        where: the source, for messages.
+        found: names of its EMG channels, any text if they are not named.
+        wanted: whose channels.
+        unnamed: the source gives no names: its channels count in order.
+
+    Raises:
+        PitlError: a channel is missing, or the number differs.
+    """
+    names = ", ".join(wanted.channels)
+    if unnamed:
+        if len(found) != len(wanted.channels):
+            raise PitlError(
+                f"{where} sends {len(found)} EMG channel(s); the model takes {len(wanted.channels)} ({names}); "
+                "send these, in this order."
+            )
+        return np.arange(len(found))
+    missing = [c for c in wanted.channels if c not in found]
+    if missing:
+        raise PitlError(
+            f"{where} sends {len(found)} channel(s) ({', '.join(found)}) and lacks {', '.join(missing)}; "
+            f"the model takes {names}."
+        )
+    return np.array([list(found).index(c) for c in wanted.channels])
