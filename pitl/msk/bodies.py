@@ -1,6 +1,8 @@
 """Where the bodies are: their frames as functions of the coordinates, and what follows by differentiation."""
 
 from itertools import product
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +14,18 @@ from pitl.msk.model import Link, MusculoskeletalModel
 from pitl.msk.shapes import at_posture, expect, lift
 
 
-def features(link: Link, q: Float[Array, "... D"]) -> Float[Array, "... K"]:
-    """The functions of the coordinates that a link's transform combines."""
-    columns = [_of_one(link, k, q[..., c]) for k, c in enumerate(link.coordinates)]
+def features(link: Link, q: Any, xp: ModuleType = jnp) -> Any:
+    """The functions (..., K) of the coordinates (..., D) that a link's transform combines; `xp` is jnp or np."""
+    columns = [_of_one(link, k, q[..., c], xp) for k, c in enumerate(link.coordinates)]
     if len(columns) == 1:
-        return jnp.stack(columns[0], axis=-1)
+        return xp.stack(columns[0], axis=-1)
     found = []
     for powers in terms(link):
         column = columns[0][powers[0]]
         for k in range(1, len(powers)):
             column = column * columns[k][powers[k]]
         found.append(column)
-    return jnp.stack(found, axis=-1)
+    return xp.stack(found, axis=-1)
 
 
 def terms(link: Link) -> list[tuple[int, ...]]:
@@ -34,11 +36,11 @@ def terms(link: Link) -> list[tuple[int, ...]]:
     return [order for order in orders if sum(order) <= link.degree]
 
 
-def _of_one(link: Link, k: int, q: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+def _of_one(link: Link, k: int, q: Any, xp: ModuleType) -> list[Any]:
     if link.basis == "trigonometric":
-        return [jnp.ones_like(q), jnp.cos(q), jnp.sin(q)]
+        return [xp.ones_like(q), xp.cos(q), xp.sin(q)]
     x = (2 * q - (link.high[k] + link.low[k])) / (link.high[k] - link.low[k])
-    column = [jnp.ones_like(x), x]
+    column = [xp.ones_like(x), x]
     for _ in range(2, link.degree + 1):
         column.append(2 * x * column[-1] - column[-2])
     return column[: link.degree + 1]

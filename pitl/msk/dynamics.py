@@ -26,6 +26,18 @@ from pitl.msk.shapes import at_posture, expect, lift
 _LIMIT_SOFTNESS = 0.05  # rad, over which ligaments begin to push back
 
 
+class Base(NamedTuple):
+    """Known motion of what the first bodies hang on, such as a pelvis, seen from it; the ground stands still.
+
+    With T the base's pose in the ground as a 4 x 4 matrix, `spin` is the upper part of T^-1 T' and `acceleration` of
+    T^-1 T''.
+    """
+
+    spin: Float[Array, "... 3 4"]  # 1/s | m/s
+    acceleration: Float[Array, "... 3 4"]  # 1/s2 | m/s2
+    gravity: Float[Array, "... 3"]  # m/s2, in the base's coordinates
+
+
 class _Motion(NamedTuple):
     """Frames' changes at each sample; stacked over bodies."""
 
@@ -128,6 +140,30 @@ def muscle_torque(
     """Net torque sum_m r_m(q) F_m [N m] of musculotendon forces [N]."""
     expect(q.shape[:-1], q=(q, len(model.dofs)), force=(force, len(model.muscles)))
     return jnp.sum(geometry.moment_arm(model, q, posture) * force[..., None], axis=-2)  # N m
+
+
+def base_torque(
+    model: MusculoskeletalModel,
+    q: Float[Array, "... D"],
+    qd: Float[Array, "... D"],
+    posture: Int[Array, "..."] | int,
+    base: Base,
+) -> Float[Array, "... D"]:
+    """What a moving base adds to the left of the equation of motion [N m], its other direction of gravity included."""
+    batch = q.shape[:-1]
+    along, inertia = _motion(model, q, posture)
+    frames, rate = jax.jvp(lambda x: bodies.stacked_frames(model, x, posture), (q,), (qd,))
+    unit = jnp.zeros_like(frames[..., :1, :]).at[..., 3].set(1.0)
+    pose = jnp.concatenate([frames, unit], axis=-2)  # 4 x 4
+    swept = jnp.concatenate([rate, jnp.zeros_like(unit)], axis=-2)
+
+    def times(left: Array, right: Array) -> Array:
+        return jnp.sum(left[..., None, :, :, None] * right[..., None, :, :], axis=-2)
+
+    load = _momentum(inertia, times(base.acceleration, pose) + 2 * times(base.spin, swept))
+    moment = lift(model.gravity_scale[:, None], q.ndim + 1) * inertia[..., 3, :]  # kg m | kg
+    change = at_posture(model.gravity, posture, batch) - base.gravity  # m/s2
+    return _against(along, load + change[..., None, :, None] * moment[..., None, :])  # N m
 
 
 class Terms(NamedTuple):

@@ -1,0 +1,79 @@
+"""What OpenSim itself says about the mechanics of a model, for a few moving coordinates."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pitl.osim.sampler import Sampler
+
+
+class Mechanics(NamedTuple):
+    """At N poses, for D chosen coordinates."""
+
+    mass: np.ndarray  # (N, D, D) kg m2
+    torque: np.ndarray  # (N, D) N m, inverse dynamics without muscles
+
+
+def mechanics(sampler: Sampler, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) -> Mechanics:
+    """Mass matrix and inverse dynamics, with coupled coordinates following the chosen ones."""
+    import opensim
+
+    model, state = sampler.model, sampler.state
+    forces = model.getForceSet()
+    for i in range(forces.getSize()):
+        forces.get(i).setAppliesForce(state, False)
+    coordinates = [model.getCoordinateSet().get(i) for i in range(model.getCoordinateSet().getSize())]
+    place = _places(model, state, coordinates)
+    solver = opensim.InverseDynamicsSolver(model)
+    mass, torque = [], []
+    for pose, rate, acceleration in zip(q, qd, qdd, strict=True):
+        follow = np.array([_derivative(sampler, coordinates, pose, unit) for unit in np.eye(len(pose))])
+        speed = _derivative(sampler, coordinates, pose, rate)
+        bend = _curvature(sampler, coordinates, pose, rate, acceleration)
+        sampler.pose(pose)
+        for c, v in zip(coordinates, speed, strict=True):
+            c.setSpeedValue(state, float(v))
+        model.realizeVelocity(state)
+        matrix = opensim.Matrix()
+        model.getMatterSubsystem().calcM(state, matrix)
+        full = np.array([[matrix.get(i, j) for j in place] for i in place])
+        mass.append(follow @ full @ follow.T)
+        wanted = opensim.Vector(state.getNU(), 0.0)
+        for p, a in zip(place, bend, strict=True):
+            wanted.set(p, float(a))
+        found = solver.solve(state, wanted)
+        torque.append(follow @ np.array([found.get(p) for p in place]))
+    return Mechanics(np.array(mass), np.array(torque))
+
+
+def _places(model, state, coordinates) -> list[int]:
+    """Where each coordinate's speed lies in the state."""
+    found = []
+    for c in coordinates:
+        for other in coordinates:
+            other.setSpeedValue(state, 0.0)
+        c.setSpeedValue(state, 1.0)
+        u = state.getU()
+        found.append(int(np.argmax([abs(u.get(i)) for i in range(state.getNU())])))
+    for c in coordinates:
+        c.setSpeedValue(state, 0.0)
+    return found
+
+
+def _values(sampler: Sampler, coordinates, pose: np.ndarray) -> np.ndarray:
+    sampler.pose(pose)
+    return np.array([c.getValue(sampler.state) for c in coordinates])
+
+
+def _derivative(sampler: Sampler, coordinates, pose: np.ndarray, along: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    ahead, behind = (_values(sampler, coordinates, pose + s * along) for s in (step, -step))
+    return np.where(np.abs(ahead - behind) < 1e-13, 0.0, (ahead - behind) / (2 * step))
+
+
+def _curvature(
+    sampler: Sampler, coordinates, pose: np.ndarray, rate: np.ndarray, acceleration: np.ndarray, step: float = 1e-3
+) -> np.ndarray:
+    def at(t: float) -> np.ndarray:
+        return _values(sampler, coordinates, pose + t * rate + 0.5 * t * t * acceleration)
+
+    return (at(step) - 2 * at(0.0) + at(-step)) / step**2
