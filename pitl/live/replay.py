@@ -20,19 +20,22 @@ def read_recording(path: Path) -> Recording:
     Raises:
         PitlError: there is no such file, or no reader knows it.
     """
+    from pitl.io import cohort_file
     from pitl.io.folder import read_folder
     from pitl.schema import DataConfig
 
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise PitlError(f"the recording {path} {what}; name the file of one trial, as in replay:FILE.")
-    cohort = read_folder(path.parent, DataConfig(kind="auto", dir=str(path.parent)))
+    above = [p for p in path.resolve().parents if (p / cohort_file.NAME).is_file()]
+    folder = above[0] if above else path.parent
+    cohort = read_folder(folder, DataConfig(kind="auto", dir=str(folder)))
     recordings = [r for s in cohort.subjects for r in s.recordings]
     for r in recordings:
         if Path(r.source).resolve() == path.resolve():
             return r
     known = ", ".join(Path(r.source).name for r in recordings[:6])
-    raise PitlError(f"{path} is not among the trials of its folder ({known}); add it to recordings.toml or name another.")
+    raise PitlError(f"{path} is not among the trials of its folder ({known}); add it to {cohort_file.NAME} or name another.")
 
 
 class Replay:
