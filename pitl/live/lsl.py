@@ -36,9 +36,10 @@ class Lsl:
         self._where = f"the LSL stream '{name}'"
         found = lsl.resolve_byprop("name", name, timeout=wanted.wait_s)
         if not found:
-            others = sorted({i.name() for i in lsl.resolve_streams(0.5)})
+            others = sorted({i.name() for i in lsl.resolve_streams(1.0)})
             there = f"streams here: {', '.join(others)}" if others else "no stream is there at all"
             raise PitlError(f"there is no LSL stream '{name}' ({there}); start it, or name another.")
+        found = lsl.resolve_byprop("name", name, minimum=2, timeout=1.0) or found  # a namesake may answer later
         if len(found) > 1:
             raise PitlError(f"{len(found)} LSL streams are called '{name}'; stop all but one, or rename them.")
         # own reconnection: liblsl's would wait silently for a stream that may never come back
@@ -47,7 +48,7 @@ class Lsl:
         try:
             self._describe(self._inlet.info(wanted.wait_s), wanted)
             self._inlet.open_stream(wanted.wait_s)
-        except (lsl.LostError, lsl.TimeoutError) as e:
+        except (lsl.util.LostError, lsl.util.TimeoutError) as e:
             self.close()
             raise PitlError(f"{self._where} was announced but does not answer; is its program alive?") from e
         except PitlError:
@@ -90,11 +91,11 @@ class Lsl:
                 if stamp is not None:
                     values, stamps = self._inlet.pull_chunk(timeout=0.0, max_samples=_CHUNK)
                     values, stamps = [one, *values], [stamp, *stamps]
-        except lsl.LostError as e:
+        except lsl.util.LostError as e:
             raise Vanished(f"{self._where} has vanished.") from e
-        table = np.asarray(values, float).reshape(len(stamps), -1)
-        if not len(table):
+        if not stamps:
             return Block(np.zeros((0, len(self._emg))), np.zeros(0))
+        table = np.asarray(values, float)
         angle = None if self._angle is None else table[:, self._angle] * self._radians
         return Block(table[:, self._emg] * self._volts, np.asarray(stamps), None, angle)
 

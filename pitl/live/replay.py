@@ -35,7 +35,9 @@ def read_recording(path: Path) -> Recording:
         if Path(r.source).resolve() == path.resolve():
             return r
     known = ", ".join(Path(r.source).name for r in recordings[:6])
-    raise PitlError(f"{path} is not among the trials of its folder ({known}); add it to {cohort_file.NAME} or name another.")
+    raise PitlError(
+        f"{path} is not among the trials of its folder ({known}); add it to {cohort_file.NAME} or name another."
+    )
 
 
 class Replay:

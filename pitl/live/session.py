@@ -130,17 +130,19 @@ class _Clock(NamedTuple):
     """Counts the first seconds' samples against their own time stamps."""
 
     begin_s: float = np.nan
+    last_s: float = np.nan
     samples: int = 0
     done: bool = False
 
     def seen(self, block: Block, rate_hz: float) -> "_Clock":
         if self.done:
             return self
-        if np.isnan(self.begin_s):
-            return _Clock(float(block.time_s[0]), len(block.emg))
-        span, samples = float(block.time_s[-1]) - self.begin_s, self.samples + len(block.emg)  # s
+        begin, last = float(block.time_s[0]), float(block.time_s[-1])  # s
+        if not 0 <= begin - self.last_s < _SILENCE_S:  # the first block, or an interruption
+            return _Clock(begin, last, len(block.emg))
+        span, samples = last - self.begin_s, self.samples + len(block.emg)  # s
         if span < _RATE_AFTER_S:
-            return _Clock(self.begin_s, samples)
+            return _Clock(self.begin_s, last, samples)
         found = (samples - 1) / span
         if abs(found / rate_hz - 1) > _RATE_TOLERANCE:
             raise PitlError(

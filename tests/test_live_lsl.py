@@ -1,0 +1,183 @@
+"""The Lab Streaming Layer, through real outlets and inlets on this machine."""
+
+import os
+import threading
+import time
+import uuid
+from functools import partial
+
+import numpy as np
+import pytest
+from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
+
+from pitl import bundle
+from pitl.errors import PitlError
+from pitl.live import session, sinks, source, stream
+from pitl.live.source import Wanted
+
+RECORDING = wrist_recording(seconds=2.0)
+BUNDLE = wrist_bundle()
+OFFLINE = bundle.estimate(BUNDLE, RECORDING)
+WANTED = Wanted(CHANNELS, ("wrist_flexion",), wait_s=5.0)
+
+
+@pytest.fixture(scope="module")
+def lsl(tmp_path_factory):
+    # streams of this test are nobody else's: loopback only, and a session of their own
+    settings = tmp_path_factory.mktemp("lsl") / "lsl_api.cfg"
+    settings.write_text(
+        "[multicast]\nResolveScope = machine\n[lab]\nSessionID = " + uuid.uuid4().hex + "\n[log]\nlevel = -3\n"
+    )
+    os.environ.setdefault("LSLAPICFG", str(settings))
+    pylsl = pytest.importorskip(
+        "pylsl", reason="needs pylsl with its liblsl: pip install 'pitl[live]'", exc_type=Exception
+    )
+    outlet = _outlet(pylsl, "probe", 1)
+    if not pylsl.resolve_byprop("name", "probe", timeout=5.0):
+        pytest.skip("liblsl cannot find its own streams on this machine (no multicast on loopback)")
+    del outlet
+    return pylsl
+
+
+def _outlet(pylsl, name, count, rate_hz=RATE_HZ, labels=(), units=()):
+    info = pylsl.StreamInfo(name, "EMG", count, rate_hz, "double64", uuid.uuid4().hex)
+    if labels:
+        channels = info.desc().append_child("channels")
+        for label, unit in zip(labels, units, strict=True):
+            channels.append_child("channel").append_child_value("label", label).append_child_value("unit", unit)
+    return pylsl.StreamOutlet(info)
+
+
+def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002):
+    """Pushes the samples with the time stamps that they would have at their rate."""
+
+    def push():
+        outlet.wait_for_consumers(10.0)
+        time.sleep(0.1)
+        for begin in range(0, len(table), size):
+            part = table[begin : begin + size]
+            outlet.push_chunk(part.tolist(), origin + (begin + len(part) - 1) / RATE_HZ)
+            time.sleep(pause_s)
+
+    thread = threading.Thread(target=push, daemon=True)
+    thread.start()
+    return thread
+
+
+def _play(opened, reopen=None, **options):
+    seat = session.Seat(stream.engine(BUNDLE, opened.layout.rate_hz, "pronated"))
+    updates = list(session.run(seat, opened, reopen or (lambda: opened), **options))
+    return updates, stream.join([u.rows for u in updates])
+
+
+def test_a_stream_by_name_gives_the_offline_answer(lsl):
+    # other order, other units, the angle among the channels: names say what is what
+    labels = ("wrist_flexion", *reversed(CHANNELS), "trigger")
+    units = ("degrees", *["microvolts"] * 5, "")
+    table = np.column_stack([np.rad2deg(RECORDING.angle), 1e6 * RECORDING.emg[:, ::-1], np.zeros(len(RECORDING.emg))])
+    outlet = _outlet(lsl, "named", 7, labels=labels, units=units)
+    opened = source.open_source("lsl:named", WANTED)
+    assert opened.layout == source.Layout(CHANNELS, RATE_HZ, ("wrist_flexion",))
+    _push(lsl, outlet, table, lsl.local_clock())
+    updates, rows = _play(opened, seconds=len(table) / RATE_HZ)
+    state = updates[-1].state
+    assert (state.taken, state.held, state.lost) == (len(table), 0, 0)
+    np.testing.assert_allclose(rows.angle, OFFLINE.angle, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(rows.force, OFFLINE.force, rtol=1e-3, atol=1e-2)
+    angle = np.concatenate([u.block.angle for u in updates if len(u.block.emg)])
+    np.testing.assert_allclose(angle, RECORDING.angle, atol=1e-9)
+    assert (np.diff(rows.time_s) > 0).all()
+    np.testing.assert_allclose(np.median(np.diff(rows.time_s)), 0.01, rtol=0.05)
+
+
+def test_a_stream_that_vanishes_and_comes_back(lsl):
+    outlet = _outlet(lsl, "fickle", 5)
+    opened = source.open_source("lsl:fickle", WANTED)
+    origin = lsl.local_clock()
+    _push(lsl, outlet, RECORDING.emg[:2000], origin).join()
+    later = {}
+
+    def again():
+        time.sleep(0.5)
+        later["outlet"] = _outlet(lsl, "fickle", 5)
+        _push(lsl, later["outlet"], RECORDING.emg[2000:], origin + 5.0)
+
+    time.sleep(0.3)
+    events = []
+    seat = session.Seat(stream.engine(BUNDLE, RATE_HZ, "pronated"))
+    reopen = partial(source.open_source, "lsl:fickle", WANTED._replace(wait_s=1.0))
+    flags = []
+    for update in session.run(seat, opened, reopen, seconds=1.9):
+        flags.extend(update.rows.flag)
+        if update.event:
+            events.append(update.event)
+        if update.state.taken == 2000 and outlet is not None:
+            outlet = None  # its program ends
+            threading.Thread(target=again, daemon=True).start()
+    assert any("'fickle' has vanished. Waiting" in e for e in events)
+    assert events[-1] == "samples arrive again."
+    assert flags.count(stream.LOST) >= 1 and flags[-1] == stream.GOOD
+
+
+def test_a_stream_that_stays_away_ends_in_a_sentence(lsl):
+    outlet = _outlet(lsl, "gone", 5)
+    opened = source.open_source("lsl:gone", WANTED)
+    _push(lsl, outlet, RECORDING.emg[:400], lsl.local_clock()).join()
+    time.sleep(0.2)
+    del outlet
+    reopen = partial(source.open_source, "lsl:gone", WANTED._replace(wait_s=0.2))
+    with pytest.raises(PitlError, match="'gone' has vanished. It did not come back within 0.4 s"):
+        _play(opened, reopen, patience_s=0.4)
+
+
+def test_streams_that_do_not_fit_are_refused(lsl):
+    keep = [
+        _outlet(lsl, "narrow", 3),
+        _outlet(lsl, "irregular", 5, rate_hz=0.0),
+        _outlet(lsl, "other", 5, labels=("A", "FCU", "ECRL", "ECRB", "ECU"), units=("V",) * 5),
+        _outlet(lsl, "counts", 5, labels=CHANNELS, units=("counts",) * 5),
+        _outlet(lsl, "twin", 5),
+        _outlet(lsl, "twin", 5),
+        _outlet(lsl, "slow", 5, rate_hz=40.0),
+    ]
+    for name, said in (
+        ("narrow", "sends 3 EMG channel.s.; the model takes 5"),
+        ("irregular", "has no sampling rate"),
+        ("other", "lacks FCR"),
+        ("counts", "gives its EMG in 'counts'; say --unit V, mV, uV"),
+        ("twin", "2 LSL streams are called 'twin'"),
+        ("absent", "there is no LSL stream 'absent' .(streams here|no stream)"),
+    ):
+        with pytest.raises(PitlError, match=said):
+            source.open_source(f"lsl:{name}", WANTED._replace(wait_s=1.0))
+    opened = source.open_source("lsl:slow", WANTED)
+    with pytest.raises(PitlError, match="EMG sampled at 40 Hz"):
+        stream.engine(BUNDLE, opened.layout.rate_hz, "pronated")
+    opened.close()
+    del keep
+
+
+def test_answers_go_back_into_lsl(lsl):
+    sink = sinks.open_sink("lsl:answers", BUNDLE.model, 100.0)
+    found = lsl.resolve_byprop("name", "answers", timeout=5.0)
+    inlet = lsl.StreamInlet(found[0])
+    inlet.open_stream(5.0)
+    state, rows = stream.step(
+        (engine := stream.engine(BUNDLE, RATE_HZ, "pronated")),
+        stream.start(engine),
+        stream.Block(RECORDING.emg[:2000], np.arange(2000) / RATE_HZ),
+    )
+    sink.write(rows)
+    values, stamps = [], []
+    until = time.monotonic() + 5
+    while len(stamps) < len(rows.flag) and time.monotonic() < until:
+        v, s = inlet.pull_chunk(timeout=0.5)
+        values += v
+        stamps += s
+    np.testing.assert_allclose(np.array(values)[:, 1:2], rows.angle, rtol=1e-6)
+    np.testing.assert_allclose(np.array(values)[:, 2:], rows.force, rtol=1e-6)
+    np.testing.assert_allclose(stamps, rows.time_s, atol=1e-9)
+    channel = inlet.info().desc().child("channels").child("channel")
+    assert channel.next_sibling("channel").child_value("label") == "angle_wrist_flexion"
+    inlet.close_stream()
+    sink.close()
