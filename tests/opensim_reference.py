@@ -77,3 +77,48 @@ def _curvature(
         return _values(sampler, coordinates, pose + t * rate + 0.5 * t * t * acceleration)
 
     return (at(step) - 2 * at(0.0) + at(-step)) / step**2
+
+
+def static_optimisation(path, folder, time: np.ndarray, motion: dict[str, np.ndarray], *, physiology: bool = False):
+    """Activations and forces by OpenSim's own tool along a motion [rad], and the seconds that it took.
+
+    Returns:
+        (times (N,), {muscle: activation (N,)}, {muscle: force (N,) [N]}, seconds).
+    """
+    import time as clock
+
+    import opensim
+
+    table = opensim.TimeSeriesTable()
+    names = list(motion)
+    table.setColumnLabels(names)
+    for k, t in enumerate(time):
+        table.appendRow(float(t), opensim.RowVector([float(motion[n][k]) for n in names]))
+    table.addTableMetaDataString("inDegrees", "no")
+    opensim.STOFileAdapter.write(table, str(folder / "motion.sto"))
+    model = opensim.Model(str(path))
+    model.initSystem()
+    tool = opensim.AnalyzeTool(model)
+    tool.setName("so")
+    tool.setCoordinatesFileName(str(folder / "motion.sto"))
+    tool.setLowpassCutoffFrequency(-1)
+    tool.setStartTime(float(time[0]))
+    tool.setFinalTime(float(time[-1]))
+    tool.setResultsDir(str(folder))
+    analysis = opensim.StaticOptimization()
+    analysis.setStartTime(float(time[0]))
+    analysis.setEndTime(float(time[-1]))
+    analysis.setUseModelForceSet(True)
+    analysis.setActivationExponent(2.0)
+    analysis.setUseMusclePhysiology(physiology)
+    analysis.setConvergenceCriterion(1e-6)
+    analysis.setMaxIterations(500)
+    model.addAnalysis(analysis)
+    tool.setModel(model)
+    start = clock.perf_counter()
+    tool.run()
+    seconds = clock.perf_counter() - start
+    activation, force = (opensim.TimeSeriesTable(str(folder / f"so_StaticOptimization_{k}.sto")) for k in ("activation", "force"))
+    muscles = [m for m in activation.getColumnLabels() if model.getMuscles().contains(m)]
+    found = [{m: t.getDependentColumn(m).to_numpy() for m in muscles} for t in (activation, force)]
+    return np.array(activation.getIndependentColumn()), *found, seconds

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import socket
 import threading
 import time
@@ -320,7 +319,7 @@ def test_csv_has_every_answer_under_its_own_name_once_it_is_whole(tmp_path):
     sink.write(rows)
     assert not path.exists()
     sink.close()
-    assert os.listdir(path.parent) == ["out.csv"]
+    assert [p.name for p in path.parent.iterdir()] == ["out.csv"]
     table = list(csv.DictReader(path.open()))
     assert len(table) == len(rows.flag) and table[0]["flag"] == "good"
     found = np.array([[float(r["angle_wrist_flexion_rad"]), float(r["force_FCU_N"])] for r in table])
