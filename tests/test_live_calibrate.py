@@ -1,0 +1,178 @@
+"""A model that learns the person in front of it, without the stream stopping for it."""
+
+import numpy as np
+import pytest
+from live_models import RATE_HZ, wrist_bundle, wrist_recording
+
+from pitl import bundle
+from pitl.errors import PitlError
+from pitl.live import calibrate, session, stream
+from pitl.live.calibrate import Calibration, Collected
+from pitl.live.source import Layout
+from pitl.live.stream import Block
+from pitl.schema import PersonalizeConfig
+
+QUICK = {"config": {"personalize": PersonalizeConfig(steps=40).model_dump()}}
+RECORDING = wrist_recording(seconds=6.0)
+
+
+def _bundle(**options):
+    return wrist_bundle(**options)._replace(about=QUICK)
+
+
+def _error(model, recording):
+    said = bundle.estimate(model, recording)
+    at = np.round(said.time_s * recording.rate_hz).astype(int)
+    return float(np.sqrt(np.mean((said.angle - recording.angle[at]) ** 2)))
+
+
+def _moving():
+    """EMG that follows the angle, so that there is something to learn."""
+    recording = wrist_recording(seconds=12.0)
+    random = np.random.default_rng(1)
+    effort = np.clip(recording.angle * np.array([1, 1, -1, -1, -1]), 0, None) + 0.05
+    emg = 1e-4 * effort * random.normal(size=effort.shape)
+    return type(recording)(**{**vars(recording), "emg": emg})
+
+
+@pytest.fixture(scope="module")
+def promotions():
+    import jax
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def learned(promotions):
+    person = _moving()
+    half = len(person.emg) // 2
+    collected = Collected(person.emg[:half], person.angle[:half], np.ones(half, bool), RATE_HZ)
+    steps = []
+    model = calibrate.fit(_bundle(), "pronated", collected, report=lambda *x: steps.append(x))
+    return model, person, steps
+
+
+def test_it_learns_the_angle_and_leaves_the_encoder(learned):
+    model, person, steps = learned
+    before = _bundle()
+    assert _error(model, person) < 0.7 * _error(before, person)
+    import jax
+
+    for a, b in zip(jax.tree.leaves(model.params["encoder"]), jax.tree.leaves(before.params["encoder"]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert steps[-1] == (40, 40)
+    assert model.about["supervision"] == "angle" and model.about["seconds"] == pytest.approx(6.0)
+
+
+def test_a_calibrated_model_is_saved_and_streams(learned, tmp_path):
+    model, person, _ = learned
+    bundle.save(tmp_path / "anna", model)
+    back = bundle.load(tmp_path / "anna")
+    np.testing.assert_array_equal(bundle.estimate(back, person).force, bundle.estimate(model, person).force)
+
+
+class _Played:
+    """A recording in blocks, with the angle or without."""
+
+    def __init__(self, recording, angle=True, skip=()):
+        self.layout = Layout(recording.channels, RATE_HZ, recording.dofs if angle else (), "pronated")
+        at = np.arange(len(recording.emg)) / RATE_HZ
+        self.blocks = [
+            Block(recording.emg[b : b + 200], at[b : b + 200], b, recording.angle[b : b + 200] if angle else None)
+            for b in range(0, len(at), 200)
+            if b not in skip
+        ]
+
+    def read(self, wait_s):
+        return self.blocks.pop(0) if self.blocks else None
+
+    def close(self):
+        pass
+
+
+def _calibrated(source, model, seconds=5.0, wait=True):
+    kept = []
+    calibration = Calibration(model, seconds, bool(source.layout.dofs), kept.append)
+    seat = session.Seat(stream.engine(calibrate.provisional(model), RATE_HZ, "pronated"))
+    calibration.begin(seat)
+    rows, phases = [], []
+    for update in session.run(seat, source, lambda: source):
+        calibration.feed(seat, update)
+        phases.append(calibration.phase)
+        if calibration.phase == "fitting" and wait:
+            calibration.wait()
+        rows.append(update.rows)
+    calibration.wait()
+    return calibration, kept, stream.join(rows), seat
+
+
+@pytest.mark.parametrize("generic", [True, False])
+def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
+    person = _moving()
+    calibration, kept, rows, seat = _calibrated(_Played(person), _bundle(generic=generic))
+    assert calibration.phase == "done", calibration.said
+    assert "from 5 s, with the measured angle" in calibration.said
+    assert len(rows.flag) == 1200 - 39 and (rows.flag == stream.GOOD).all()  # no answer is missing
+    new = kept[0]
+    assert seat.engine.bundle is new
+    offline = bundle.estimate(new, person)
+    after = int(5.0 * 100) - 39 + 20
+    np.testing.assert_allclose(rows.angle[after:], offline.angle[after:], rtol=1e-3, atol=1e-4)
+
+
+def test_without_an_angle_the_law_of_motion_teaches(promotions):
+    calibration, kept, *_ = _calibrated(_Played(RECORDING, angle=False), _bundle())
+    assert calibration.phase == "done" and "no angle was measured" in calibration.said
+    assert kept[0].about["supervision"] == "none"
+
+
+def test_a_short_gap_is_left_out_and_a_long_one_starts_the_recording_again(promotions):
+    person = _moving()
+    calibration, kept, *_ = _calibrated(_Played(person, skip=(2000,)), _bundle())
+    assert calibration.phase == "done" and len(kept) == 1
+    torn = _Played(person, skip=range(4000, 6000, 200))
+    calibration = Calibration(_bundle(), 5.0, True)
+    seat = session.Seat(stream.engine(_bundle(), RATE_HZ, "pronated"))
+    done = []
+    for update in session.run(seat, torn, lambda: torn):
+        if calibration.phase == "recording":
+            calibration.feed(seat, update)
+            done.append(calibration.done)
+    assert max(np.diff(done)) > 0 and min(np.diff(done)) < 0  # it went back to the start, and on
+    calibration.wait()
+    assert calibration.phase == "done"
+
+
+def _refused(said, **changes):
+    whole = dict(emg=RECORDING.emg, angle=RECORDING.angle, valid=np.ones(len(RECORDING.emg), bool), rate_hz=RATE_HZ)
+    with pytest.raises(PitlError, match=said):
+        calibrate.fit(_bundle(), "pronated", Collected(**{**whole, **changes}))
+
+
+def test_what_cannot_be_learned_from_is_said(promotions):
+    silent = RECORDING.emg.copy()
+    silent[:, 2] = 0.0
+    _refused("channel ECRL is silent", emg=silent)
+    _refused("stood still; follow the cues", angle=0 * RECORDING.angle)
+    _refused("probably in degrees", angle=np.rad2deg(RECORDING.angle))
+    holes = np.arange(len(RECORDING.emg)) % 400 > 100
+    _refused("% of the recording is usable", valid=holes)
+    with pytest.raises(PitlError, match="3 s are too short to learn from"):
+        Calibration(_bundle(), 3.0, True).begin(session.Seat(stream.engine(_bundle(), RATE_HZ)))
+
+
+def test_a_failed_calibration_leaves_the_old_model_running(promotions):
+    still = type(RECORDING)(**{**vars(RECORDING), "angle": 0 * RECORDING.angle})
+    calibration, kept, rows, seat = _calibrated(_Played(still), _bundle())
+    assert calibration.phase == "failed" and "stood still" in calibration.said
+    assert not kept and len(rows.flag) == 600 - 39
+    assert seat.engine.bundle.subject == "anna"
+
+
+def test_cues_fill_the_session():
+    assert sum(c.part for c in calibrate.CUES) == pytest.approx(1.0)
+    texts = [calibrate.prompt(t, 20.0).text for t in np.arange(0, 20, 0.1)]
+    assert list(dict.fromkeys(texts)) == [c.text for c in calibrate.CUES]
+    targets = [calibrate.prompt(t, 20.0).target for t in np.arange(0, 20.2, 0.01)]
+    assert min(targets) == pytest.approx(-1, abs=1e-3) and max(targets) == pytest.approx(1, abs=1e-3)
