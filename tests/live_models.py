@@ -20,8 +20,7 @@ CHANNELS = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
 
 def wrist_bundle(normalisation="blend", activation="tanh", derivative="total", window=40, seed=0, generic=False):
     model = builtin("wrist")
-    shape = dict(inputs=5, postures=2, window=window, rate_hz=100.0)
-    net = Network(**shape, activation=activation, derivative=derivative)
+    net = Network(5, 2, window, 100.0, activation=activation, derivative=derivative)
     strength = jnp.asarray(model.max_isometric_force, jnp.float32)
     scale = OutputScale(jnp.array([0.1]), jnp.array([0.6]), strength, 0.1 * strength)
     params = network.init(jax.random.key(seed), net, scale)

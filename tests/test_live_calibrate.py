@@ -145,9 +145,9 @@ def test_a_short_gap_is_left_out_and_a_long_one_starts_the_recording_again(promo
 
 
 def _refused(said, **changes):
-    whole = dict(emg=RECORDING.emg, angle=RECORDING.angle, valid=np.ones(len(RECORDING.emg), bool), rate_hz=RATE_HZ)
+    whole = Collected(RECORDING.emg, RECORDING.angle, np.ones(len(RECORDING.emg), bool), RATE_HZ)
     with pytest.raises(PitlError, match=said):
-        calibrate.fit(_bundle(), "pronated", Collected(**{**whole, **changes}))
+        calibrate.fit(_bundle(), "pronated", whole._replace(**changes))
 
 
 def test_what_cannot_be_learned_from_is_said(promotions):

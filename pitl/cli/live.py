@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pitl.cli import shell
+from pitl.errors import PitlError
 
 if TYPE_CHECKING:
     from pitl.bundle import Bundle
+    from pitl.live.calibrate import Calibration, Prompt
     from pitl.live.source import Source
 
 _Model = Annotated[
@@ -30,6 +32,7 @@ _Speed = Annotated[float, typer.Option("--speed", min=0, help="Of a replay, time
 _Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often a replay is played.")]
 _Rate = Annotated[float, typer.Option("--rate", min=1, help="Samples of raw EMG per second.")]
 _Seconds = Annotated[float | None, typer.Option("--seconds", min=0, help="End after so many seconds of samples.")]
+_Session = Annotated[float, typer.Option("--seconds", help="Length of a calibration.")]
 _Patience = Annotated[
     float, typer.Option("--patience", min=0, help="How long to wait for a source that vanished, in seconds.")
 ]
@@ -90,6 +93,160 @@ def stream(
             typer.echo(
                 f"{state.taken} samples used, {state.held} bridged, {state.lost} lost; {costs.sentence()}", err=True
             )
+
+
+def live(
+    model: _Model,
+    source: _Source,
+    sink: _Sink = "none",
+    posture: _Posture = None,
+    unit: _Unit = None,
+    speed: _Speed = 1.0,
+    repeat: _Repeat = 1,
+    patience: _Patience = 30.0,
+    host: Annotated[str, typer.Option("--host", help="Address to serve; others than this let the network look.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8080,
+    seconds: _Session = 20.0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where calibrated models go [default: MODEL-calibrated]."),
+    ] = None,
+) -> None:
+    """A page with the envelopes, the angle, the forces and the limb, as they happen.
+
+    Its button calibrates: twenty seconds of following cues, and the model has learned.
+
+    \b
+    Examples:
+      pitl live runs/mine/personalized/anna-angle --source lsl:EMG --posture pronated
+      pitl live runs/mine/personalized/anna-angle --source replay:recordings/anna_slow.csv --repeat 100
+    """
+    with shell.sentences():
+        import threading
+
+        shell.keep_compiled_programs()
+        from pitl import bundle
+        from pitl.live import calibrate, limb, page, session, sinks
+        from pitl.live import stream as streaming
+
+        person = bundle.load(model)
+        at = page.listen(host, port)
+        opened, reopen = _open(source, person, unit, speed, repeat)
+        into = sinks.open_sink(sink, person.model, person.emg.rate_hz)
+        board, stopped = page.Board(), threading.Event()
+        try:
+            where = session.posture_of(person, opened.layout, posture)
+            seat = session.Seat(streaming.engine(calibrate.provisional(person), opened.layout.rate_hz, where))
+            drawn = limb.limb(person.model, where)
+
+            def begin() -> None:
+                if board.calibration is not None and board.calibration.phase in ("recording", "fitting"):
+                    return
+                keep = functools.partial(bundle.save, out or model.with_name(model.name + "-calibrated"))
+                calibration = calibrate.Calibration(seat.engine.bundle, seconds, bool(opened.layout.dofs), keep)
+                calibration.begin(seat)
+                board.calibration = calibration
+
+            allowed = (*page.LOCAL, host) if host in page.LOCAL else ("*",)
+            server = page.serve(page.application(board, seat, drawn, begin, allowed), at)
+            streams = threading.Thread(
+                target=page.drive,
+                args=(board, seat, opened, reopen),
+                kwargs={"write": into.write, "patience_s": patience, "stop": stopped.is_set},
+                daemon=True,
+            )
+            streams.start()
+            typer.echo(f"http://{host}:{at.getsockname()[1]} shows {source}; Ctrl-C ends.", err=True)
+            server.run(sockets=[at])
+        except KeyboardInterrupt:
+            pass  # how it ends
+        finally:
+            stopped.set()
+            opened.close()
+            into.close()
+            at.close()
+
+
+def calibrate(
+    model: _Model,
+    source: _Source,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the person's model goes.")],
+    sink: _Sink = "none",
+    posture: _Posture = None,
+    unit: _Unit = None,
+    speed: _Speed = 1.0,
+    seconds: _Session = 20.0,
+    patience: _Patience = 30.0,
+) -> None:
+    """Record a short session with cues, personalise, and go on with the new model.
+
+    MODEL may be a generic one. The angle is learned from if the source measures it; without, the law of motion alone
+    teaches. The stream does not stop; with --sink none it ends when the model is saved.
+
+    \b
+    Examples:
+      pitl calibrate runs/mine/generic/seed0/fold0/physics --source lsl:EMG --posture pronated --out anna
+      pitl calibrate runs/mine/personalized/anna-angle --source replay:recordings/anna_slow.csv --out anna2 --sink lsl
+    """
+    with shell.sentences():
+        import time
+
+        shell.keep_compiled_programs()
+        from pitl import bundle
+        from pitl.live import calibrate as calibrating
+        from pitl.live import session, sinks
+        from pitl.live import stream as streaming
+
+        person = bundle.load(model)
+        opened, reopen = _open(source, person, unit, speed, 1)
+        into = sinks.open_sink(sink, person.model, person.emg.rate_hz)
+        running, told, began = None, "", 0.0
+        try:
+            where = session.posture_of(person, opened.layout, posture)
+            seat = session.Seat(streaming.engine(calibrating.provisional(person), opened.layout.rate_hz, where))
+            running = calibrating.Calibration(
+                person, seconds, bool(opened.layout.dofs), functools.partial(bundle.save, out)
+            )
+            running.begin(seat)
+            with shell.console().status("") as status:
+                for update in session.run(seat, opened, reopen, patience_s=patience):
+                    running.feed(seat, update)
+                    into.write(update.rows)
+                    if update.event:
+                        typer.echo(f"pitl: {update.event}", err=True)
+                    if running.phase == "fitting" and not began:
+                        began = time.monotonic()
+                    now = _cue(calibrating.prompt(running.done * seconds, seconds), running)
+                    status.update(now)
+                    if now.partition("  ")[0] != told and not shell.console().is_terminal:
+                        typer.echo(now, err=True)
+                    told = now.partition("  ")[0]
+                    if running.phase == "failed" or (running.phase == "done" and sink == "none"):
+                        break
+                running.wait()  # a replay may end while it is learned from
+        except KeyboardInterrupt:
+            pass
+        finally:
+            opened.close()
+            into.close()
+        _ended(running, out, time.monotonic() - began if began else 0.0)
+
+
+def _cue(prompt: "Prompt", running: "Calibration") -> str:
+    if running.phase == "recording":
+        at = round(20 * (prompt.target + 1) / 2)
+        return f"{prompt.text}  {'-' * at}o{'-' * (20 - at)}  {prompt.left_s:.0f} s"
+    return {"fitting": f"learning  {100 * running.done:.0f} %"}.get(running.phase, running.phase)
+
+
+def _ended(running: "Calibration | None", out: Path, took_s: float) -> None:
+    if running is None or running.phase == "recording":
+        raise PitlError("the stream ended before the session did; nothing was learned. Record for longer.")
+    if running.phase == "failed":
+        raise PitlError(f"nothing was learned: {running.said}")
+    typer.echo(f"{running.said} It took {took_s:.1f} s. Model: {out}", err=True)
 
 
 def latency(
@@ -185,5 +342,5 @@ def _open(
 
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (stream, latency, export):
+    for command in (stream, live, calibrate, latency, export):
         app.command()(command)
