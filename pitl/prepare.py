@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pitl import loss, windows
+from pitl import loss, usable, windows
 from pitl.config import Config
 from pitl.errors import PitlError
 from pitl.msk import dynamics, redundancy, weak
@@ -19,7 +19,6 @@ from pitl.msk.planar import builtin
 from pitl.msk.scaling import scale_to_body
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
-from pitl.quality import mask_unusable
 from pitl.recording import Cohort
 from pitl.windows import Samples, Table
 
@@ -63,7 +62,7 @@ def load_cohort(config: Config, progress: Callable[[str], None] | None = None) -
         if config.data.dir is None:
             raise PitlError("this configuration reads recordings from a folder: name it with --data DIR.")
         cohort = read_folder(Path(config.data.dir), config.data)
-    return _masked(_selected(cohort, config))
+    return _usable(_selected(cohort, config), config, progress)
 
 
 def prepare(config: Config, cohort: Cohort) -> Prepared:
@@ -140,19 +139,15 @@ def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale
     )
 
 
-def _masked(cohort: Cohort) -> Cohort:
-    """Marks dropouts and saturated stretches unusable, so that no window sees them."""
-    subjects = []
-    for s in cohort.subjects:
-        recordings = tuple(mask_unusable(r) for r in s.recordings)
-        for r in recordings:
-            if r.valid is not None and r.valid.mean() < 0.1:
-                raise PitlError(
-                    f"{r.source} ({s.name}/{r.trial}): only {100 * r.valid.mean():.0f} % of the samples are usable "
-                    "(dead or saturated channel, gaps); `pitl check` says which; leave this trial or channel out."
-                )
-        subjects.append(dataclasses.replace(s, recordings=recordings))
-    return dataclasses.replace(cohort, subjects=tuple(subjects))
+def _usable(cohort: Cohort, config: Config, progress: Callable[[str], None] | None) -> Cohort:
+    """Masks spoilt samples and leaves out by themselves what would stop the others; says so."""
+    window_s, part = config.window.seconds, config.data.calibration_fraction
+    shortest_s = max(2 * window_s / part, (window_s + max(config.data.gap_s, window_s)) / (1 - part)) + 0.1
+    found = usable.usable(cohort, shortest_s, part)
+    if progress:
+        for sentence in found.left_out:
+            progress(sentence)
+    return dataclasses.replace(found, notes=(*found.notes, *found.left_out))
 
 
 def _selected(cohort: Cohort, config: Config) -> Cohort:

@@ -1,13 +1,12 @@
 """Looks at recordings before they are used: what is wrong with them, where, and what to do about it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from scipy import signal
 
+from pitl import alignment, faults
 from pitl.io import copies, goniometer
 from pitl.recording import Cohort, Recording
 from pitl.schema import DataConfig
@@ -17,16 +16,13 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning", "info"]
 
-DROPOUT_S = 0.05  # EMG never stands still that long
-SATURATED = 1e-3  # part of the samples at the extreme value
 SHORT_S = 3.0
 LOWEST_RATE_HZ = 400.0  # raw EMG has power up to some 200 Hz at least
 STILL_DEG = 2.0
+SUSPICIOUS_S = 0.3  # offset beyond what the method cannot tell
 ANGLE_DEG = (-30.0, 160.0)  # unless the joint is in the next line
 JOINT_DEG = {"wrist": (-90.0, 90.0)}
 _KNEE_MUSCLES = ("RF", "BF", "VM", "ST")
-HUM_RATIO = 10.0  # peak over its neighbours
-HUM_SHARE = 0.1  # of the channel's power
 
 
 class Finding(NamedTuple):
@@ -48,22 +44,20 @@ class Finding(NamedTuple):
 def check(cohort: Cohort) -> list[Finding]:
     """Everything worth knowing about the recordings, errors first."""
     found = [Finding("info", cohort.name, note, "") for note in cohort.notes]
+    found += [Finding("error", cohort.name, what.rstrip("."), "everything else is used") for what in cohort.left_out]
     recordings = [r for s in cohort.subjects for r in s.recordings]
     for r in recordings:
         found += _check_recording(r, JOINT_DEG.get(cohort.joint, ANGLE_DEG))
+        found += _check_offset(r)
         if cohort.joint == "knee":
             found += _check_posture(r)
     found += _duplicates(recordings)
+    for k, a, b in faults.swapped(recordings):
+        r = recordings[k]
+        what = f"channels {r.channels[a]} and {r.channels[b]} behave like each other's in other people"
+        found.append(Finding("warning", f"{r.subject}/{r.trial}", what, "check whether two cables were swapped"))
     order = ("error", "warning", "info")
     return sorted(found, key=lambda f: order.index(f.severity))
-
-
-def mask_unusable(recording: Recording) -> Recording:
-    """The recording with samples marked invalid where any channel stands still (dropout, saturation) over 50 ms."""
-    bad = _still(recording.emg, recording.rate_hz).any(axis=1)
-    if not bad.any():
-        return recording
-    return replace(recording, valid=~bad if recording.valid is None else recording.valid & ~bad)
 
 
 def check_folder(
@@ -90,12 +84,16 @@ def render(cohort: Cohort, findings: list[Finding], console: "Console") -> None:
     table = Table(title=f"{escape(cohort.name)}: {people}, joint {escape(cohort.joint)}")
     for name in ("subject", "task", "trial", "posture"):
         table.add_column(name)
-    for name in ("channels", "rate [Hz]", "length [s]", "angle [deg]"):
+    for name in ("channels", "rate [Hz]", "length [s]", "angle [deg]", "EMG to motion [s]"):
         table.add_column(name, justify="right")
     for r in recordings:
-        numbers = (str(len(r.channels)), f"{r.rate_hz:g}", f"{r.seconds:.1f}", _angle_range(r))
+        numbers = (str(len(r.channels)), f"{r.rate_hz:g}", f"{r.seconds:.1f}", _angle_range(r), _offset(r))
         table.add_row(*(escape(t) for t in (r.subject, r.task, r.trial, r.posture)), *numbers)
     console.print(table)
+    if any(r.angle is not None for r in recordings):
+        console.print(
+            "EMG to motion: estimated offset beyond the usual lead, +-0.2 s; in brackets where it cannot be told."
+        )
     decisions = [*cohort.notes, *(f"{r.subject}/{r.trial}: {n}" for r in recordings for n in r.notes)]
     if decisions:
         console.print("Decisions taken while reading:")
@@ -118,23 +116,15 @@ def _angle_range(r: Recording) -> str:
     return ", ".join(f"{lo:.0f} to {hi:.0f}" for lo, hi in zip(degrees.min(axis=0), degrees.max(axis=0), strict=True))
 
 
+def _offset(r: Recording) -> str:
+    if r.angle is None:
+        return "-"
+    found = alignment.estimate_offset(r.emg, r.angle, r.rate_hz, r.valid)
+    return "-" if found is None else f"{found.seconds:+.2f}" if found.certain else f"({found.seconds:+.2f})"
+
+
 def _good_rows(r: Recording, values: np.ndarray | None) -> np.ndarray | None:
     return values if values is None or r.valid is None else values[r.valid]
-
-
-def _still(emg: np.ndarray, rate_hz: float) -> np.ndarray:
-    """(T, C) True inside runs of identical samples longer than `DROPOUT_S`."""
-    shortest = int(DROPOUT_S * rate_hz) + 1
-    out = np.zeros(emg.shape, bool)
-    if not len(emg):
-        return out
-    edges = np.ones((len(emg) + 1, emg.shape[1]), bool)  # where a run starts
-    edges[1:-1] = emg[1:] != emg[:-1]
-    for c in range(emg.shape[1]):
-        starts = np.flatnonzero(edges[:, c])
-        lengths = np.diff(starts)
-        out[:, c] = np.repeat(lengths > shortest, lengths)
-    return out
 
 
 def _check_recording(r: Recording, limits: tuple[float, float]) -> Iterator[Finding]:
@@ -176,52 +166,51 @@ def _check_angle(r: Recording, where: str, limits: tuple[float, float]) -> Itera
 
 
 def _check_emg(r: Recording, emg: np.ndarray, where: str) -> Iterator[Finding]:
-    spread = emg.std(axis=0)
-    still = _still(r.emg, r.rate_hz)
-    if r.valid is not None:
-        still = still & r.valid[:, None]
-    hum = _hum(r)
+    masks = faults.masks(r)
+    good = np.ones(len(r.emg), bool) if r.valid is None else r.valid
+    hum, dead = faults.hum(r), faults.dead(r)
     for c, channel in enumerate(r.channels):
         at = f"{where}, {channel}"
         x = emg[:, c]
-        if np.ptp(x) == 0 or spread[c] < 1e-3 * np.median(spread) or still[:, c].mean() > 0.9:
+        if c in dead:
             yield Finding("error", at, "the channel is dead (it does not change)", "check the electrode; leave it out")
             continue
-        top = max(np.count_nonzero(x == x.max()), np.count_nonzero(x == x.min()))
-        if top > max(10, SATURATED * len(x)):
+        if faults.is_envelope(x, r.rate_hz):
+            what = "nearly all power is below 20 Hz: this is an envelope, not raw EMG"
+            yield Finding("error", at, what, "give the EMG as it was recorded, before rectifying and smoothing")
+            continue
+        if faults.saturated(x):
+            top = faults.extreme(x)
             what = f"{top} samples ({top / len(x):.2%}) are at exactly the extreme value: the amplifier saturated"
-            yield Finding("warning", at, what, "lower the gain next time; long runs are left out")
-        if still[:, c].any():
-            seconds = still[:, c].sum() / r.rate_hz
-            first = int(np.argmax(still[:, c])) / r.rate_hz
-            what = f"{seconds:.2f} s stand still (dropouts), the first at {first:.2f} s"
-            yield Finding("warning", at, what, "check the cable; these samples are left out")
+            yield Finding("warning", at, what, "lower the gain next time; runs of such samples are left out")
+        spoilt = (
+            (masks.still, "stand still (dropouts)", "check the cable; these samples are left out"),
+            (masks.artefact, "are motion artefacts", "fix cables and electrodes; these samples are left out"),
+        )
+        for mask, what, advice in spoilt:
+            bad = mask[:, c] & good
+            if bad.any():
+                first = int(np.argmax(bad)) / r.rate_hz
+                yield Finding(
+                    "warning", at, f"{bad.sum() / r.rate_hz:.2f} s {what}, the first at {first:.2f} s", advice
+                )
         if c in hum:
             what = f"the power line's {hum[c][0]:g} Hz make up {hum[c][1]:.0%} of the signal"
-            yield Finding("warning", at, what, "check the ground electrode, or notch it before use")
+            advice = f"check the ground electrode, or say notch_hz = {hum[c][0]:g} under [emg] in cohort.toml"
+            yield Finding("warning", at, what, advice)
 
 
-def _hum(r: Recording) -> dict[int, tuple[float, float]]:
-    """Channels with a line at 50 or 60 Hz: its frequency [Hz] and share of the power."""
-    n = int(r.rate_hz)
-    if len(r.emg) < 3 * n or r.rate_hz < 200:
-        return {}
-    finite = np.where(np.isfinite(r.emg), r.emg, 0.0)
-    f, p = signal.welch(finite, r.rate_hz, nperseg=n, axis=0)
-    f, p = np.asarray(f), np.asarray(p)
-    p = np.where((f > 5)[:, None], p, 0.0)
-    total = np.maximum(p.sum(axis=0), np.finfo(float).tiny)
-    out: dict[int, tuple[float, float]] = {}
-    for line in (50.0, 60.0):
-        off = np.abs(f - line)
-        floor = np.median(p[(off > 3) & (off < 9)], axis=0)
-        peak = p[off <= 1.5]
-        share = np.maximum(peak - floor, 0.0).sum(axis=0) / total
-        hit = (peak.max(axis=0) > HUM_RATIO * floor) & (share > HUM_SHARE)
-        for c in np.flatnonzero(hit):
-            if int(c) not in out or share[c] > out[int(c)][1]:
-                out[int(c)] = (line, float(share[c]))
-    return out
+def _check_offset(r: Recording) -> Iterator[Finding]:
+    """Clocks of EMG and motion; the estimate is only as good as the motion is lively."""
+    found = None if r.angle is None else alignment.estimate_offset(r.emg, r.angle, r.rate_hz, r.valid)
+    if found is None or not found.certain or abs(found.seconds) <= SUSPICIOUS_S:
+        return
+    what = (
+        f"the motion is {'late' if found.seconds > 0 else 'early'} against the EMG by about {abs(found.seconds):.2f} s "
+        f"(+-{alignment.LEAD_SPREAD_S:g} s, correlation {found.correlation:.2f})"
+    )
+    advice = f"if their clocks differ, say emg_offset_s = {found.seconds:.2f} for this trial in cohort.toml"
+    yield Finding("warning", f"{r.subject}/{r.trial}", what, advice)
 
 
 def _check_posture(r: Recording) -> Iterator[Finding]:

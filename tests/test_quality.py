@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from scipy import signal
 
-from pitl import quality
+from pitl import quality, usable
 from pitl.io.cohort import write_cohort
 from pitl.recording import Cohort, Recording, Subject
 
@@ -61,23 +61,23 @@ def test_coarse_quantisation_is_not_saturation() -> None:
 def test_a_dropout_is_found_and_masked() -> None:
     r = with_channel(lambda x: np.where((TIME >= 1) & (TIME < 1.2), 0.0, x))
     assert "0.20 s stand still (dropouts), the first at 1.00 s" in findings(r)
-    masked = quality.mask_unusable(r)
+    masked = usable.mask(r)
     assert masked.valid is not None and r.valid is None
     np.testing.assert_array_equal(masked.valid, (TIME < 1) | (TIME >= 1.2))
-    assert "4.00% of the samples are unusable" in findings(masked) and "dropouts" not in findings(masked)
+    assert "4.00% of the samples are unusable" in findings(masked) and "stand still" not in findings(masked)
 
 
 def test_masking_keeps_what_was_invalid_and_leaves_good_data_alone() -> None:
-    assert quality.mask_unusable(r := good()) is r
+    assert usable.mask(r := good()) is r
     dropped = with_channel(lambda x: np.where(TIME < 0.1, 0.0, x))
-    masked = quality.mask_unusable(replace(dropped, valid=TIME < 4)).valid
+    masked = usable.mask(replace(dropped, valid=TIME < 4)).valid
     assert masked is not None
     np.testing.assert_array_equal(masked, (TIME >= 0.1) & (TIME < 4))
 
 
 def test_identical_samples_for_fifty_milliseconds_are_no_dropout() -> None:
     r = with_channel(lambda x: np.where((TIME > 1.0005) & (TIME < 1.0505), 0.0, x))
-    assert quality.mask_unusable(r) is r
+    assert usable.mask(r) is r
 
 
 @pytest.mark.parametrize("line", [50, 60])

@@ -14,9 +14,9 @@ from pitl.io.cohort_file import NAME
 from pitl.io.signals import RADIANS, VOLTS, Signals, Stream
 
 _ROLES = {
-    "emg", "raw", "ik", "id", "so", "inverse", "kinematics", "dynamics", "inversekinematics", "inversedynamics", "static",
-    "optimization", "staticoptimization", "force", "forces", "activation", "angle", "angles", "joint", "moments", "moment",
-    "torque", "torques", "motion", "results", "controls", "goniometer",
+    "emg", "raw", "ik", "id", "so", "inverse", "kinematics", "dynamics", "inversekinematics", "inversedynamics",
+    "static", "optimization", "staticoptimization", "force", "forces", "activation", "angle", "angles", "joint",
+    "moments", "moment", "torque", "torques", "motion", "results", "controls", "goniometer",
 }  # fmt: skip
 _IGNORED = re.compile(
     r"ground|grf|_p[xyz]$|(^|_)t[xyz]$|pelvis|lumbar|arm_|marker|activation|control|frame|index|sample"
@@ -73,7 +73,7 @@ def draft(folder: Path) -> Draft:
     dof = BUILTIN[joint]["dofs"][0]
     side = _side(trials)
     out = [
-        f"# What the files in this folder are. Drafted by `pitl init`: check every line with a '?', then run `pitl check`.\n"
+        "# What the files in this folder are, as `pitl init` guessed: check every line with a '?', then `pitl check`.\n"
         f'name = {toml(folder.resolve().name)}\njoint = "{joint}" # ? built-in: {", ".join(BUILTIN)}'
     ]
     first = next(f for t in trials.values() for p, f in t.items() if p == "emg")
