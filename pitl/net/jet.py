@@ -13,6 +13,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Activation = Literal["tanh", "gelu", "softplus", "relu"]
@@ -55,13 +56,15 @@ def pointwise(f: Derivatives, h: Float[Array, "J ..."]) -> Float[Array, "J ..."]
 
 def add_constant(h: Float[Array, "J ... F"], bias: Float[Array, " F"]) -> Float[Array, "J ... F"]:
     """Adds what does not move in time: it reaches the value and leaves the derivatives."""
-    moved = h[0] + jnp.broadcast_to(bias, h.shape[1:])
-    return moved[None] if h.shape[0] == 1 else jnp.concatenate([moved[None], h[1:]])
+    # times one or zero, not a concatenation of the moved value: that copies the derivatives and their gradients
+    value_only = np.eye(1, h.shape[0], dtype=h.dtype).reshape(-1, *(1,) * (h.ndim - 1))
+    return h + jnp.broadcast_to(bias, h.shape) * jnp.broadcast_to(value_only, h.shape)
 
 
 def dense(layer: Mapping[str, Array], h: Float[Array, "J ... I"]) -> Float[Array, "J ... O"]:
     """A dense layer, `{"w": (I, O), "b": (O,)}`."""
-    return add_constant(h @ layer["w"], layer["b"])
+    product = h.reshape(-1, h.shape[-1]) @ layer["w"]  # one flat product: CPU compilers do worse with many axes
+    return add_constant(product.reshape(*h.shape[:-1], -1), layer["b"])
 
 
 def init_dense(key: Array, inputs: int, outputs: int) -> dict[str, Array]:
