@@ -102,7 +102,7 @@ def write(folder: Path, bundle: Bundle, rate_hz: float, posture: str, recording:
     atomic_write_bytes(folder / "model.stablehlo", stablehlo)
     atomic_write_bytes(folder / "model.onnx", onnx_bytes)
     atomic_write_text(folder / "preprocessing.json", json.dumps(described, indent=1) + "\n")
-    atomic_write_text(folder / "example.py", files(__package__).joinpath("example.py").read_text(encoding="utf-8"))
+    atomic_write_text(folder / "example.py", files("pitl.export").joinpath("example.py").read_text(encoding="utf-8"))
     return Exported(random, recorded)
 
 
@@ -162,10 +162,10 @@ def preprocessing(bundle: Bundle, rate_hz: float, posture: str) -> dict[str, Any
         "bandpass": one.bandpass.tolist(),
         "bandpass_rest": filter_.rest.tolist(),
         "lowpass": np.vstack([
-            np.hstack([np.diag(decay.real), -np.diag(decay.imag), drive.real[:, None]]),
-            np.hstack([np.diag(decay.imag), np.diag(decay.real), drive.imag[:, None]]),
+            np.hstack([np.diag(np.real(decay)), -np.diag(np.imag(decay)), np.real(drive)[:, None]]),
+            np.hstack([np.diag(np.imag(decay)), np.diag(np.real(decay)), np.imag(drive)[:, None]]),
         ]).tolist(),
-        "readout": np.hstack([filter_.readout.real, -filter_.readout.imag])[0].tolist(),
+        "readout": np.hstack([np.real(filter_.readout), -np.imag(filter_.readout)])[0].tolist(),
         "group_delay_s": emg.group_delay_s(design),
         "electrode_scale_v": [float(v) for v in np.asarray(bundle.channel_scale.volts)] if bundle.channel_scale else [],
         "postures": list(bundle.model.postures),

@@ -17,5 +17,5 @@ for t, x in enumerate(raw):
     if t % c["every"] == 0:
         envelope = [*envelope, readout @ m][-c["window"] :]
         if len(envelope) == c["window"]:
-            inputs = {"envelope": np.float32([envelope]), "posture": np.int32([c["posture"]])}
-            print(t / c["raw_rate_hz"], *np.concatenate(session.run(None, inputs), axis=1)[0], sep=",")
+            inputs = {"envelope": np.array([envelope], "f4"), "posture": np.array([c["posture"]], "i4")}
+            print(t / c["raw_rate_hz"], *np.hstack([np.array(x)[0] for x in session.run(None, inputs)]), sep=",")

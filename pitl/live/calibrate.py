@@ -237,7 +237,7 @@ class Calibration:
             self.phase, self.done = "fitting", 0.0
             raw, angle = (np.concatenate(x)[:wanted] for x in (self._emg, self._angle))
             self._emg, self._angle = [], []
-            good = np.isfinite(raw).all(axis=1)
+            good = np.asarray(np.isfinite(raw).all(axis=1))
             if self.with_angle:
                 good &= np.isfinite(angle).all(axis=1)
             collected = Collected(np.nan_to_num(raw), angle if self.with_angle else None, good, seat.engine.rate_hz)

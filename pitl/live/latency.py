@@ -40,7 +40,7 @@ class Costs:
         """Median, 99th percentile and maximum [s]; NaN before the first."""
         kept = self._seconds[: min(self._count, _KEPT)]
         if not len(kept):
-            return (np.nan,) * 3
+            return np.nan, np.nan, np.nan
         return float(np.median(kept)), float(np.percentile(kept, 99)), float(kept.max())
 
     def sentence(self) -> str:
@@ -82,7 +82,9 @@ def budget(engine: Engine, *, block_s: float = 0.0) -> Budget:
     """
     bundle = engine.bundle
     hop = 1.0 / bundle.emg.rate_hz  # s
-    carrier = float(signal.group_delay(signal.sos2tf(engine.filter.design.sos), [_CARRIER_HZ], fs=engine.rate_hz)[1][0])
+    at = np.array([_CARRIER_HZ])
+    _, delay = signal.group_delay(signal.sos2tf(engine.filter.design.sos), at, fs=engine.rate_hz)  # pyright: ignore
+    carrier = float(delay[0])  # samples
     low = emg.group_delay_s(engine.filter.design)
     band = carrier / engine.rate_hz  # s
     window = (bundle.net.window - 1) * hop  # s

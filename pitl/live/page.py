@@ -169,7 +169,7 @@ def application(
     from starlette.routing import Route, WebSocketRoute
     from starlette.websockets import WebSocket, WebSocketDisconnect
 
-    html = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    html = files("pitl.live").joinpath("page.html").read_text(encoding="utf-8")
 
     async def page(request: Request) -> Response:
         return HTMLResponse(html, headers={"Cache-Control": "no-store"})

@@ -97,7 +97,7 @@ def bridge(filter_: SampleFilter, state: EnvelopeState, missing: int) -> tuple[E
 
     To hold the raw signal instead would look like a muscle that falls silent.
     """
-    held = np.maximum((filter_.readout @ state.modes).real[0], 0.0)  # V
+    held = np.maximum(np.real(filter_.readout @ state.modes)[0], 0.0)  # V
     rest = -held / filter_.poles  # the modes that stay at this envelope
     first = state.outputs
     seen = state.samples + missing
@@ -122,4 +122,4 @@ def _read(
             before = run.decay * before + run.drive @ rectified[:-1]
         decay = np.exp(filter_.poles * ((1.0 - past) / filter_.design.raw_rate_hz))
         after = decay * before + ((decay - 1.0) / filter_.poles) * rectified[-1]
-    return (filter_.readout @ after).real[0]
+    return np.real(filter_.readout @ after)[0]

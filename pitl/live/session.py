@@ -61,11 +61,10 @@ def posture_of(bundle: Bundle, layout: Layout, chosen: str | None) -> str:
         PitlError: none of these says.
     """
     postures = bundle.model.postures
-    if chosen or layout.posture:
-        return chosen or layout.posture or ""
-    if len(postures) > 1:
+    said = chosen or layout.posture or (postures[0] if len(postures) == 1 else None)
+    if said is None:
         raise PitlError(f"the source does not say the posture; add --posture {' or --posture '.join(postures)}.")
-    return postures[0]
+    return said
 
 
 def run(

@@ -124,12 +124,12 @@ def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
     block, first = _in_order(engine, state, block)
     if not len(block.emg):
         return state, nothing(engine)
-    good = np.isfinite(block.emg)
-    if good.all():
+    finite = np.isfinite(block.emg)
+    if finite.all():
         return _piece(engine, state, block, first)
     found = []
-    good = good.all(axis=1)
-    edges = np.flatnonzero(np.diff(good)) + 1
+    good = np.asarray(finite.all(axis=1))
+    edges = (np.flatnonzero(np.diff(good)) + 1).tolist()
     for begin, end in zip([0, *edges], [*edges, len(good)], strict=True):
         if good[begin]:
             part = Block(block.emg[begin:end], block.time_s[begin:end])

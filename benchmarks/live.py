@@ -1,0 +1,210 @@
+"""What live use costs: `python benchmarks/live.py [--hour-speed 20] [--real-s 120] [--out FILE]`.
+
+- update: from the last raw sample to the forces, on one core, back to back and at the pace of live use; against the
+  same answer by way of `pitl.emg.advance` and a compiled JAX function
+- replay: an hour of 2 kHz EMG played `hour-speed` times as fast as it was recorded, and some of it at real time: are
+  all samples used, does memory grow
+- personalising: on 20 s of calibration, compilation apart
+
+Times are medians [p99, max]. The model is untrained: what an update costs does not depend on the weights.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pitl import emg, normalisation
+from pitl.bundle import Bundle
+from pitl.live import calibrate, session, stream
+from pitl.live.replay import Replay
+from pitl.live.source import Wanted
+from pitl.live.stream import Block, Engine
+from pitl.loss import Spread
+from pitl.msk.planar import builtin
+from pitl.net import encoder, head, network
+from pitl.outputs import atomic_write_text
+from pitl.recording import Recording
+from pitl.schema import EmgConfig
+
+RATE_HZ = 2000.0
+CHANNELS = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
+
+
+def person() -> Bundle:
+    """An untrained wrist model of the default size."""
+    model = builtin("wrist")
+    net = network.Network(5, len(model.postures), 40, 100.0)
+    strength = jnp.asarray(model.max_isometric_force, jnp.float32)
+    scale = head.OutputScale(jnp.array([0.0]), jnp.array([0.5]), strength, 0.1 * strength)
+    params = network.init(jax.random.key(0), net, scale)
+    spread = Spread(scale.angle_std, 0.05 * strength, jnp.array([0.5]))
+    volts = normalisation.Scale("blend", np.full(5, 5e-5), 10.0)
+    return Bundle(params, net, model, scale, spread, EmgConfig(), CHANNELS, volts, "nobody", {})
+
+
+def recording(seconds: float) -> Recording:
+    """Bursts of EMG that go with a swinging wrist."""
+    random = np.random.default_rng(0)
+    time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    angle = 0.7 * np.sin(np.pi * time_s)[:, None]
+    effort = np.clip(angle * np.array([1, 1, -1, -1, -1]), 0, None) + 0.05
+    raw = 1e-4 * effort * random.normal(size=effort.shape)
+    dofs = ("wrist_flexion",)
+    return Recording("n", "t", "r", "pronated", RATE_HZ, raw, CHANNELS, angle=angle, dofs=dofs, source="made here")
+
+
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    """In microseconds."""
+    us = 1e6 * np.array(seconds)
+    found = {"median_us": float(np.median(us)), "p99_us": float(np.percentile(us, 99)), "max_us": float(us.max())}
+    return {k: round(v, 1) for k, v in found.items()}
+
+
+def update(engine: Engine, raw: np.ndarray, size: int, pause_s: float = 0.0) -> dict[str, dict[str, float]]:
+    """Cost of steps that give an answer, and of those that do not."""
+    state, with_answer, without = stream.start(engine), [], []
+    at = np.arange(len(raw)) / RATE_HZ
+    for begin in range(0, len(raw) - size + 1, size):
+        block = Block(raw[begin : begin + size], at[begin : begin + size], begin)
+        began = time.perf_counter()
+        state, rows = stream.step(engine, state, block)
+        took = time.perf_counter() - began
+        if begin > RATE_HZ:  # the first second warms up
+            (with_answer if len(rows.flag) else without).append(took)
+        if pause_s:
+            time.sleep(pause_s)
+    found = {"with_answer": quantiles(with_answer)}
+    return found | ({"without": quantiles(without)} if without else {})
+
+
+def alternative(engine: Engine, raw: np.ndarray, size: int) -> dict[str, float]:
+    """The same answer with the offline filter and a compiled JAX function."""
+    bundle = engine.bundle
+
+    @jax.jit
+    def forward(params: Any, windows: jax.Array, posture: jax.Array) -> Any:
+        z = encoder.encode(params["encoder"], windows, strides=bundle.net.strides)
+        return head.infer(params["head"], z, posture, bundle.scale)
+
+    posture = jax.nn.one_hot(jnp.array([1]), bundle.net.postures)[None]
+    design = engine.filter.design
+    state, costs = emg.initial_state(design, 5), []
+    history = np.zeros((bundle.net.window, 5))
+    for begin in range(0, len(raw) - size + 1, size):
+        began = time.perf_counter()
+        state, env = emg.advance(design, state, raw[begin : begin + size])
+        if len(env.time_s):
+            history = np.concatenate([history, env.jets[:, 0]])[-bundle.net.window :]
+            windows = jnp.asarray((history / engine.volts)[None, None], jnp.float32)
+            jax.block_until_ready(forward(bundle.params, windows, posture))
+            if begin > RATE_HZ:
+                costs.append(time.perf_counter() - began)
+    return quantiles(costs)
+
+
+def replay(engine: Engine, played_s: float, speed: float) -> dict[str, Any]:
+    """Plays `played_s` seconds of EMG through a whole session."""
+    one = recording(60.0)
+    repeat = round(played_s / 60.0 + 0.499)
+    source = Replay(one, np.arange(5), Wanted(CHANNELS, ("wrist_flexion",), speed=speed, repeat=repeat))
+    seat, costs, memory = session.Seat(engine), [], []
+    began, answers, last, state, behind = time.monotonic(), 0, 0, None, 0.0
+    for u in session.run(seat, source, lambda: source, seconds=played_s):
+        state = u.state
+        answers += len(u.rows.flag)
+        if len(u.rows.flag) and len(costs) < 200_000:
+            costs.append(u.compute_s)
+        behind = max(behind, (time.monotonic() - began) - float(u.block.time_s[-1]) / speed)
+        if state.taken >= last:
+            memory.append(_resident_mb())
+            last += played_s * RATE_HZ / 20
+    assert state is not None
+    return {
+        "played_s": played_s,
+        "speed": speed,
+        "wall_s": round(time.monotonic() - began, 1),
+        "samples_sent": int(played_s * RATE_HZ),
+        "samples_used": state.taken,
+        "samples_bridged": state.held,
+        "samples_lost": state.lost,
+        "answers": answers,
+        "furthest_behind_ms": round(1e3 * behind, 1),
+        "resident_mb": [round(m, 1) for m in memory],
+        "update": quantiles(costs),
+    }
+
+
+def personalising() -> dict[str, float]:
+    """Seconds from the last calibration sample to the new model: the first time, and once compiled."""
+    one = recording(20.0)
+    collected = calibrate.Collected(one.emg, one.angle, np.ones(len(one.emg), bool), RATE_HZ)
+    found = {}
+    for name in ("with_compilation_s", "compiled_s"):
+        began = time.perf_counter()
+        made = calibrate.fit(person(), "pronated", collected)
+        jax.block_until_ready(made.params)
+        found[name] = round(time.perf_counter() - began, 2)
+    return found
+
+
+def _resident_mb() -> float:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = next(x for x in status.read_text().splitlines() if x.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def _on_one_core(measure: Callable[[], Any]) -> Any:
+    if not hasattr(os, "sched_setaffinity"):
+        return measure()
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        return measure()
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def main() -> None:
+    """Measures, prints, and writes JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hour-speed", type=float, default=20.0)
+    parser.add_argument("--hour-s", type=float, default=3600.0)
+    parser.add_argument("--real-s", type=float, default=120.0)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    engine, raw = stream.engine(person(), RATE_HZ, "pronated"), recording(30.0).emg
+    found: dict[str, Any] = {
+        "device": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, JAX {jax.__version__}, "
+        f"NumPy {np.__version__}, load {os.getloadavg()[0]:.1f}",
+        "update_1_sample": _on_one_core(lambda: update(engine, raw, 1)),
+        "update_20_samples": _on_one_core(lambda: update(engine, raw, 20)),
+        "update_20_samples_paced": _on_one_core(lambda: update(engine, raw, 20, pause_s=0.01)),
+        "alternative_20_samples": _on_one_core(lambda: alternative(engine, raw, 20)),
+    }
+    ours, theirs = found["update_20_samples"]["with_answer"], found["alternative_20_samples"]
+    found["times_faster"] = round(theirs["median_us"] / ours["median_us"], 1)
+    print(json.dumps(found, indent=1), flush=True)
+    found["personalising_20_s"] = personalising()
+    print(json.dumps(found["personalising_20_s"]), flush=True)
+    found["real_time"] = replay(engine, options.real_s, 1.0)
+    print(json.dumps(found["real_time"]), flush=True)
+    found["hour"] = replay(engine, options.hour_s, options.hour_speed)
+    print(json.dumps(found["hour"]), flush=True)
+    if options.out:
+        atomic_write_text(options.out, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
