@@ -94,10 +94,16 @@ def artefacts(emg: np.ndarray, rate_hz: float, valid: np.ndarray | None = None) 
     slow = np.abs(np.asarray(signal.sosfiltfilt(low, clean, axis=0)))
     fast = np.abs(np.asarray(signal.sosfiltfilt(high, clean, axis=0)))
     for c in range(emg.shape[1]):
-        loud = float(np.percentile(fast[good, c], 99)) if good.any() else 0.0
-        if loud > 0:
+        own = good
+        for _ in range(2):  # a large artefact hides smaller ones by raising the yardstick
+            loud = float(np.percentile(fast[own, c], 99)) if own.any() else 0.0
+            if loud <= 0:
+                break
             hit = (slow[:, c] > _SLOW * loud) | (fast[:, c] > _SPIKE * loud)
-            out[:, c] = _widened(hit & good, rate_hz)
+            # its flanks belong to it
+            flanks = hit | (slow[:, c] > _SLOW / 3 * loud)
+            out[:, c] = _widened(ndimage.binary_propagation(hit & good, mask=flanks), rate_hz)
+            own = good & ~out[:, c]
     return out
 
 
@@ -172,12 +178,14 @@ def swapped(recordings: Sequence[Recording]) -> list[tuple[int, int, int]]:
         spread = np.maximum(1.4826 * np.median(np.abs(np.array(others) - usual), axis=0), _LEAST_SPREAD)
         distance = (((own[:, None] - usual) / spread) ** 2).sum(axis=2)  # (channel, place)
         apart = (((usual[:, None] - usual) / spread) ** 2).sum(axis=2)
+        pairs = []
         for a in range(len(own)):
             for b in range(a + 1, len(own)):
                 at_home, away = distance[a, a] + distance[b, b], distance[a, b] + distance[b, a]
                 gain = 0.5 * (at_home - away)
                 if gain > _SWAPPED and min(apart[a, b], apart[b, a]) > _APART and away < _LIKELIER * at_home:
-                    found.append((k, a, b))
+                    pairs.append((gain, k, a, b))
+        found += [max(pairs)[1:]] if pairs else []
     return found
 
 

@@ -76,23 +76,25 @@ def check_folder(
 
 def render(cohort: Cohort, findings: list[Finding], console: "Console") -> None:
     """Shows the recordings, what was decided while reading them, and the findings."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     recordings = [r for s in cohort.subjects for r in s.recordings]
     people = f"{len(cohort.subjects)} {'person' if len(cohort.subjects) == 1 else 'people'}"
-    table = Table(title=f"{escape(cohort.name)}: {people}, joint {escape(cohort.joint)}")
-    for name in ("subject", "task", "trial", "posture"):
-        table.add_column(name)
-    for name in ("channels", "rate [Hz]", "length [s]", "angle [deg]", "EMG to motion [s]"):
+    title = f"{escape(cohort.name)}: {people}, joint {escape(cohort.joint)}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("trial", "task", "posture"):
+        table.add_column(name, overflow="fold")
+    for name in ("channels", "rate [Hz]", "length [s]", "angle [deg]", "lag [s]"):
         table.add_column(name, justify="right")
     for r in recordings:
         numbers = (str(len(r.channels)), f"{r.rate_hz:g}", f"{r.seconds:.1f}", _angle_range(r), _offset(r))
-        table.add_row(*(escape(t) for t in (r.subject, r.task, r.trial, r.posture)), *numbers)
+        table.add_row(*(escape(t) for t in (f"{r.subject}/{r.trial}", r.task, r.posture)), *numbers)
     console.print(table)
     if any(r.angle is not None for r in recordings):
         console.print(
-            "EMG to motion: estimated offset beyond the usual lead, +-0.2 s; in brackets where it cannot be told."
+            "lag: of the motion behind the EMG beyond the usual, +-0.2 s; in brackets where it cannot be told."
         )
     decisions = [*cohort.notes, *(f"{r.subject}/{r.trial}: {n}" for r in recordings for n in r.notes)]
     if decisions:
@@ -175,7 +177,7 @@ def _check_emg(r: Recording, emg: np.ndarray, where: str) -> Iterator[Finding]:
         if c in dead:
             yield Finding("error", at, "the channel is dead (it does not change)", "check the electrode; leave it out")
             continue
-        if faults.is_envelope(x, r.rate_hz):
+        if faults.is_envelope(r.emg[good & ~masks.artefact[:, c], c], r.rate_hz):
             what = "nearly all power is below 20 Hz: this is an envelope, not raw EMG"
             yield Finding("error", at, what, "give the EMG as it was recorded, before rectifying and smoothing")
             continue
