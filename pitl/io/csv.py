@@ -72,7 +72,7 @@ def _layout(path: Path, lines: list[str]) -> tuple[str, int | None, int]:
             raise PitlError(
                 f"{path}: has a first line but no samples; expected column names and then one line per sample."
             )
-        separator = max("\t;,", key=lines[first].count)
+        separator = _separator(lines[first])
         return separator, first, first + 1
     separator = _separator(lines[at])
     width = lines[at].count(separator)
@@ -90,7 +90,8 @@ def _layout(path: Path, lines: list[str]) -> tuple[str, int | None, int]:
 
 
 def _separator(line: str) -> str:
-    return max("\t;,", key=line.count)
+    # a comma beside tabs or semicolons is a decimal one
+    return next((c for c in "\t;" if c in line), ",")
 
 
 def _numeric(line: str) -> bool:
