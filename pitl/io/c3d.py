@@ -3,10 +3,10 @@
 Format: https://www.c3d.org/HTML/default.htm
 """
 
-import contextlib
-import os
 import struct
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from pitl.errors import PitlError
+from pitl.io import hdf5
 from pitl.io.signals import Signals, Stream, known_unit, read_bytes, unique
 
 _BLOCK = 512  # bytes
+_LONGEST_S = 120
 _AGAIN = "export the file again, or leave it out"
 _PLATE_COLUMNS = ("Fx", "Fy", "Fz", "Mx", "My", "Mz", "px", "py", "pz")
 
@@ -29,27 +31,36 @@ def read(path: Path) -> Signals:
     """
     path = Path(path)
     _plausible(path, read_bytes(path))
-    try:
-        with _quiet():
-            import ezc3d
+    # the parser is C++ and falls over damaged files; in a process of its own it takes nothing with it
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "signals.h5"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pitl.io.c3d", str(path.resolve()), str(draft)],
+                capture_output=True, timeout=_LONGEST_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as e:
+            raise PitlError(f"{path}: could not be read within {_LONGEST_S} s, so it is damaged; {_AGAIN}.") from e
+        if done.returncode or not draft.exists():
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = said[-1][:160] if said and done.returncode == 1 else "the parser gave up"
+            raise PitlError(f"{path}: is not a whole C3D file ({reason}); {_AGAIN}.")
+        found = hdf5.read(draft)
+    if not found.streams:
+        raise PitlError(f"{path}: holds neither analog channels nor points; export them from your program.")
+    return Signals(path, found.streams, found.notes)
 
-            file: Any = ezc3d.c3d(str(path))
-            streams = [*_analog(file), *_points(file)]
-    except ImportError as e:
-        raise PitlError(f"{path}: C3D files need the package ezc3d; install it with `pip install ezc3d`.") from e
-    except PitlError:
-        raise
-    except Exception as e:  # the parser tells of damage by many exceptions
-        reason = str(e).strip().splitlines()[0][:120] if str(e).strip() else type(e).__name__
-        raise PitlError(f"{path}: is not a whole C3D file ({reason}); {_AGAIN}.") from e
+
+def _parse(path: Path) -> Signals:
+    import ezc3d
+
+    file: Any = ezc3d.c3d(str(path))
+    streams = [*_analog(file), *_points(file)]
     notes: list[str] = []
     try:
-        with _quiet():
-            streams += _plates(path)
+        streams += _plates(path)
     except Exception as e:  # a wrong calibration of a plate is no reason to lose the EMG
         notes.append(f"{path.name}: force plates were left out ({str(e)[:80]})")
-    if not streams:
-        raise PitlError(f"{path}: holds neither analog channels nor points; export them from your program.")
     return Signals(path, tuple(streams), tuple(notes))
 
 
@@ -155,19 +166,8 @@ def _padded(values: list[str], count: int) -> list[str]:
     return (values + [""] * count)[:count]
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The parser prints from C++; what it says goes into our sentence or nowhere."""
+if __name__ == "__main__":
     try:
-        keep = os.dup(1)
-    except OSError:
-        yield
-        return
-    sys.stdout.flush()
-    with open(os.devnull, "w") as nothing:  # noqa: PTH123
-        os.dup2(nothing.fileno(), 1)
-        try:
-            yield
-        finally:
-            os.dup2(keep, 1)
-            os.close(keep)
+        hdf5.write(Path(sys.argv[2]), _parse(Path(sys.argv[1])))
+    except Exception as e:  # the parser tells of damage by many exceptions
+        sys.exit((str(e).strip().splitlines() or [type(e).__name__])[0])

@@ -88,8 +88,6 @@ def _ours(path: Path, file: Any) -> Signals:
                 None if rate is None else float(rate),
             )  # fmt: skip
         )
-    if not streams:
-        raise PitlError(f"{path}: holds no streams; write the file again.")
     return Signals(path, tuple(streams), _texts(file.attrs.get("notes", [])))
 
 
