@@ -25,7 +25,7 @@ import numpy as np
 
 from pitl import emg, normalisation
 from pitl.bundle import Bundle
-from pitl.live import calibrate, session, stream
+from pitl.live import calibrate, latency, session, stream
 from pitl.live.replay import Replay
 from pitl.live.source import Wanted
 from pitl.live.stream import Block, Engine
@@ -117,13 +117,13 @@ def replay(engine: Engine, played_s: float, speed: float) -> dict[str, Any]:
     one = recording(60.0)
     repeat = round(played_s / 60.0 + 0.499)
     source = Replay(one, np.arange(5), Wanted(CHANNELS, ("wrist_flexion",), speed=speed, repeat=repeat))
-    seat, costs, memory = session.Seat(engine), [], []
+    seat, costs, memory = session.Seat(engine), latency.Costs(), []
     began, answers, last, state, behind = time.monotonic(), 0, 0, None, 0.0
     for u in session.run(seat, source, lambda: source, seconds=played_s):
         state = u.state
         answers += len(u.rows.flag)
-        if len(u.rows.flag) and len(costs) < 200_000:
-            costs.append(u.compute_s)
+        if len(u.rows.flag):
+            costs.add(u.compute_s)
         behind = max(behind, (time.monotonic() - began) - float(u.block.time_s[-1]) / speed)
         if state.taken >= last:
             memory.append(_resident_mb())
@@ -140,7 +140,7 @@ def replay(engine: Engine, played_s: float, speed: float) -> dict[str, Any]:
         "answers": answers,
         "furthest_behind_ms": round(1e3 * behind, 1),
         "resident_mb": [round(m, 1) for m in memory],
-        "update": quantiles(costs),
+        "update_us": [round(1e6 * x, 1) for x in costs.quantiles()],
     }
 
 

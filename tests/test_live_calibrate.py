@@ -100,7 +100,7 @@ def _calibrated(source, model, seconds=5.0, wait=True):
     for update in session.run(seat, source, lambda: source):
         calibration.feed(seat, update)
         phases.append(calibration.phase)
-        if calibration.phase == "fitting" and wait:
+        if calibration.phase in ("preparing", "fitting") and wait:
             calibration.wait()
         rows.append(update.rows)
     calibration.wait()

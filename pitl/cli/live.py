@@ -142,7 +142,7 @@ def live(
             drawn = limb.limb(person.model, where)
 
             def begin() -> None:
-                if board.calibration is not None and board.calibration.phase in ("recording", "fitting"):
+                if board.calibration is not None and board.calibration.phase in calibrate.BUSY:
                     return
                 keep = functools.partial(bundle.save, out or model.with_name(model.name + "-calibrated"))
                 calibration = calibrate.Calibration(seat.engine.bundle, seconds, bool(opened.layout.dofs), keep)
@@ -216,7 +216,7 @@ def calibrate(
                     into.write(update.rows)
                     if update.event:
                         typer.echo(f"pitl: {update.event}", err=True)
-                    if running.phase == "fitting" and not began:
+                    if running.phase != "recording" and not began:
                         began = time.monotonic()
                     now = _cue(calibrating.prompt(running.done * seconds, seconds), running)
                     status.update(now)
@@ -238,7 +238,7 @@ def _cue(prompt: "Prompt", running: "Calibration") -> str:
     if running.phase == "recording":
         at = round(20 * (prompt.target + 1) / 2)
         return f"{prompt.text}  {'-' * at}o{'-' * (20 - at)}  {prompt.left_s:.0f} s"
-    return {"fitting": f"learning  {100 * running.done:.0f} %"}.get(running.phase, running.phase)
+    return f"learning  {100 * running.done:.0f} %" if running.phase == "fitting" else running.phase
 
 
 def _ended(running: "Calibration | None", out: Path, took_s: float) -> None:

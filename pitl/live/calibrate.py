@@ -21,6 +21,7 @@ from pitl.personalize import Person, Settings, Supervision
 from pitl.schema import DataConfig, PersonalizeConfig
 from pitl.windows import Samples
 
+BUSY = ("recording", "preparing", "fitting")
 _SHORTEST_S = 5.0  # s
 _STILL = 0.05  # rad, a measured angle that moves less was not moved
 _FEWEST = 0.5  # part of the windows that has to be usable
@@ -182,8 +183,8 @@ class Calibration:
     bundle: Bundle  # to start from
     seconds: float
     with_angle: bool
-    keep: Callable[[Bundle], None] = lambda _: None  # called with the new model, before it is swapped in
-    phase: str = "recording"  # recording, fitting, done, failed
+    keep: Callable[[Bundle], None] = lambda _: None  # called with the new model, once it is in use
+    phase: str = "recording"  # recording, preparing (until everything is compiled), fitting, done, failed
     done: float = 0.0  # part of the phase
     said: str = ""  # how it ended
     _emg: list[np.ndarray] = field(default_factory=list)
@@ -234,7 +235,7 @@ class Calibration:
         wanted = round(self.seconds * seat.engine.rate_hz)
         self.done = min(1.0, self._count / wanted)
         if self._count >= wanted:
-            self.phase, self.done = "fitting", 0.0
+            self.phase, self.done = "preparing", 0.0
             raw, angle = (np.concatenate(x)[:wanted] for x in (self._emg, self._angle))
             self._emg, self._angle = [], []
             good = np.asarray(np.isfinite(raw).all(axis=1))
@@ -246,14 +247,14 @@ class Calibration:
 
     def _fit(self, seat: Seat, collected: Collected) -> None:
         def report(done: int, total: int) -> None:
-            self.done = done / total
+            self.phase, self.done = "fitting", done / total
 
         try:
             if self._warming is not None:
                 self._warming.join()
             made = fit(provisional(self.bundle), seat.engine.posture, collected, report=report)
+            swap(seat, made)  # before it is written: the person is waiting
             self.keep(made)
-            swap(seat, made)
             labels = "the measured angle" if self.with_angle else "the law of motion alone (no angle was measured)"
             self.phase, self.said = "done", f"the model has learned from {self.seconds:g} s, with {labels}."
         except PitlError as e:
