@@ -46,6 +46,36 @@ def mechanics(sampler: Sampler, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) 
     return Mechanics(np.array(mass), np.array(torque))
 
 
+def inverse_dynamics(sampler: Sampler, motion: dict[str, np.ndarray], time: np.ndarray) -> dict[str, np.ndarray]:
+    """Generalised forces (N,) of every coordinate along a whole-body motion [rad, m], muscles left out."""
+    import opensim
+
+    model, state = sampler.model, sampler.state
+    assert model.getConstraintSet().getSize() == 0
+    forces = model.getForceSet()
+    for i in range(forces.getSize()):
+        forces.get(i).setAppliesForce(state, False)
+    coordinates = [model.getCoordinateSet().get(i) for i in range(model.getCoordinateSet().getSize())]
+    place = dict(zip([c.getName() for c in coordinates], _places(model, state, coordinates), strict=True))
+    solver = opensim.InverseDynamicsSolver(model)
+    rates = {n: np.gradient(x, time) for n, x in motion.items()}
+    accelerations = {n: np.gradient(x, time) for n, x in rates.items()}
+    found = {n: np.zeros(len(time)) for n in motion}
+    for k in range(len(time)):
+        for c in coordinates:
+            c.setLocked(state, False)
+            c.setValue(state, float(motion[c.getName()][k]) if c.getName() in motion else 0.0, False)
+            c.setSpeedValue(state, float(rates[c.getName()][k]) if c.getName() in motion else 0.0)
+        model.realizeVelocity(state)
+        wanted = opensim.Vector(state.getNU(), 0.0)
+        for n, a in accelerations.items():
+            wanted.set(place[n], float(a[k]))
+        torque = solver.solve(state, wanted)
+        for n in motion:
+            found[n][k] = torque.get(place[n])
+    return found
+
+
 def _places(model, state, coordinates) -> list[int]:
     """Where each coordinate's speed lies in the state."""
     found = []
@@ -96,10 +126,9 @@ def static_optimisation(path, folder, time: np.ndarray, motion: dict[str, np.nda
         table.appendRow(float(t), opensim.RowVector([float(motion[n][k]) for n in names]))
     table.addTableMetaDataString("inDegrees", "no")
     opensim.STOFileAdapter.write(table, str(folder / "motion.sto"))
-    model = opensim.Model(str(path))
-    model.initSystem()
-    tool = opensim.AnalyzeTool(model)
+    tool = opensim.AnalyzeTool()
     tool.setName("so")
+    tool.setModelFilename(str(path))
     tool.setCoordinatesFileName(str(folder / "motion.sto"))
     tool.setLowpassCutoffFrequency(-1)
     tool.setStartTime(float(time[0]))
@@ -113,12 +142,15 @@ def static_optimisation(path, folder, time: np.ndarray, motion: dict[str, np.nda
     analysis.setUseMusclePhysiology(physiology)
     analysis.setConvergenceCriterion(1e-6)
     analysis.setMaxIterations(500)
-    model.addAnalysis(analysis)
-    tool.setModel(model)
+    tool.updAnalysisSet().cloneAndAppend(analysis)
+    tool.printToXML(str(folder / "setup.xml"))
+    tool = opensim.AnalyzeTool(str(folder / "setup.xml"), True)
     start = clock.perf_counter()
     tool.run()
     seconds = clock.perf_counter() - start
-    activation, force = (opensim.TimeSeriesTable(str(folder / f"so_StaticOptimization_{k}.sto")) for k in ("activation", "force"))
-    muscles = [m for m in activation.getColumnLabels() if model.getMuscles().contains(m)]
+    activation, force = (
+        opensim.TimeSeriesTable(str(folder / f"so_StaticOptimization_{k}.sto")) for k in ("activation", "force")
+    )
+    muscles = list(activation.getColumnLabels())
     found = [{m: t.getDependentColumn(m).to_numpy() for m in muscles} for t in (activation, force)]
     return np.array(activation.getIndependentColumn()), *found, seconds

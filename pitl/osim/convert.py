@@ -130,7 +130,7 @@ def import_model(
         "sha256": digest,
         "opensim": first.version,
         "units": "rad, m, kg, N",
-        "postures": {name: {k: v for k, v in s.held.items()} for name, s in zip(postures, samplers, strict=True)},
+        "postures": {name: dict(s.held) for name, s in zip(postures, samplers, strict=True)},
         "fits": [asdict(f) for f in fitted.fits],
     }
     return Imported(model, fitted.fits, about)
@@ -148,13 +148,13 @@ def accept(imported: Imported, although_bad: Sequence[str] = ()) -> Imported:
     bad = [f for f in imported.fits if not f.accepted and f.muscle not in although_bad]
     if bad:
         lines = "; ".join(
-            f"{f.muscle}: moment arm off by up to {f.arm_error_mm:.2f} mm, length by {f.length_error_mm:.2f} mm, {f.reason}"
+            f"{f.muscle}: moment arm off by {f.arm_error_mm:.2f} mm, length by {f.length_error_mm:.2f} mm, {f.reason}"
             for f in bad
         )
         raise PitlError(
             f"{len(bad)} of {len(imported.fits)} muscles cannot be followed within {paths.ACCEPTED_MM:g} mm or "
-            f"{100 * paths.ACCEPTED_SHARE:g} % of their moment arm's range. {lines}. Narrow the range with --range, leave "
-            "the muscle out with --muscles, mend its path in OpenSim, or take it as it is with --accept."
+            f"{100 * paths.ACCEPTED_SHARE:g} % of their moment arm's range. {lines}. Narrow the range with --range, "
+            "leave the muscle out with --muscles, mend its path in OpenSim, or take it as it is with --accept."
         )
     return replace(imported, about=imported.about | {"accepted": list(although_bad)})
 

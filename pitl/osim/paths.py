@@ -19,11 +19,12 @@ ACCEPTED_SHARE = 0.02  # of the arm's range, where that is more
 _WANTED_MM = 0.1  # finer grids are tried until the arms are this good
 _NODES = {1: (25, 49, 97, 193), 2: (13, 25, 49, 81), 3: (9, 13, 19, 25), 4: (7, 9, 11)}  # along each coordinate
 _MOST_CROSSED = max(_NODES)
-_CHECKED = 60  # random poses at which every fit is judged
+_CHECKED = 200  # random poses at which every fit is judged
 _PER_COEFFICIENT = 3  # poses at which a path that jumps is sampled, for each coefficient
-_LENGTH_SIGMA_M, _ARM_SIGMA_M = 3e-4, 1e-4  # m, what counts as equally bad there
+_LENGTH_SIGMA_M, _ARM_SIGMA_M = 1e-3, 1e-4  # m, what counts as equally bad there
 _NOT_A_NUMBER_M = 1.0  # error counted where OpenSim gives none
-_NODES_OF_JUMPS = {1: 49, 2: 25, 3: 11, 4: 7}
+_NODES_OF_JUMPS = {1: (25, 49, 97), 2: (13, 21, 33), 3: (9, 11), 4: (7,)}
+_CLOSER = 20  # poses around each of the three worst
 _MOVES_M = 1e-7  # a length that changes less does not depend on the coordinate
 
 
@@ -98,6 +99,10 @@ def fit_paths(
             )
         progress(f"{', '.join(muscles[k] for k in waiting)} across {across}")
         poses = samplers[0].random(rng, _CHECKED)
+        if len(which) == 1:  # every half degree or so: a small jump is seen only from nearby
+            c = coordinates[which[0]]
+            poses = np.repeat(poses, 2, axis=0)
+            poses[:, which[0]] = np.linspace(c.low, c.high, len(poses))
         truth = {k: [_truth(s, muscles[k], poses) for s in samplers] for k in waiting}
 
         def keep(group: Paths, table: np.ndarray, middle: np.ndarray, chosen: list[int], columns: list[int]) -> None:
@@ -128,11 +133,14 @@ def fit_paths(
             waiting = [k for g, k in enumerate(waiting) if g not in done]
             if not waiting:
                 break
-        if waiting:
-            group = _grid(samplers[0], which, _NODES_OF_JUMPS[len(which)])
-            table, middle = _least_squares(samplers, [muscles[k] for k in waiting], group, rng)
-            fits |= {k: judge(group, table, middle, k, g) for g, k in enumerate(waiting)}
-            keep(group, table, middle, waiting, list(range(len(waiting))))
+        for k in waiting:  # paths that jump: the grid that is nearest to OpenSim
+            tries = []
+            for size in _NODES_OF_JUMPS[len(which)]:
+                group = _grid(samplers[0], which, size)
+                table, middle = _least_squares(samplers, [muscles[k]], group, rng)
+                tries.append((judge(group, table, middle, k, 0), group, table, middle))
+            fits[k], group, table, middle = min(tries, key=lambda t: t[0].arm_error_mm)
+            keep(group, table, middle, [k], [0])
     return PathFits(tuple(groups), tuple(tables), reference, tuple(fits[k] for k in range(len(muscles))))
 
 
@@ -198,9 +206,8 @@ def _least_squares(
         row = np.repeat(np.arange(len(poses)), index.shape[1])
         return sparse.csr_matrix((weights.ravel(), (row, index.ravel())), (len(poses), size))
 
-    system = sparse.vstack(
-        [rows(()) / _LENGTH_SIGMA_M, *(rows((k,)) / _ARM_SIGMA_M for k in range(len(which)))]
-    ).tocsr()
+    slopes = (rows((k,)) / _ARM_SIGMA_M for k in range(len(which)))
+    system = sparse.csr_matrix(sparse.vstack([rows(()) / _LENGTH_SIGMA_M, *slopes]))
     table, middle = np.zeros((len(samplers), size, len(muscles))), np.zeros((len(samplers), len(muscles)))
     for p, sampler in enumerate(samplers):
         for g, muscle in enumerate(muscles):
@@ -212,8 +219,8 @@ def _least_squares(
             right, weight = np.where(seen, right, 0.0), seen.astype(float)
             for _ in range(4):  # a pose where wrapping fails must not bend the fit around it
                 scaled = sparse.diags(weight) @ system
-                normal = (scaled.T @ scaled + 1e-4 * sparse.identity(size)).tocsc()
-                table[p, :, g] = splinalg.spsolve(normal, scaled.T @ (weight * right))
+                normal = sparse.csc_matrix(scaled.T @ scaled + 1e-4 * sparse.identity(size))
+                table[p, :, g] = np.asarray(splinalg.spsolve(normal, scaled.T @ (weight * right)))
                 weight = seen / np.sqrt(1 + np.abs(system @ table[p, :, g] - right) / 3)
     return table, middle
 
@@ -228,29 +235,49 @@ def _judge(
     truth: _Truth,
 ) -> PathFit:
     """Compares one muscle's splines (coefficients (N, 1)) with OpenSim's lengths and moment arms."""
-    at = splines.taps(group, jnp.asarray(poses, jnp.float32))
-    rows = jnp.asarray(table, jnp.float32)[at.index]
-    axes = range(len(group.coordinates))
-    length = np.asarray(splines.combine(at, rows))[:, 0] + reference  # m
-    arm = np.stack([-np.asarray(splines.combine(at, rows, along=(k,)))[:, 0] for k in axes], axis=-1)  # m
+    errors = _errors(group, table, reference, poses, truth)
+    if errors.arm.max() > _WANTED_MM * 1e-3:  # where it is worst, look closer: a corner is narrow
+        rng = np.random.default_rng(0)
+        worst = poses[np.argsort(errors.arm.max(axis=1))[-3:]]
+        near = np.repeat(worst, _CLOSER, axis=0) + np.deg2rad(2.0) * rng.uniform(-1, 1, (3 * _CLOSER, poses.shape[1]))
+        limits = np.array([(c.low, c.high) for c in sampler.coordinates])
+        near = np.clip(near, limits[:, 0], limits[:, 1])
+        more = _truth(sampler, muscle, near)
+        truth = _Truth(*(np.concatenate(pair) for pair in zip(truth, more, strict=True)))
+        poses = np.concatenate([poses, near])
+        errors = _errors(group, table, reference, poses, truth)
     asked = list(group.coordinates)
-    errors = np.nan_to_num(np.abs(arm - truth.arm[:, asked]), nan=_NOT_A_NUMBER_M)
-    pose, axis = np.unravel_index(np.argmax(errors), errors.shape)
-    spread = 1e3 * float(np.nanmax(truth.arm[:, asked[axis]]) - np.nanmin(truth.arm[:, asked[axis]]))
-    wrong_length = 1e3 * float(np.nan_to_num(np.abs(length - truth.length), nan=_NOT_A_NUMBER_M).max())
-    worst = 1e3 * float(errors[pose, axis])
-    accepted = worst <= max(ACCEPTED_MM, ACCEPTED_SHARE * spread) and wrong_length <= ACCEPTED_MM
+    pose, axis = np.unravel_index(np.argmax(errors.arm), errors.arm.shape)
+    along = truth.arm[:, asked[axis]]
+    spread = 1e3 * float(np.nanmax(along) - np.nanmin(along))
+    wrong_length, worst_arm = 1e3 * float(errors.length.max()), 1e3 * float(errors.arm[pose, axis])
+    accepted = worst_arm <= max(ACCEPTED_MM, ACCEPTED_SHARE * spread) and wrong_length <= ACCEPTED_MM
     return PathFit(
         muscle,
         tuple(sampler.coordinates[c].name for c in asked),
         group.count,
         wrong_length,
-        worst,
+        worst_arm,
         spread,
         tuple(np.rad2deg(poses[pose]).tolist()),
         accepted,
         "" if accepted else _reason(sampler, muscle, poses[pose], asked[axis]),
     )
+
+
+class _Errors(NamedTuple):
+    length: np.ndarray  # (N,) m
+    arm: np.ndarray  # (N, d) m
+
+
+def _errors(group: Paths, table: np.ndarray, reference: float, poses: np.ndarray, truth: _Truth) -> _Errors:
+    at = splines.taps(group, jnp.asarray(poses, jnp.float32))
+    rows = jnp.asarray(table, jnp.float32)[at.index]
+    axes = range(len(group.coordinates))
+    length = np.asarray(splines.combine(at, rows))[:, 0] + reference  # m
+    arm = np.stack([-np.asarray(splines.combine(at, rows, along=(k,)))[:, 0] for k in axes], axis=-1)  # m
+    pairs = ((length, truth.length), (arm, truth.arm[:, list(group.coordinates)]))
+    return _Errors(*(np.nan_to_num(np.abs(ours - theirs), nan=_NOT_A_NUMBER_M) for ours, theirs in pairs))
 
 
 def _reason(sampler: Sampler, muscle: str, pose: np.ndarray, axis: int) -> str:
