@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     """Everything the compiled step reads; resident on the device."""
 
     samples: Samples
-    models: MusculoskeletalModel  # stacked over subjects
+    models: MusculoskeletalModel | physics.People  # stacked over subjects
     spread: loss.Spread
     scale: OutputScale
     weights: loss.Terms  # of the loss terms
@@ -42,6 +42,13 @@ class Trained(NamedTuple):
     params: dict[str, Any]
     steps: int  # trained for: where the held-out loss was lowest, and with `refit` a few checks at least
     history: np.ndarray  # (checks, 5): step, training loss, held-out angle, force and physics terms
+
+
+def ready(problem: Problem) -> Problem:
+    """The same problem, with the constants that all people share kept once."""
+    if isinstance(problem.models, physics.People):
+        return problem
+    return problem._replace(models=physics.people(problem.models))
 
 
 def terms(
@@ -107,6 +114,7 @@ def fit(
     Raises:
         PitlError: if training diverges before the first check.
     """
+    problem = ready(problem)
     static = _Static(net, config.residual, with_physics, _Taps.of(taps), config)
     checked = held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)]
     rows = jnp.asarray(checked, jnp.int32)

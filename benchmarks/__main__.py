@@ -1,0 +1,121 @@
+"""Runs the benchmarks: python -m benchmarks [--json FILE] [--only NAME]; `bin/bench` sets the environment up first.
+
+Every file beside this one that has `BENCHMARKS`, a mapping from name to a function without arguments that yields
+rows (`benchmarks.row.Row`), is part of the suite.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+import benchmarks
+import pitl
+from benchmarks.measure import process_bytes
+from benchmarks.row import Row
+from pitl.outputs import atomic_write_text
+
+ORDER = ("startup", "step", "personal", "encoder", "cohort", "live", "mechanics")
+
+
+def suite() -> dict[str, Callable[[], Iterator[Row]]]:
+    """Every benchmark by name, in the order of the table of targets."""
+    names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in ("__main__", "pytorch")]
+    names.sort(key=lambda n: (ORDER.index(n) if n in ORDER else len(ORDER), n))
+    found: dict[str, Callable[[], Iterator[Row]]] = {}
+    for name in names:
+        found |= getattr(importlib.import_module(f"benchmarks.{name}"), "BENCHMARKS", {})
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    device = jax.devices()[0]
+    try:
+        from importlib.metadata import version
+
+        torch = version("torch")
+    except ModuleNotFoundError:
+        torch = None
+    return {
+        "device": f"{device.device_kind} ({device.platform})",
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "torch": torch,
+        "pitl": pitl.__version__,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def table(rows: list[Row]) -> Table:
+    """The rows for a terminal."""
+    shown = Table(show_lines=False)
+    for title in ("benchmark", "value", "reference", "ratio", "target", "met"):
+        shown.add_column(title, justify="right" if title in ("value", "reference", "ratio") else "left")
+    for r in rows:
+        value = "skipped" if r.value is None else f"{r.value:.4g} {r.unit}"
+        reference = "" if r.reference is None else f"{r.reference:.4g} ({r.against})"
+        met = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[r.met]
+        ratio = "" if r.ratio is None else f"{r.ratio:.2f}"
+        shown.add_row(f"{r.name}\n[dim]{r.what}[/]", value, reference, ratio, r.target or r.note, met)
+    return shown
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs what is asked for; returns 1 where a benchmark failed, which is not a missed target."""
+    parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
+    parser.add_argument("--only", metavar="NAME", help="benchmarks whose name contains this")
+    given = parser.parse_args(arguments)
+    found = suite()
+    chosen = {k: v for k, v in found.items() if not given.only or given.only in k}
+    console = Console()
+    if not chosen:
+        console.print(f"bench: no benchmark is called {given.only!r}; there are {', '.join(found)}.")
+        return 2
+    where = environment()
+    rows: list[Row] = []
+    failed = []
+    for name, benchmark in chosen.items():
+        console.print(f"[dim]{name} ...[/]")
+        try:
+            for row in benchmark():
+                rows.append(row)
+        except Exception:
+            failed.append(name)
+            traceback.print_exc(file=sys.stderr)
+        where["peak_memory_bytes"] = process_bytes()
+        if given.json:  # what was measured is kept even if a later one fails
+            text = json.dumps({"environment": where, "rows": [r.to_json() for r in rows], "failed": failed}, indent=1)
+            atomic_write_text(given.json, text)
+    console.print(table(rows))
+    console.print(f"{where['device']}, {where['processor']}, {where['cpus']} CPUs, load {where['load_before']}")
+    for name in failed:
+        console.print(f"[red]{name} failed, see above.[/]")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
