@@ -6,7 +6,7 @@ from live_models import RATE_HZ, wrist_bundle, wrist_recording
 
 from pitl import bundle
 from pitl.errors import PitlError
-from pitl.live import calibrate, session, stream
+from pitl.live import calibrate, cues, session, stream
 from pitl.live.calibrate import Calibration, Collected
 from pitl.live.source import Layout
 from pitl.live.stream import Block
@@ -121,6 +121,7 @@ def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
     np.testing.assert_allclose(rows.angle[after:], offline.angle[after:], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_an_angle_the_law_of_motion_teaches(promotions):
     calibration, kept, *_ = _calibrated(_Played(RECORDING, angle=False), _bundle())
     assert calibration.phase == "done" and "no angle was measured" in calibration.said
@@ -171,8 +172,8 @@ def test_a_failed_calibration_leaves_the_old_model_running(promotions):
 
 
 def test_cues_fill_the_session():
-    assert sum(c.part for c in calibrate.CUES) == pytest.approx(1.0)
-    texts = [calibrate.prompt(t, 20.0).text for t in np.arange(0, 20, 0.1)]
-    assert list(dict.fromkeys(texts)) == [c.text for c in calibrate.CUES]
-    targets = [calibrate.prompt(t, 20.0).target for t in np.arange(0, 20.2, 0.01)]
+    assert sum(c.part for c in cues.CUES) == pytest.approx(1.0)
+    texts = [cues.prompt(t, 20.0).text for t in np.arange(0, 20, 0.1)]
+    assert list(dict.fromkeys(texts)) == [c.text for c in cues.CUES]
+    targets = [cues.prompt(t, 20.0).target for t in np.arange(0, 20.2, 0.01)]
     assert min(targets) == pytest.approx(-1, abs=1e-3) and max(targets) == pytest.approx(1, abs=1e-3)

@@ -112,6 +112,7 @@ def test_the_lag_that_is_measured_is_the_lag(monkeypatch, shift_s):
     assert latency.lag(wrist_bundle(), still) is None
 
 
+@pytest.mark.slow
 def test_an_export_says_how_near_it_is(place):
     pytest.importorskip("jax2onnx", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
     trial = place / "cohort" / "anna_r1.csv"

@@ -119,6 +119,7 @@ def test_a_stream_that_vanishes_and_comes_back(lsl):
     assert flags.count(stream.LOST) >= 1 and flags[-1] == stream.GOOD
 
 
+@pytest.mark.slow
 def test_a_stream_that_stays_away_ends_in_a_sentence(lsl):
     outlet = _outlet(lsl, "gone", 5)
     opened = source.open_source("lsl:gone", WANTED)

@@ -12,7 +12,8 @@ from pitl.errors import PitlError
 
 if TYPE_CHECKING:
     from pitl.bundle import Bundle
-    from pitl.live.calibrate import Calibration, Prompt
+    from pitl.live.calibrate import Calibration
+    from pitl.live.cues import Prompt
     from pitl.live.source import Source
 
 _Model = Annotated[
@@ -30,7 +31,6 @@ _Posture = Annotated[
 _Unit = Annotated[str | None, typer.Option("--unit", help="V, mV or uV, where the source does not say it.")]
 _Speed = Annotated[float, typer.Option("--speed", min=0, help="Of a replay, times real time; 0 is as fast as it goes.")]
 _Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often a replay is played.")]
-_Rate = Annotated[float, typer.Option("--rate", min=1, help="Samples of raw EMG per second.")]
 _Seconds = Annotated[float | None, typer.Option("--seconds", min=0, help="End after so many seconds of samples.")]
 _Session = Annotated[float, typer.Option("--seconds", help="Length of a calibration.")]
 _Patience = Annotated[
@@ -196,7 +196,7 @@ def calibrate(
         shell.keep_compiled_programs()
         from pitl import bundle
         from pitl.live import calibrate as calibrating
-        from pitl.live import session, sinks
+        from pitl.live import cues, session, sinks
         from pitl.live import stream as streaming
 
         person = bundle.load(model)
@@ -218,7 +218,7 @@ def calibrate(
                         typer.echo(f"pitl: {update.event}", err=True)
                     if running.phase != "recording" and not began:
                         began = time.monotonic()
-                    now = _cue(calibrating.prompt(running.done * seconds, seconds), running)
+                    now = _cue(cues.prompt(running.done * seconds, seconds), running)
                     status.update(now)
                     if now.partition("  ")[0] != told and not shell.console().is_terminal:
                         typer.echo(now, err=True)
@@ -249,88 +249,6 @@ def _ended(running: "Calibration | None", out: Path, took_s: float) -> None:
     typer.echo(f"{running.said} It took {took_s:.1f} s. Model: {out}", err=True)
 
 
-def latency(
-    model: _Model,
-    rate: _Rate = 2000.0,
-    block_ms: Annotated[float, typer.Option("--block-ms", min=0, help="Length of the amplifier's blocks.")] = 10.0,
-    recording: Annotated[
-        Path | None,
-        typer.Option("--recording", metavar="FILE", help="A trial with a measured angle, to measure the lag in all."),
-    ] = None,
-) -> None:
-    """How late an answer is, line by line.
-
-    \b
-    Examples:
-      pitl latency runs/mine/personalized/anna-angle
-      pitl latency runs/mine/personalized/anna-angle --rate 1000 --block-ms 32 --recording recordings/anna_slow.csv
-    """
-    with shell.sentences():
-        from rich.table import Table
-
-        from pitl import bundle
-        from pitl.live import latency as timing
-        from pitl.live import replay, stream
-
-        person = bundle.load(model)
-        found = timing.budget(stream.engine(person, rate), block_s=1e-3 * block_ms)
-        table = Table("", "typical [ms]", "worst [ms]", "", box=None)
-        for line in (*found.lines, timing.Line("in all", found.typical_s, found.worst_s, "")):
-            table.add_row(line.name, f"{1e3 * line.typical_s:.2f}", f"{1e3 * line.worst_s:.2f}", line.note)
-        console = shell.console()
-        console.print(table)
-        low, high = (1e3 * x for x in timing.OPTIMAL_S)
-        total = 1e3 * found.typical_s
-        verdict = "within" if total <= low else ("at the edge of" if total <= high else "beyond")
-        early, late = 1e3 * min(timing.ELECTROMECHANICAL_S), 1e3 * max(timing.ELECTROMECHANICAL_S)
-        console.print(
-            f"{total:.0f} ms is {verdict} the {low:.0f}-{high:.0f} ms that myoelectric control may take (Farrell & "
-            f"Weir 2007). Force follows EMG by {early:.0f}-{late:.0f} ms anyway (electromechanical delay, Cavanagh & "
-            f"Komi 1979), so that the answer is {total - late:.0f}-{total - early:.0f} ms behind the muscle's force."
-        )
-        if recording is not None:
-            lag = timing.lag(person, replay.read_recording(recording))
-            console.print(
-                "The lag cannot be measured: no angle, or no clear best agreement with it."
-                if lag is None
-                else f"Measured on {recording.name}: the angle said is {abs(1e3 * lag):.0f} ms "
-                f"{'behind' if lag >= 0 else 'ahead of'} the measured one (filters and what the network has learned to "
-                "make up for; block, transport, hop and compute come on top)."
-            )
-
-
-def export(
-    model: _Model,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to.")],
-    rate: _Rate = 2000.0,
-    posture: _Posture = None,
-    recording: Annotated[
-        Path | None, typer.Option("--recording", metavar="FILE", help="A trial to check the files with.")
-    ] = None,
-) -> None:
-    """The model as StableHLO and ONNX, with its preprocessing and an example.
-
-    Each file is checked against the original, on random windows and on a recording if one is given.
-
-    \b
-    Example:
-      pitl export runs/mine/personalized/anna-angle --out anna --rate 2000 --posture pronated
-    """
-    with shell.sentences():
-        from pitl import bundle
-        from pitl import export as exporting
-        from pitl.live import replay
-
-        person = bundle.load(model)
-        trial = None if recording is None else replay.read_recording(recording)
-        where = posture or (trial.posture if trial else person.model.postures[0])
-        found = exporting.write(out, person, rate, where, trial)
-        for name, checks in (("random", found.random), ("recorded", found.recorded)):
-            for file, difference in (checks or {}).items():
-                typer.echo(f"{file} on {name} input: at most {max(difference):.1e} of the largest output off")
-        typer.echo(f"Wrote {out} for raw EMG at {rate:g} Hz; example.py runs it in the posture '{where}'.")
-
-
 def _open(
     spec: str, person: "Bundle", unit: str | None, speed: float, repeat: int
 ) -> "tuple[Source, Callable[[], Source]]":
@@ -342,5 +260,5 @@ def _open(
 
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (stream, live, calibrate, latency, export):
+    for command in (stream, live, calibrate):
         app.command()(command)

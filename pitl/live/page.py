@@ -17,7 +17,7 @@ import numpy as np
 
 from pitl.bundle import Bundle
 from pitl.errors import PitlError
-from pitl.live import calibrate, latency, limb, session
+from pitl.live import cues, latency, limb, session
 from pitl.live.calibrate import Calibration
 from pitl.live.session import Seat
 from pitl.live.source import Source
@@ -145,7 +145,7 @@ def frame(board: Board, drawn: limb.Limb, seen: int, told: int) -> dict[str, Any
         "calibration": None,
     }
     if running is not None:
-        cue = calibrate.prompt(running.done * running.seconds, running.seconds)
+        cue = cues.prompt(running.done * running.seconds, running.seconds)
         made["calibration"] = {
             "phase": running.phase, "done": running.done, "cue": cue.text, "target": cue.target, "left_s": cue.left_s,
         }  # fmt: skip
