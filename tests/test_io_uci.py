@@ -155,6 +155,10 @@ def test_a_damaged_file_is_one_sentence_that_names_it(tmp_path, spoil, sentence)
     with pytest.raises(PitlError, match=sentence) as caught:
         uci.read_cohort(tmp_path)
     assert "1Nsen.txt.gz" in str(caught.value)
+    write(tmp_path, "3Nsen.txt.gz", "sen")  # with another file beside it, only the damaged one is left out
+    cohort = uci.read_cohort(tmp_path)
+    assert [s.name for s in cohort.subjects] == ["3N"]
+    assert len(cohort.left_out) == 1 and "1Nsen.txt.gz" in cohort.left_out[0]
 
 
 def test_nothing_found_and_overrides_of_nobody_are_said(tmp_path):

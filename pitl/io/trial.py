@@ -156,16 +156,18 @@ def _si(signals: Signals, c: Column, part: str, unit: str | None) -> np.ndarray:
         said = f"gives {name!r} in {file_unit!r}" if file_unit else f"does not say the unit of {name!r}"
         raise PitlError(f"{signals.source}: {said}; add unit = one of {', '.join(known)} under [{part}] in {NAME}.")
     if part == "angle":
-        _turn(signals, c, values, chosen)
+        _turn(signals, c, values, chosen, by_file=unit is None)
     return known[chosen] * values
 
 
-def _turn(signals: Signals, c: Column, values: np.ndarray, unit: str) -> None:
+def _turn(signals: Signals, c: Column, values: np.ndarray, unit: str, by_file: bool) -> None:
     size = np.nan_to_num(np.abs(values)) * RADIANS[unit]
     row = int(size.argmax())
     if size[row] > 2 * np.pi:
         advice = (
-            "it is probably in degrees: say unit = 'deg' under [angle]"
+            "the file says radians but it is probably in degrees: correct its header (inDegrees=yes in OpenSim's)"
+            if unit == "rad" and by_file
+            else "it is probably in degrees: say unit = 'deg' under [angle]"
             if unit == "rad"
             else "it is probably not an angle in degrees: correct the column, or its unit under [angle]"
         )

@@ -71,7 +71,7 @@ def read_cohort(
     if not any(k.task in tasks for k in files):
         raise PitlError(_nothing(Path(folder), tasks))
     notes: list[str] = []
-    raws = {k: read_file(path) for k, path in files.items() if not asked(k, "drop")}
+    raws, left_out = _whole({k: path for k, path in files.items() if not asked(k, "drop")})
     raws = _without_copies(raws, asked, notes)
     recordings: list[Recording] = []
     for subject in dict.fromkeys(k.subject for k in raws):
@@ -86,7 +86,21 @@ def read_cohort(
     recordings.sort(key=lambda r: (_natural(r.subject), r.task))
     people = dict.fromkeys(r.subject for r in recordings)
     subjects = (Subject(name, tuple(r for r in recordings if r.subject == name)) for name in people)
-    return Cohort("UCI lower limb", "knee", tuple(subjects), tuple(notes))
+    return Cohort("UCI lower limb", "knee", tuple(subjects), tuple(notes), tuple(left_out))
+
+
+def _whole(files: Mapping[Key, Path]) -> tuple[dict[Key, Raw], list[str]]:
+    """The files that can be read, and a sentence about each of the others; an error only if nothing is left."""
+    raws: dict[Key, Raw] = {}
+    failures: dict[Key, PitlError] = {}
+    for k, path in files.items():
+        try:
+            raws[k] = read_file(path)
+        except PitlError as e:
+            failures[k] = e
+    if failures and not raws:
+        raise next(iter(failures.values()))
+    return raws, [f"{k.trial} was left out: {e}" for k, e in failures.items()]
 
 
 def find(folder: Path, tasks: Collection[str]) -> dict[Key, Path]:
