@@ -85,6 +85,24 @@ def test_one_csv_per_trial_becomes_a_cohort_that_is_read(tmp_path: Path) -> None
     assert sorted(p.suffix for p in folder.iterdir()) == [".csv", ".csv", ".csv", ".html", ".toml"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lab", [opensim_folder, csv_folder])
+def test_from_a_folder_to_a_report(lab, tmp_path: Path) -> None:
+    folder = lab(tmp_path / "lab")
+    assert run("init", folder).exit_code == 0
+    config = Path(__file__).resolve().parents[1] / "configs" / "own.toml"
+    short = (
+        "train.steps=4",
+        "train.check_every=2",
+        "train.batch=16",
+        "personalize.steps=2",
+        "evaluate.arms=head_physics",
+    )
+    done = run("run", config, *short, "--data", folder, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_a_cohort_file_is_only_replaced_on_request(tmp_path: Path) -> None:
     folder = csv_folder(tmp_path)
     (folder / "cohort.toml").write_text("mine")

@@ -48,7 +48,10 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch):
     monkeypatch.setattr(__import__("pitl"), "run", job, raising=False)
     monkeypatch.chdir(ROOT)
     example(tmp_path)
-    words = [str(tmp_path) if w == "DIR" else w for w in shlex.split(command)[1:]]
+    places = {"DIR": str(tmp_path), "check.html": str(tmp_path / "check.html")}
+    words = [places.get(w, w) for w in shlex.split(command)[1:]]
+    if words[0] == "init":
+        (tmp_path / "cohort.toml").unlink()
     done = CliRunner().invoke(cli.app, words)
     assert done.exit_code == 0, done.output
     assert (words[0] != "run") or asked
@@ -65,7 +68,8 @@ def test_the_example_of_a_configuration_is_valid(tmp_path):
     folder = shutil.copytree(ROOT / "configs", tmp_path / "configs")
     (folder / "mine.toml").write_text(re.findall(r"```toml\n(.*?)```", TEXT, re.S)[1])
     read = config.load(folder / "mine.toml")
-    assert read.name == "mine" and read.data.kind == "cohort" and read.train.gain_augmentation > 0
+    assert read.name == "mine" and read.data.kind == "cohort" and read.data.force_labels == "recorded"
+    assert read.train.gain_augmentation > 0
 
 
 def test_the_tables_are_those_of_the_stored_runs():
