@@ -158,15 +158,18 @@ def test_streams_that_do_not_fit_are_refused(lsl):
     del keep
 
 
-def test_answers_go_back_into_lsl(lsl):
-    sink = sinks.open_sink("lsl:answers", BUNDLE.model, 100.0)
-    found = lsl.resolve_byprop("name", "answers", timeout=5.0)
+@pytest.mark.parametrize("own_clock", [False, True])
+def test_answers_go_back_into_lsl(lsl, own_clock):
+    origin = lsl.local_clock() - (1e6 if own_clock else 0.0)
+    name = f"answers{own_clock:d}"
+    sink = sinks.open_sink(f"lsl:{name}", BUNDLE.model, 100.0)
+    found = lsl.resolve_byprop("name", name, timeout=5.0)
     inlet = lsl.StreamInlet(found[0])
     inlet.open_stream(5.0)
     state, rows = stream.step(
         (engine := stream.engine(BUNDLE, RATE_HZ, "pronated")),
         stream.start(engine),
-        stream.Block(RECORDING.emg[:2000], np.arange(2000) / RATE_HZ),
+        stream.Block(RECORDING.emg[:2000], origin + np.arange(2000) / RATE_HZ),
     )
     sink.write(rows)
     values, stamps = [], []
@@ -177,7 +180,11 @@ def test_answers_go_back_into_lsl(lsl):
         stamps += s
     np.testing.assert_allclose(np.array(values)[:, 1:2], rows.angle, rtol=1e-6)
     np.testing.assert_allclose(np.array(values)[:, 2:], rows.force, rtol=1e-6)
-    np.testing.assert_allclose(stamps, rows.time_s, atol=1e-9)
+    np.testing.assert_allclose(np.diff(stamps), np.diff(rows.time_s), atol=1e-6)
+    if own_clock:
+        assert abs(stamps[-1] - lsl.local_clock()) < 60
+    else:
+        np.testing.assert_allclose(stamps, rows.time_s, atol=1e-9)
     channel = inlet.info().desc().child("channels").child("channel")
     assert channel.next_sibling("channel").child_value("label") == "angle_wrist_flexion"
     inlet.close_stream()

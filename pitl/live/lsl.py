@@ -123,11 +123,19 @@ def _labels(info: Any) -> tuple[list[str], list[str]]:
     return labels, units
 
 
+# A source whose stamps are further than that from LSL's clock has a clock of its own.
+_SAME_CLOCK_S = 3600.0
+
+
 class LslSink:
-    """See `Sink`: one LSL channel for the flag, one an angle [rad], one a force [N]."""
+    """See `Sink`: one LSL channel for the flag, one an angle [rad], one a force [N].
+
+    Stamps are on LSL's clock. Those of a source with another clock are shifted so that its first answer is now.
+    """
 
     def __init__(self, name: str, dofs: tuple[str, ...], muscles: tuple[str, ...], rate_hz: float) -> None:
         lsl = library()
+        self._clock, self._shift = lsl.local_clock, None
         labels = ["flag", *(f"angle_{d}" for d in dofs), *(f"force_{m}" for m in muscles)]
         units = ["", *("rad" for _ in dofs), *("N" for _ in muscles)]
         info = lsl.StreamInfo(name, "Kinetics", len(labels), rate_hz, "float32", f"pitl-{name}-{time.time_ns()}")
@@ -137,9 +145,12 @@ class LslSink:
         self._outlet = lsl.StreamOutlet(info)
 
     def write(self, rows: Rows) -> None:
+        if self._shift is None and len(rows.time_s):
+            apart = self._clock() - float(rows.time_s[-1])  # s
+            self._shift = apart if abs(apart) > _SAME_CLOCK_S else 0.0
         table = np.concatenate([rows.flag[:, None].astype(np.float32), rows.angle, rows.force], axis=1)
         for row, stamp in zip(table.astype(np.float32), rows.time_s, strict=True):
-            self._outlet.push_sample(row.tolist(), float(stamp))
+            self._outlet.push_sample(row.tolist(), float(stamp) + (self._shift or 0.0))
 
     def close(self) -> None:
         del self._outlet
