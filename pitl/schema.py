@@ -130,6 +130,9 @@ class TrainConfig(Section):
     learning_rate: float = _item(2e-3, "at the start; falls along a cosine", "1", gt=0)
     weight_decay: float = _item(1e-4, "of AdamW", "1", ge=0)
     gain_augmentation: float = _item(0.0, "spread of random channel gains, in logarithms; 0 is off", "1", ge=0)
+    channel_dropout: float = _item(
+        0.0, "chance that a channel is silent in a batch, so that its loss is survived", "1", ge=0, lt=1
+    )
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
     hill_weight: float = _item(0.0, "reserved for the Hill-type loss", "1", ge=0)
     derivative: Literal["total", "time_input", "finite_difference"] = _item(

@@ -149,6 +149,16 @@ def fit(
     return Trained(best_params, best_step, np.array(history))
 
 
+def _gains(rng: np.random.Generator, config: TrainConfig, shape: tuple[int, ...]) -> np.ndarray:
+    """Random gain of each channel in each stretch; a lost channel is a gain of zero, and one channel always stays."""
+    gains = np.exp(config.gain_augmentation * rng.normal(size=shape))
+    if config.channel_dropout > 0:
+        chance = rng.random(shape)
+        lost = (chance < config.channel_dropout) & (chance < chance.max(axis=-1, keepdims=True))
+        gains = np.where(lost, 0.0, gains)
+    return gains
+
+
 def _course(
     key: Array, static: "_Static", problem: Problem, training: np.ndarray
 ) -> Iterator[tuple[int, dict[str, Any], float]]:
@@ -162,7 +172,7 @@ def _course(
     for step in range(0, config.steps, config.check_every):
         pick = rng.integers(len(training), size=(config.check_every, stretches))
         rows = jnp.asarray(training[pick], jnp.int32)
-        gains = np.exp(config.gain_augmentation * rng.normal(size=(*pick.shape, static.net.inputs)))
+        gains = _gains(rng, config, (*pick.shape, static.net.inputs))
         params, state, losses = _steps(static, params, state, problem, rows, jnp.asarray(gains, jnp.float32))
         yield step + config.check_every, params, float(jnp.mean(losses))
 
