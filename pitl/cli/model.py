@@ -34,6 +34,10 @@ def import_(
         list[str] | None,
         typer.Option("--range", metavar="COORD=LOW:HIGH", help="Range of a coordinate [deg], in place of the file's."),
     ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option("--weight", metavar="BODY=KG@X,Y,Z", help="Small mass fixed to a body at a place [m]."),
+    ] = None,
     accept: Annotated[
         str, typer.Option("--accept", metavar="M1[,M2...]", help="Muscles to take although they fit badly.")
     ] = "",
@@ -61,7 +65,7 @@ def import_(
                 file, _names(coordinates), chosen, _postures(posture or []), _ranges(range_ or []), status.update
             )
         console.print(_fit_table(imported.fits))
-        accepted = convert.accept(imported, _names(accept))
+        accepted = convert.accept(convert.load_bodies(imported, _weights(weight or [])), _names(accept))
         models.save(out, accepted.model, accepted.about)
         console.print(f"Wrote {out}: {_summary(accepted.model)}", soft_wrap=True)
 
@@ -131,10 +135,22 @@ def _ranges(items: list[str]) -> dict[str, tuple[float, float]]:
     return found
 
 
+def _weights(items: list[str]) -> list[tuple[str, float, tuple[float, ...]]]:
+    found = []
+    for item in items:
+        body, value = _setting(item, "--weight", "hand=0.5@0,-0.05,0")
+        mass, _, place = value.partition("@")
+        at = tuple(_number(v, item) for v in place.split(",")) if place else ()
+        if len(at) != 3:
+            raise PitlError(f"--weight {item} should be a mass [kg] and a place [m], such as hand=0.5@0,-0.05,0.")
+        found.append((body, _number(mass, item), at))
+    return found
+
+
 def _setting(item: str, option: str, example: str) -> tuple[str, str]:
     key, equals, value = item.partition("=")
     if not equals or not key or not value:
-        raise PitlError(f"{option} {item} should look like {option} {example} (degrees).")
+        raise PitlError(f"{option} {item} should look like {option} {example}.")
     return key, value
 
 
@@ -142,7 +158,7 @@ def _number(text: str, item: str) -> float:
     try:
         return float(text)
     except ValueError as e:
-        raise PitlError(f"{text!r} in {item} is not a number; angles are in degrees.") from e
+        raise PitlError(f"{text!r} in {item} is not a number.") from e
 
 
 def _fit_table(fits: "tuple[PathFit, ...]") -> "Table":

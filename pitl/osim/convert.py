@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from pitl.errors import PitlError
+from pitl.msk import dynamics
+from pitl.msk.loads import carry
 from pitl.msk.model import MusculoskeletalModel, assemble, pseudo_inertia
 from pitl.osim import links, paths
 from pitl.osim.links import Cluster
@@ -23,6 +26,9 @@ _SEGMENTS = {
     "shank": ("tibia", "shank", "tibfib"),
     "foot": ("talus", "calcn", "foot"),
 }
+
+
+_LEAST_INERTIA = 1e-7  # kg m2, below which a coordinate has nothing to move
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,28 @@ def import_model(
         "fits": [asdict(f) for f in fitted.fits],
     }
     return Imported(model, fitted.fits, about)
+
+
+def load_bodies(imported: Imported, weights: Sequence[tuple[str, float, Sequence[float]]]) -> Imported:
+    """The import with small masses [kg] fixed to bodies at places [m, body coordinates].
+
+    Raises:
+        PitlError: a body is not known, or the bodies that move have no mass, so that nothing resists motion.
+    """
+    model = imported.model
+    for body, mass, place in weights:
+        model = carry(model, body, mass, jnp.asarray(place, jnp.float32))
+    low, high = np.asarray(model.angle_range).T
+    q = jnp.asarray(np.random.default_rng(0).uniform(low, high, (20, len(low))), jnp.float32)
+    least = np.linalg.eigvalsh(np.asarray(dynamics.mass_matrix(model, q, 0), float)).min()
+    if least < _LEAST_INERTIA:
+        bodies = ", ".join(model.bodies)
+        raise PitlError(
+            f"the bodies that move ({bodies}) have no mass in this file, or none that resists every coordinate; give "
+            f"them some, such as --weight {model.bodies[-1].split('+')[0]}=0.5@0,-0.05,0 (kg, and m in its frame)."
+        )
+    noted = [{"body": b, "kg": m, "at_m": list(p)} for b, m, p in weights]
+    return replace(imported, model=model, about=imported.about | {"weights": noted})
 
 
 def accept(imported: Imported, although_bad: Sequence[str] = ()) -> Imported:
