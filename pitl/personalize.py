@@ -21,14 +21,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from pitl import loss
+from pitl import loss, windows
 from pitl.config import PersonalizeConfig
 from pitl.msk import dynamics, weak
 from pitl.msk.correction import Correction, apply_correction, factors, identity_correction, log_prior
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net import head, network
 from pitl.train import descend
-from pitl.windows import Samples
+from pitl.windows import Cover, Samples
 
 Supervision = Literal["angle_force", "angle", "none"]
 Group = Literal["encoder", "head", "correction"]
@@ -111,7 +111,7 @@ def fit(
     order = 3 if settings.physics and config.residual == "strong" else 1
     static = _Static(net, settings, config, order)
     kernel = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in taps))
-    cached = _features(static, params, fixed.samples, people.rows) if frozen_encoder else None
+    cached = _features(static, params, fixed.samples, _covers(people.rows)) if frozen_encoder else None
     identity = jax.vmap(identity_correction)(models)
     everything = {"encoder": params["encoder"], "head": params["head"], "correction": identity}
     optimiser = _optimiser(static)
@@ -151,12 +151,20 @@ def stronger(scale: head.OutputScale, correction: Correction) -> head.OutputScal
 
 
 @partial(jax.jit, static_argnums=0)
-def _features(static: _Static, params: Any, samples: Samples, rows: Array) -> Array:
+def _features(static: _Static, params: Any, samples: Samples, covers: Cover) -> Array:
     def one(args: Any) -> Array:
-        params, rows = args
-        return network.features(params, static.net, samples, rows, static.order)
+        params, cover = args
+        return network.features_of_rows(params, static.net, samples, cover, static.order)
 
-    return jax.lax.map(one, (params, rows))  # one person after the other: the windows of all would fill the memory
+    return jax.lax.map(one, (params, covers))  # one person after the other: the windows of all would fill the memory
+
+
+def _covers(rows: Int[Array, "P T"]) -> Cover:
+    """Everyone's rows as stretches, as many for each."""
+    found = [windows.cover(r) for r in np.asarray(rows)]
+    most = max(len(c.first) for c in found)
+    first = np.stack([np.pad(c.first, (0, most - len(c.first)), mode="edge") for c in found])
+    return Cover(jnp.asarray(first), jnp.asarray(np.stack([c.place for c in found])))
 
 
 def objective(

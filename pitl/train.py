@@ -70,7 +70,8 @@ def terms(
     samples, spread = problem.samples, problem.spread
     order = 3 if with_physics and form == "strong" else 1
     wide = None if gain is None else jnp.broadcast_to(gain[:, None], (*rows.shape, gain.shape[-1]))
-    out = network.outputs(params, net, samples, rows, problem.scale, order=order, gain=wide)
+    together = rows.shape[1] > 1
+    out = network.outputs(params, net, samples, rows, problem.scale, order=order, gain=wide, contiguous=together)
     ones = jnp.ones(rows.shape, jnp.float32)
     angle = loss.squared(out.angle[0] - samples.angle[rows], spread.angle, ones)
     force = loss.squared(out.force - samples.force[rows], spread.force, ones)

@@ -207,6 +207,31 @@ def neighbours(rows: Int[Array, "*B"], first: int, last: int) -> Int[Array, "*B 
     return rows[..., None] + around.reshape((1,) * rows.ndim + (-1,))
 
 
+COVER = 256  # rows in each stretch of a cover
+
+
+class Cover(NamedTuple):
+    """Stretches of `COVER` contiguous rows that hold all rows asked for."""
+
+    first: Int[np.ndarray, " G"] | Int[Array, " G"]  # row with which each stretch begins
+    place: Int[np.ndarray, " W"] | Int[Array, " W"]  # of each row asked for, counted through all stretches
+
+
+def cover(rows: Int[np.ndarray, " W"]) -> Cover:
+    """The fewest stretches that hold rows in any order; a last one may reach over the end of its trial, or of all.
+
+    What such a stretch says of rows that nobody asked for is never read.
+    """
+    each, back = np.unique(rows, return_inverse=True)
+    first, place, at = [], np.zeros(len(each), np.int32), 0
+    while at < len(each):
+        stop = int(np.searchsorted(each, each[at] + COVER))
+        place[at:stop] = COVER * len(first) + each[at:stop] - each[at]
+        first.append(each[at])
+        at = stop
+    return Cover(np.array(first, np.int32), place[back.reshape(-1)])
+
+
 def _subject_scale(
     subject: Subject, envelopes: list[emg.Envelope], spans: list[tuple[int, int, int]], config: Config
 ) -> normalisation.Scale:

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pitl import windows
 from pitl.net import encoder, head, jet
+from pitl.net import network as network_module
 
 L, C, Z, P = 40, 4, 24, 2
 SCALE = head.OutputScale(jnp.array([0.7]), jnp.array([0.5]), jnp.array([100.0, 300.0]), jnp.array([10.0, 20.0]))
@@ -121,3 +123,52 @@ def test_activation_derivatives_are_those_of_autodiff(name):
 def test_a_window_too_short_for_the_convolutions_is_refused():
     with pytest.raises(ValueError, match="too short"):
         encoder.init(jax.random.key(0), inputs=C, window=6)
+
+
+@pytest.mark.parametrize(("strides", "window"), [((2, 2), 40), ((1, 3), 41), ((3, 1), 43)])
+def test_encoding_along_a_recording_equals_encoding_every_window(strides, window):
+    enc = encoder.init(jax.random.key(4), inputs=C, window=window, strides=strides, features=Z)
+    recording = jax.random.normal(jax.random.key(5), (3, 2, 90, C))
+    count = 90 - window + 1
+    each = jnp.stack([recording[:, :, k : k + window] for k in range(count)], axis=2)
+    along = encoder.encode_along(enc, recording, window, strides=strides)
+    assert along.shape == (3, 2, count, Z)
+    np.testing.assert_allclose(along, encoder.encode(enc, each, strides=strides), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["total", "time_input", "finite_difference"])
+def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe):
+    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16, derivative=recipe)
+    params = network_module.init(jax.random.key(6), net, SCALE)
+    values = jax.random.normal(jax.random.key(7), (300, 3, C))
+    still = jnp.zeros((300, 1))
+    who = jnp.zeros(300, jnp.int32)
+    samples = windows.Samples(values, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    rows = jnp.array([[60], [200], [250]], jnp.int32) + jnp.arange(30, dtype=jnp.int32)[None]
+    gain = jnp.broadcast_to(jnp.array([[0.5], [1.0], [2.0]])[:, :, None], (3, 30, C))
+
+    def total(params, contiguous):
+        out = network_module.outputs(params, net, samples, rows, SCALE, order=3, gain=gain, contiguous=contiguous)
+        return jnp.sum(out.angle**2 * jnp.array([1.0, 0.1, 0.01]).reshape(3, 1, 1, 1)) + jnp.mean(out.force), out
+
+    (_, a), (_, b) = total(params, True), total(params, False)
+    np.testing.assert_allclose(a.angle[0], b.angle[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(a.force, b.force, rtol=1e-4, atol=1e-4)
+    if recipe != "finite_difference":  # second differences of single precision
+        np.testing.assert_allclose(a.angle, b.angle, rtol=1e-3, atol=1e-4)
+        ga, gb = (jax.grad(lambda p, c=c: total(p, c)[0])(params) for c in (True, False))
+        for x, y in zip(jax.tree.leaves(ga), jax.tree.leaves(gb), strict=True):
+            np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3 * float(jnp.abs(y).max()))
+
+
+@pytest.mark.parametrize("rows", [[40, 41, 42], [299], [50, 50, 280, 45, 299, 299], list(range(39, 300))])
+def test_features_of_rows_in_any_order_are_those_of_their_windows(rows):
+    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16)
+    params = network_module.init(jax.random.key(6), net, SCALE)
+    still, who = jnp.zeros((300, 1)), jnp.zeros(300, jnp.int32)
+    jets = jax.random.normal(jax.random.key(7), (300, 3, C))
+    samples = windows.Samples(jets, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    cover = jax.tree.map(jnp.asarray, windows.cover(np.array(rows)))
+    got = network_module.features_of_rows(params, net, samples, cover, 3)
+    expected = network_module.features(params, net, samples, jnp.asarray(rows, jnp.int32), 3)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)

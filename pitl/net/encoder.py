@@ -75,3 +75,33 @@ def encode(
         h = jet.pointwise(f, convolve(encoder["convolutions"][str(n)], h, stride))
     h = h.reshape(*h.shape[:-2], -1)
     return jet.pointwise(f, jet.dense(encoder["features"], h))
+
+
+def encode_along(
+    encoder: Encoder,
+    recording: Float[Array, "J ... T C"],
+    window: int,
+    *,
+    strides: Sequence[int] = (2, 2),
+    activation: jet.Activation = "tanh",
+) -> Float[Array, "J ... W Z"]:
+    """Features of every window in contiguous samples, W = T - window + 1; what `encode` says of each of them.
+
+    Neighbouring windows share their convolutions: with strides as dilations each layer is computed once per sample.
+    """
+    f = jet.ACTIVATIONS[activation]
+    count = recording.shape[-2] - window + 1
+    h, dilation, length = recording, 1, window
+    for n, stride in enumerate(strides):
+        layer = encoder["convolutions"][str(n)]
+        taps, inputs, filters = layer["w"].shape
+        length = (length - taps) // stride + 1
+        patches = _shifted(h, taps, dilation, h.shape[-2] - (taps - 1) * dilation)
+        h = jet.pointwise(f, jet.dense({"w": layer["w"].reshape(taps * inputs, filters), "b": layer["b"]}, patches))
+        dilation *= stride
+    return jet.pointwise(f, jet.dense(encoder["features"], _shifted(h, length, dilation, count)))
+
+
+def _shifted(h: Float[Array, "J ... T F"], taps: int, dilation: int, count: int) -> Float[Array, "J ... N K"]:
+    """Side by side, for each of the first `count` samples, the values that a dilated kernel sees from there on."""
+    return jnp.concatenate([h[..., k * dilation : k * dilation + count, :] for k in range(taps)], axis=-1)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pitl.net import encoder, head, jet
-from pitl.windows import Samples, gather, neighbours
+from pitl.windows import COVER, Cover, Samples, gather, neighbours
 
 Derivative = Literal["total", "time_input", "finite_difference"]
 Parameters = Mapping[str, Any]
@@ -71,17 +71,43 @@ def features(
     ends: Int[Array, "*B"],
     order: int,
     gain: Float[Array, "*B C"] | None = None,
+    *,
+    contiguous: bool = False,
 ) -> Float[Array, "J *B Z"]:
     """Encoder features of the windows that end at the given rows, with `order` - 1 time derivatives.
 
-    `gain` multiplies the channels, for augmentation; derivatives scale with it.
+    Args:
+        params: of the network.
+        net: the network.
+        samples: the cohort.
+        ends: rows.
+        order: 1, or 3 with velocity and acceleration.
+        gain: multiplies the channels, for augmentation; derivatives scale with it.
+        contiguous: the last axis of `ends` counts up by one and `gain` is the same along it, so that neighbouring
+            windows may share their convolutions.
     """
-    windows = gather(samples.jets, ends, net.window, order)
+    if contiguous:
+        windows = gather(samples.jets, ends[..., -1], net.window + ends.shape[-1] - 1, order)
+        gain = None if gain is None else gain[..., 0, :]
+    else:
+        windows = gather(samples.jets, ends, net.window, order)
     if gain is not None:
         windows = windows * jnp.broadcast_to(gain[..., None, :], windows.shape)
     if net.derivative == "time_input" and order > 1:
         windows = jnp.concatenate([windows[:1], jnp.zeros_like(windows[1:])])
+    if contiguous:
+        return encoder.encode_along(
+            params["encoder"], windows, net.window, strides=net.strides, activation=net.activation
+        )
     return encoder.encode(params["encoder"], windows, strides=net.strides, activation=net.activation)
+
+
+def features_of_rows(
+    params: Parameters, net: Network, samples: Samples, cover: Cover, order: int
+) -> Float[Array, "J W Z"]:
+    """Features at rows that lie in stretches, each convolution once per sample (see `pitl.windows.cover`)."""
+    found = features(params, net, samples, neighbours(cover.first, 0, COVER), order, contiguous=True)
+    return found.reshape(found.shape[0], -1, found.shape[-1])[:, cover.place]
 
 
 def context(net: Network, samples: Samples, ends: Int[Array, "*B"], order: int) -> Float[Array, "J *B P"]:
@@ -104,18 +130,20 @@ def outputs(
     *,
     order: int = 1,
     gain: Float[Array, "*B C"] | None = None,
+    contiguous: bool = False,
 ) -> head.Output:
     """Angles (with `order` - 1 derivatives by the network's recipe) and forces at the given rows.
 
     Finite differences read the neighbouring rows, so `ends` must not touch the edge of a trial.
+    `contiguous` as in `features`.
     """
     if net.derivative == "finite_difference" and order > 1:
         triple = neighbours(ends, -1, 2)
         wide = None if gain is None else jnp.broadcast_to(gain[..., None, :], (*triple.shape, gain.shape[-1]))
-        at = outputs(params, net, samples, triple, scale, gain=wide)
+        at = outputs(params, net, samples, triple, scale, gain=wide, contiguous=True)
         before, now, after = at.angle[0, ..., 0, :], at.angle[0, ..., 1, :], at.angle[0, ..., 2, :]
         rate = (after - before) * (0.5 * net.rate_hz)  # rad/s
         acceleration = (after - 2.0 * now + before) * net.rate_hz**2  # rad/s2
         return head.Output(jnp.stack([now, rate, acceleration]), at.force[..., 1, :])
-    z = features(params, net, samples, ends, order, gain)
+    z = features(params, net, samples, ends, order, gain, contiguous=contiguous)
     return head.infer(params["head"], z, context(net, samples, ends, order), scale, activation=net.activation)
