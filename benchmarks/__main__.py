@@ -79,7 +79,7 @@ def table(rows: list[Row]) -> Table:
         reference = "" if r.reference is None else f"{r.reference:.4g} ({r.against})"
         met = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[r.met]
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}"
-        shown.add_row(f"{r.name}\n[dim]{r.what}[/]", value, reference, ratio, r.target or r.note, met)
+        shown.add_row(r.name, value, reference, ratio, r.target or r.note, met)
     return shown
 
 

@@ -207,7 +207,7 @@ def neighbours(rows: Int[Array, "*B"], first: int, last: int) -> Int[Array, "*B 
     return rows[..., None] + around.reshape((1,) * rows.ndim + (-1,))
 
 
-COVER = 256  # rows in each stretch of a cover
+COVER = 512  # rows in each stretch of a cover
 
 
 class Cover(NamedTuple):
