@@ -141,8 +141,18 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], _Origin]
     folder = own.get("data", {}).get("dir") if isinstance(own.get("data"), dict) else None
     if isinstance(folder, str):
         own["data"]["dir"] = str((path.parent / Path(folder).expanduser()).resolve())
+    chosen = own.get("model", {}).get("name") if isinstance(own.get("model"), dict) else None
+    if isinstance(chosen, str):
+        own["model"]["name"] = _model(chosen, path.parent)
     _merge(own, values, (), str(path), origin)
     return values, origin
+
+
+def _model(name: str, folder: Path) -> str:
+    """A built-in joint as it is, anything else as a folder."""
+    from pitl.msk.joints import BUILTIN
+
+    return name if name in BUILTIN else str((folder / Path(name).expanduser()).resolve())
 
 
 def _neighbours(path: Path) -> str:
@@ -170,6 +180,8 @@ def _apply(override: str, values: dict[str, Any], origin: _Origin) -> None:
     first, *others = (part.strip() for part in key.split("."))
     if (first, *others) == ("data", "dir") and isinstance(value, str):
         value = str(Path(value).expanduser().resolve())
+    if (first, *others) == ("model", "name") and isinstance(value, str):
+        value = _model(value, Path())
     for name in reversed(others):
         value = {name: value}
     _merge({first: value}, values, (), _COMMAND_LINE, origin)

@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pitl import loss, usable, windows
+from pitl import loss, models, usable, windows
 from pitl.config import Config
 from pitl.errors import PitlError
 from pitl.msk import dynamics, redundancy, weak
 from pitl.msk.model import MusculoskeletalModel
-from pitl.msk.planar import builtin
-from pitl.msk.scaling import scale_to_body
+from pitl.msk.muscle import calibrate_slack_length
+from pitl.msk.scaling import conform, scale_to_body
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
-from pitl.recording import Cohort
+from pitl.recording import Cohort, Subject
 from pitl.windows import Samples, Table
 
 
@@ -54,8 +54,15 @@ def load_cohort(config: Config, progress: Callable[[str], None] | None = None) -
         progress("simulating the virtual cohort" if config.data.kind == "virtual" else f"reading {config.data.dir}")
     if config.data.kind == "virtual":
         from pitl import virtual
+        from pitl.virtual import imported
 
-        cohort = virtual.simulate(virtual.VirtualSettings(**config.virtual.model_dump()))
+        settings = virtual.VirtualSettings(**config.virtual.model_dump())
+        if config.model.name in (None, "wrist"):
+            cohort = virtual.simulate(settings)
+        else:
+            cohort = imported.simulate(
+                _with_settings(config, models.load(config.model.name)), config.model.name, settings
+            )
     else:
         from pitl.io.folder import read_folder
 
@@ -71,11 +78,11 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
     Raises:
         PitlError: if force labels are asked for and a recording has none.
     """
-    base = builtin(cohort.joint)
+    base = chosen_model(config, cohort)
     table = windows.tabulate(cohort, config, base.postures, len(base.dofs))
-    own = [scale_to_body(base, s.height_m, s.mass_kg) if config.personalize.scaled else base for s in cohort.subjects]
-    models = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
-    torque, force, reserve = _labels(config, cohort, table, models)
+    own = [_own_model(config, base, s) for s in cohort.subjects]
+    everyone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
+    torque, force, reserve = _labels(config, cohort, table, everyone)
     samples = windows.upload(table, force, torque)
     net = Network(
         inputs=table.jets.shape[2],
@@ -96,7 +103,45 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
         "static_optimisation": "static_optimisation",
         "none": "none",
     }[config.data.force_labels]
-    return Prepared(cohort, table, samples, models, net, taps, source, reserve)
+    return Prepared(cohort, table, samples, everyone, net, taps, source, reserve)
+
+
+def chosen_model(config: Config, cohort: Cohort) -> MusculoskeletalModel:
+    """The model of the configuration, or the cohort's own joint, with the configuration's passive properties.
+
+    Raises:
+        PitlError: there is no such model, its coordinates are not those of the recordings, or a property does not have
+            one value a coordinate.
+    """
+    base = models.load(config.model.name or cohort.joint)
+    for subject in cohort.subjects:
+        for r in subject.recordings:
+            if r.dofs and r.dofs != base.dofs:
+                raise PitlError(
+                    f"{r.source} ({subject.name}/{r.trial}): angles are of {', '.join(r.dofs)}; the model {base.name} "
+                    f"has {', '.join(base.dofs)}, in this order: rename the coordinates or choose another model."
+                )
+    return _with_settings(config, base)
+
+
+def _with_settings(config: Config, model: MusculoskeletalModel) -> MusculoskeletalModel:
+    for name in ("damping", "stiffness"):
+        values = getattr(config.model, name)
+        if values and len(values) != len(model.dofs):
+            raise PitlError(
+                f"model.{name} has {len(values)} value(s); the model {model.name} has {len(model.dofs)} coordinates "
+                f"({', '.join(model.dofs)}): give one for each."
+            )
+        if values:
+            model = dataclasses.replace(model, **{name: jnp.asarray(values, jnp.float32)})
+    return calibrate_slack_length(model) if config.model.slack == "calibrated" else model
+
+
+def _own_model(config: Config, base: MusculoskeletalModel, subject: Subject) -> MusculoskeletalModel:
+    """A person's own stored model, or the common one scaled to their body."""
+    if subject.model is not None and config.personalize.scaled:
+        return conform(_with_settings(config, models.load(subject.model)), base, subject.name)
+    return scale_to_body(base, subject.height_m, subject.mass_kg, subject.sex) if config.personalize.scaled else base
 
 
 def folds(config: Config, subjects: int) -> tuple[Fold, ...]:
@@ -172,7 +217,7 @@ def _inverse_dynamics(models: MusculoskeletalModel, subject: Array, q: Array, qd
 
 
 def _labels(
-    config: Config, cohort: Cohort, table: Table, models: MusculoskeletalModel
+    config: Config, cohort: Cohort, table: Table, everyone: MusculoskeletalModel
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Torque and force of every row, recorded or computed from the measured motion."""
     f = np.float32
@@ -180,8 +225,8 @@ def _labels(
     posture = jnp.asarray(table.posture, np.int32)
     torque = table.torque
     if torque is None:
-        torque = np.asarray(_inverse_dynamics(models, jnp.asarray(table.subject, np.int32), *motion, posture))
-    muscles = len(models.muscles)
+        torque = np.asarray(_inverse_dynamics(everyone, jnp.asarray(table.subject, np.int32), *motion, posture))
+    muscles = len(everyone.muscles)
     if config.data.force_labels == "none":
         return torque, np.zeros((len(torque), muscles)), 0.0
     if config.data.force_labels == "recorded":
@@ -193,13 +238,13 @@ def _labels(
         if table.force.shape[1] != muscles:
             raise PitlError(
                 f"the recordings have forces of {table.force.shape[1]} muscles, the model '{cohort.joint}' has "
-                f"{muscles} ({', '.join(models.muscles)})."
+                f"{muscles} ({', '.join(everyone.muscles)})."
             )
         return torque, table.force, 0.0
     force, reserve = np.zeros((len(torque), muscles)), 0.0
     for s in range(len(cohort.subjects)):
         rows = np.flatnonzero(table.subject == s)
-        own = jax.tree.map(lambda x, s=s: x[s], models)
+        own = jax.tree.map(lambda x, s=s: x[s], everyone)
         # ideal muscles: a rigid-tendon force-length curve that nobody calibrated would put its errors into the labels
         found = redundancy.static_optimisation(
             own,

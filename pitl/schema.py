@@ -55,6 +55,17 @@ class DataConfig(Section):
     _split = field_validator("tasks", "subjects", mode="before")(_comma_separated)
 
 
+class ModelConfig(Section):
+    """The musculoskeletal model, where it is not the cohort's own joint."""
+
+    name: str | None = _item(None, "wrist, knee, or a folder written by `pitl model import`; the cohort's if not given")
+    slack: Literal["as_stored", "calibrated"] = _item(
+        "as_stored", "tendon slack lengths; calibrated puts fibres near their plateau over the range"
+    )
+    damping: tuple[float, ...] = _item((), "of each coordinate, in place of the model's", "N m s/rad")
+    stiffness: tuple[float, ...] = _item((), "of each coordinate, in place of the model's", "N m/rad")
+
+
 class VirtualConfig(Section):
     """The virtual cohort; everything in it follows from the seed."""
 
@@ -204,6 +215,7 @@ class Config(Section):
 
     name: str = _item("unnamed", "of the run and its folder; that of the file if not given", pattern=r"^[\w.-]+$")
     data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
     virtual: VirtualConfig = Field(default_factory=VirtualConfig)
     emg: EmgConfig = Field(default_factory=EmgConfig)
     window: WindowConfig = Field(default_factory=WindowConfig)

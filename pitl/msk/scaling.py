@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pitl.errors import PitlError
+from pitl.msk import geometry, splines
 from pitl.msk.model import MusculoskeletalModel
 
 
@@ -113,6 +114,39 @@ def scale_to_body(
         body_mass=mass,
         body_sex=sex or model.body_sex,
     )
+
+
+def conform(model: MusculoskeletalModel, like: MusculoskeletalModel, whose: str) -> MusculoskeletalModel:
+    """A person's own model on the same grids as the others', so that all people compute as one.
+
+    Raises:
+        PitlError: it has other coordinates, muscles, postures or bodies.
+    """
+    for name in ("dofs", "muscles", "postures", "bodies"):
+        own, others = getattr(model, name), getattr(like, name)
+        if own != others:
+            raise PitlError(
+                f"the model of {whose} has the {name} {', '.join(own)}; the others have {', '.join(others)}: import it "
+                "with the same options."
+            )
+    if model.links != like.links:
+        raise PitlError(
+            f"the joints of the model of {whose} move otherwise than the others'; import it with their ranges."
+        )
+    if model.paths != like.paths:
+        tables: list[list[np.ndarray]] = [[] for _ in like.paths]
+        none = jnp.zeros_like(model.angle_offset)
+        free = replace(model, angle_offset=none, path_scale=jnp.ones_like(model.path_scale))
+        for p in range(len(like.postures)):
+            for table, group in zip(tables, like.paths, strict=True):
+                q = np.tile(np.asarray(like.angle_range).mean(axis=1), (int(np.prod(group.count)), 1))
+                q[:, list(group.coordinates)] = splines.nodes(group)
+                length = np.asarray(geometry.musculotendon_length(free, jnp.asarray(q, jnp.float32), p), float)
+                above = (length - np.asarray(model.path_reference[p], float))[:, list(group.muscles)]  # m
+                table.append(splines.interpolate(above.reshape(*group.count, -1)).reshape(-1, len(group.muscles)))
+        coefficients = tuple(jnp.asarray(np.stack(t), jnp.float32) for t in tables)
+        model = replace(model, paths=like.paths, path_coefficients=coefficients)
+    return replace(model, name=like.name, source=like.source, segments=like.segments, body_sex=like.body_sex)
 
 
 class _Change(NamedTuple):

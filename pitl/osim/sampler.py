@@ -236,6 +236,7 @@ def _opensim() -> Any:
             "reading .osim files needs OpenSim's Python package; install it with: pip install 'pitl[opensim]'"
         ) from e
     opensim.Logger.setLevelString("Error")
+    opensim.Logger.removeFileSink()  # it would leave opensim.log wherever the user happens to be
     return opensim
 
 

@@ -1,0 +1,107 @@
+"""Imported models in a run: any number of joints, everybody's own model, and what does not fit."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from msk_models import chain
+
+from pitl import config, models, prepare
+from pitl.errors import PitlError
+from pitl.msk import geometry
+from pitl.msk.planar import builtin
+from pitl.msk.scaling import conform, scale_to_body
+from pitl.virtual import VirtualSettings, imported
+
+SHORT = ["virtual.subjects=3", "virtual.seconds=6.0", "virtual.random_trials=1", "virtual.rhythmic_trials=1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "chain"
+    models.save(path, strong_chain(), {})
+    return path
+
+
+def strong_chain():
+    return chain(2).replace(max_isometric_force=jnp.full(7, 3000.0), angle_offset=jnp.zeros(2))
+
+
+def configuration(folder, *changes):
+    return loaded(folder.parent, f"model.name={folder}", *changes)
+
+
+def loaded(folder, *changes):
+    path = folder / "short.toml"
+    path.write_text("")
+    return config.load(path, [*SHORT, *changes])
+
+
+def test_a_virtual_cohort_of_any_model_obeys_the_law_of_motion(folder):
+    cohort = imported.simulate(models.load(folder), str(folder), VirtualSettings(subjects=2, seconds=5.0))
+    again = imported.simulate(models.load(folder), str(folder), VirtualSettings(subjects=2, seconds=5.0))
+    for subject, same in zip(cohort.subjects, again.subjects, strict=True):
+        for r, other in zip(subject.recordings, same.recordings, strict=True):
+            np.testing.assert_array_equal(r.emg, other.emg)
+            assert r.angle is not None and r.angle.shape[1] == 2 and r.force is not None and r.torque is not None
+            assert np.all(r.force >= 0) and np.ptp(r.torque, axis=0).min() > 0.1
+            level = np.abs(r.emg).mean(axis=0) / (subject.mvc if subject.mvc is not None else 1)
+            assert np.corrcoef(level, (r.force / 3000.0).mean(axis=0))[0, 1] > 0.5  # who works more shows more EMG
+
+
+def test_a_cohort_with_two_joints_is_prepared_with_everybody_s_own_scaled_model(folder):
+    settings = configuration(folder, "model.damping=[0.3,0.4]")
+    prepared = prepare.prepare(settings, prepare.load_cohort(settings))
+    assert prepared.samples.angle.shape[1] == 2 and prepared.models.damping.shape == (3, 2)
+    np.testing.assert_allclose(np.asarray(prepared.models.damping).mean(), 0.35, rtol=0.3)
+    assert len(np.unique(np.asarray(prepared.models.body_mass))) == 3
+
+
+def test_settings_that_do_not_fit_the_model_are_refused(folder):
+    settings = configuration(folder, "model.damping=[0.3]")
+    with pytest.raises(PitlError, match=r"model.damping has 1 value\(s\); the model chain has 2"):
+        prepare.load_cohort(settings)
+    settings = configuration(folder)
+    cohort = prepare.load_cohort(settings)
+    with pytest.raises(PitlError, match="angles are of joint0, joint1; the model wrist has wrist_flexion"):
+        prepare.chosen_model(loaded(folder.parent, "model.name=wrist"), cohort)
+
+
+def test_a_person_s_own_model_is_put_on_the_common_grid():
+    common = strong_chain()
+    tall = scale_to_body(common, height_m=1.9)
+    group = common.paths[0]
+    # the same person's model, sampled on another grid
+    fine = chain_on_grid(tall, 29)
+    assert fine.paths != common.paths
+    own = conform(fine, common, "S1")
+    assert own.paths == common.paths and own.paths[0] == group
+    q = jnp.asarray(np.random.default_rng(0).uniform(-0.9, 0.9, (20, 2)), jnp.float32)
+    for of in (geometry.musculotendon_length, geometry.moment_arm):
+        np.testing.assert_allclose(of(own, q, 0), of(tall, q, 0), atol=2e-5)
+    with pytest.raises(PitlError, match="the model of S1 has the dofs wrist_flexion; the others have joint0, joint1"):
+        conform(builtin("wrist"), common, "S1")
+
+
+def chain_on_grid(model, size):
+    from pitl.msk import splines
+
+    group = model.paths[0]
+    span = [(c - 1) * h for c, h in zip(group.count, group.step, strict=True)]
+    other = group._replace(count=(size, size), step=tuple(s / (size - 1) for s in span))
+    length = np.asarray(geometry.musculotendon_length(model, jnp.asarray(splines.nodes(other), jnp.float32), 0), float)
+    above = length - np.asarray(model.path_reference[0], float)
+    table = splines.interpolate(above.reshape(size, size, -1)).reshape(1, -1, above.shape[1])
+    one = jnp.ones_like(model.path_scale)
+    return replace(model, paths=(other,), path_coefficients=(jnp.asarray(table, jnp.float32),), path_scale=one)
+
+
+@pytest.mark.parametrize("sex", ["female", "male"])
+def test_a_woman_and_a_man_of_the_same_size_differ_as_the_regression_says(sex):
+    knee = builtin("knee")  # of a man
+    scaled = scale_to_body(knee, 1.70, 75.0, sex)
+    ratio = np.asarray(scaled.pseudo_inertia[0, 0, 3, 3] / knee.pseudo_inertia[0, 0, 3, 3])
+    np.testing.assert_allclose(ratio, (0.0481 + 0.0129) / (0.0433 + 0.0137) if sex == "female" else 1.0, rtol=1e-5)
+    with pytest.raises(PitlError, match="knows female and male"):
+        scale_to_body(knee, 1.7, 70.0, "other")
