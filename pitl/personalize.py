@@ -58,6 +58,13 @@ class Fitted(NamedTuple):
     history: np.ndarray  # (checks, P) loss
 
 
+class Knobs(NamedTuple):
+    """Settings that may differ from lane to lane of one compiled program."""
+
+    learning_rate: Float[Array, "*K"]  # in place of the configuration's
+    physics_weight: Float[Array, "*K"]
+
+
 class Fixed(NamedTuple):
     """What is the same for everybody, on the device."""
 
@@ -89,6 +96,8 @@ def fit(
     config: PersonalizeConfig,
     taps: weak.Kernel,
     *,
+    knobs: Knobs | None = None,
+    at_once: int | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Fitted:
     """Fine-tunes the inference part (or whatever `settings.trainable` names) for P people at once.
@@ -102,33 +111,65 @@ def fit(
         settings: the arm.
         config: steps, learning rates and weights.
         taps: kernel of the weak residual; its length also bounds contiguity for the strong one.
+        knobs: K settings that everybody is personalised with, each by itself; None is the configuration's.
+        at_once: lanes (people times knobs) in one vectorised program, which bounds the memory; None chooses.
         report: called now and then with the steps done and their total.
 
     Returns:
-        Parameters and corrections of each person. A group that is not trainable is returned bit-identical.
+        Parameters and corrections of each person, or with K knobs of each person and knob, P * K lanes, the knobs of
+        a person side by side. A group that is not trainable is returned bit-identical.
     """
-    frozen_encoder = "encoder" not in settings.trainable
     order = 3 if settings.physics and config.residual == "strong" else 1
     static = _Static(net, settings, config, order)
     kernel = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in taps))
-    cached = _features(static, params, fixed.samples, _covers(people.rows)) if frozen_encoder else None
-    identity = jax.vmap(identity_correction)(models)
-    everything = {"encoder": params["encoder"], "head": params["head"], "correction": identity}
-    optimiser = _optimiser(static)
-    state = jax.vmap(optimiser.init)(everything)
-    history = []
-    chunk = min(50, config.steps)
-    current = everything
-    for done in range(0, config.steps, chunk):
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), done), chunk)
-        current, state, losses = _steps(
-            static, keys, current, state, params["head"], fixed, models, people, cached, kernel
-        )
-        history.append(np.asarray(losses))
-        if report:
-            report(done + chunk, config.steps)
-    correction = current.pop("correction")
-    return Fitted(current, correction, np.array(history))
+    count = people.rows.shape[0]
+    if knobs is None:
+        knobs = Knobs(*(jnp.full(1, x, jnp.float32) for x in (config.learning_rate, config.physics_weight)))
+    settings_each = knobs.learning_rate.shape[0]
+    each = max(1, (at_once or _lanes(static, people)) // settings_each)  # people in one program
+    blocks = [np.minimum(np.arange(k, k + min(each, count)), count - 1) for k in range(0, count, min(each, count))]
+    chunk, found = min(50, config.steps), []
+    for number, block in enumerate(blocks):
+        lanes = np.repeat(block, settings_each)
+        head_start, units, own, who = _take((params, (fixed.spread, fixed.scale), models, people), lanes)
+        cached = None
+        if "encoder" not in settings.trainable:
+            mine = jax.tree.map(lambda x, b=block: x[b], params)
+            cached = _features(static, mine, fixed.samples, _covers(people.rows[block], _stretches(people.rows)))
+            cached = cached if settings_each == 1 else jnp.repeat(cached, settings_each, axis=0)
+        turned = Knobs(*(jnp.tile(x, len(block)) for x in knobs))
+        correction = jax.vmap(identity_correction)(own)
+        current = {"encoder": head_start["encoder"], "head": head_start["head"], "correction": correction}
+        state = jax.vmap(_optimiser(static).init)(current)
+        history = []
+        for done in range(0, config.steps, chunk):
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(0), done), chunk)
+            current, state, losses = _steps(
+                static, keys, current, state, head_start["head"], Fixed(fixed.samples, *units), own, who, cached,
+                kernel, turned,
+            )  # fmt: skip
+            history.append(np.asarray(losses))
+            if report:
+                report(number * config.steps + done + chunk, len(blocks) * config.steps)
+        found.append((current, np.array(history)))
+    keep = count * settings_each
+    joined = jax.tree.map(lambda *x: jnp.concatenate(x)[:keep], *(f[0] for f in found))
+    correction = joined.pop("correction")
+    return Fitted(joined, correction, np.concatenate([f[1] for f in found], axis=1)[:, :keep])
+
+
+# of the features and activations of the lanes of one program
+_PROGRAM_BYTES = 2**30
+
+
+def _lanes(static: "_Static", people: Person) -> int:
+    """How many lanes fit into memory at once."""
+    wide = static.net.features + 8 * static.net.hidden + 40
+    return max(1, _PROGRAM_BYTES // (4 * static.order * people.rows.shape[1] * wide))
+
+
+def _take(tree: Any, lanes: np.ndarray) -> Any:
+    return jax.tree.map(lambda x: x[lanes], tree)
 
 
 class _Static(NamedTuple):
@@ -159,10 +200,14 @@ def _features(static: _Static, params: Any, samples: Samples, covers: Cover) -> 
     return jax.lax.map(one, (params, covers))  # one person after the other: the windows of all would fill the memory
 
 
-def _covers(rows: Int[Array, "P T"]) -> Cover:
+def _stretches(rows: Int[Array, "P T"]) -> int:
+    """Stretches that the person with the most of them needs."""
+    return max(len(windows.cover(r).first) for r in np.asarray(rows))
+
+
+def _covers(rows: Int[Array, "P T"], most: int) -> Cover:
     """Everyone's rows as stretches, as many for each."""
     found = [windows.cover(r) for r in np.asarray(rows)]
-    most = max(len(c.first) for c in found)
     first = np.stack([np.pad(c.first, (0, most - len(c.first)), mode="edge") for c in found])
     return Cover(jnp.asarray(first), jnp.asarray(np.stack([c.place for c in found])))
 
@@ -176,8 +221,9 @@ def objective(
     who: Person,
     cached: Float[Array, "J T Z"] | None,
     kernel: weak.Kernel,
+    physics_weight: Float[Array, ""] | float | None = None,
 ) -> Float[Array, ""]:
-    """The personalised loss of one person."""
+    """The personalised loss of one person; `physics_weight` stands in for the configuration's."""
     net, config, samples = static.net, static.config, fixed.samples
     z = cached if cached is not None else network.features(current, net, samples, who.rows, static.order)
     around = network.context(net, samples, who.rows, static.order)
@@ -203,7 +249,8 @@ def objective(
             residual = dynamics.residual(own, q, qd, qdd, out.force, posture)
             counted = jnp.ones(who.rows.shape[0], jnp.float32).at[who.stretch.shape[0] :].set(0.0)
             counted = counted * jnp.pad(who.stretch, (0, counted.shape[0] - who.stretch.shape[0]))
-        total += config.physics_weight * loss.squared(residual, fixed.spread.torque, counted)
+        weight = config.physics_weight if physics_weight is None else physics_weight
+        total += weight * loss.squared(residual, fixed.spread.torque, counted)
     if "correction" in static.settings.trainable:
         total -= config.prior_weight * log_prior(current["correction"])
     if "head" in static.settings.trainable:
@@ -231,11 +278,20 @@ def _steps(
     people: Person,
     cached: Array | None,
     kernel: weak.Kernel,
+    knobs: Knobs,
 ) -> Any:
     optimiser = _optimiser(static)
 
     def one(
-        key: Array, current: Any, state: Any, generic_head: Any, units: Any, model: Any, who: Person, z: Any
+        key: Array,
+        current: Any,
+        state: Any,
+        generic_head: Any,
+        units: Any,
+        model: Any,
+        who: Person,
+        z: Any,
+        own_knobs: Knobs,
     ) -> Any:
         own = Fixed(fixed.samples, *units)
         trainable = {g: current[g] for g in static.settings.trainable}
@@ -244,20 +300,26 @@ def _steps(
             who = _drawn(key, who, static.config.batch)
 
         def total(trainable: Any) -> Array:
-            return objective({**current, **trainable}, generic_head, static, own, model, who, z, kernel)
+            return objective(
+                {**current, **trainable}, generic_head, static, own, model, who, z, kernel, own_knobs.physics_weight
+            )
 
         value, grads = jax.value_and_grad(total)(trainable)
         # what is frozen has no gradient at all, so that its size can never scale anybody's update
         grads = {g: grads.get(g, jax.tree.map(jnp.zeros_like, current[g])) for g in current}
+        before = current
         current, state = descend(optimiser, grads, state, current)
+        # the optimiser runs at the configuration's rate; Adam's steps are proportional to it
+        faster = own_knobs.learning_rate / static.config.learning_rate
+        current = jax.tree.map(lambda a, b: jnp.where(faster == 1, b, a + faster * (b - a)), before, current)
         return current, state, value
 
     def step(carry: Any, key: Array) -> Any:
         current, state = carry
-        axes: Any = (None, 0, 0, 0, 0, 0, 0, None if cached is None else 0)
+        axes: Any = (None, 0, 0, 0, 0, 0, 0, None if cached is None else 0, 0)
         units = (fixed.spread, fixed.scale)
         everyone: Any = jax.vmap(one, axes)
-        current, state, value = everyone(key, current, state, generic_head, units, models, people, cached)
+        current, state, value = everyone(key, current, state, generic_head, units, models, people, cached, knobs)
         return (current, state), value
 
     (current, state), losses = jax.lax.scan(step, (current, state), keys)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from pitl import arms, loss, personalize, windows
+from pitl import arms, loss, personalize, search, windows
 from pitl import train as training
 from pitl.config import Config, DataConfig, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
 from pitl.errors import PitlError
@@ -173,3 +173,48 @@ def test_jets_agree_with_finite_differences_along_a_recording_and_the_time_input
     net = dataclasses.replace(prepared.net, derivative="finite_difference")
     true_rate = np.gradient(partial[0]) * net.rate_hz
     assert np.std(partial[1] - true_rate) > 0.5 * np.std(true_rate)
+
+
+def test_knobs_and_blocks_change_nothing_but_what_they_say(prepared, inherited, split):
+    settings = Settings(("head", "correction"), "angle", True)
+    fixed = personalize.Fixed(prepared.samples, inherited.spread, inherited.scale)
+    config = CONFIG.personalize
+    knobs = search.grid((config.learning_rate, 1e-3), (0.0, 0.3))
+
+    def run(config, **options):
+        return personalize.fit(
+            inherited.data,
+            prepared.net,
+            fixed,
+            prepared.models,
+            split.people,
+            settings,
+            config,
+            prepared.taps,
+            **options,
+        )
+
+    together, in_blocks = run(config, knobs=knobs), run(config, knobs=knobs, at_once=8)
+    assert together.history.shape[1] == in_blocks.history.shape[1] == 12
+    for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(in_blocks.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+    for k in range(4):
+        rate, weight = float(knobs.learning_rate[k]), float(knobs.physics_weight[k])
+        alone = run(config.model_copy(update={"learning_rate": rate, "physics_weight": weight}))
+        for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
+            np.testing.assert_allclose(a[k::4], b, rtol=2e-3, atol=2e-4)
+
+
+def test_a_search_prefers_the_setting_that_learns(prepared, inherited, split):
+    people = split.people
+    late = jnp.arange(people.rows.shape[1]) >= 2 * people.rows.shape[1] // 3
+    judged = jnp.where(late[None], people.labelled, 0.0)
+    seen = people._replace(labelled=people.labelled - judged)
+    fixed = personalize.Fixed(prepared.samples, inherited.spread, inherited.scale)
+    knobs = search.grid((1e-7, 1e-2), (0.1,))
+    settings = Settings(("head",), "angle_force", True)
+    args = (inherited.data, prepared.net, fixed, prepared.models, seen, judged, settings)
+    config = CONFIG.personalize.model_copy(update={"steps": 100})
+    found = search.search(*args, config, prepared.taps, knobs)
+    assert found.best == 1 and found.error.shape == (3, 2)
+    assert np.all(found.error[:, 1] < found.error[:, 0])
