@@ -97,18 +97,21 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     where = environment()
     rows: list[Row] = []
+    peaks: list[int] = []
     failed = []
     for name, benchmark in chosen.items():
         console.print(f"[dim]{name} ...[/]")
         try:
             for row in benchmark():
                 rows.append(row)
+                peaks.append(process_bytes())
         except Exception:
             failed.append(name)
             traceback.print_exc(file=sys.stderr)
         where["peak_memory_bytes"] = process_bytes()
         if given.json:  # what was measured is kept even if a later one fails
-            text = json.dumps({"environment": where, "rows": [r.to_json() for r in rows], "failed": failed}, indent=1)
+            kept = [r.to_json() | {"process_peak_bytes": m} for r, m in zip(rows, peaks, strict=True)]
+            text = json.dumps({"environment": where, "rows": kept, "failed": failed}, indent=1)
             atomic_write_text(given.json, text)
     console.print(table(rows))
     console.print(f"{where['device']}, {where['processor']}, {where['cpus']} CPUs, load {where['load_before']}")
