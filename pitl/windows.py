@@ -5,7 +5,7 @@ that windows are gathered on the device and never stored. Rows are split by subj
 contiguous time: calibration first, then a gap of at least one window, then test.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -213,8 +213,8 @@ COVER = 512  # rows in each stretch of a cover
 class Cover(NamedTuple):
     """Stretches of `COVER` contiguous rows that hold all rows asked for."""
 
-    first: Int[np.ndarray, " G"] | Int[Array, " G"]  # row with which each stretch begins
-    place: Int[np.ndarray, " W"] | Int[Array, " W"]  # of each row asked for, counted through all stretches
+    first: Any  # (G,) row with which each stretch begins
+    place: Any  # (W,) of each row asked for, counted through all stretches
 
 
 def cover(rows: Int[np.ndarray, " W"]) -> Cover:
