@@ -142,14 +142,16 @@ def searched() -> Iterator[Row]:
     judged = jnp.broadcast_to((jnp.arange(_ROWS) >= 170).astype(jnp.float32)[None], people.labelled.shape)
     seen = people._replace(labelled=people.labelled - judged)
     knobs = search.grid((1e-3, 5e-3, 2e-2), (0.0, 0.1, 1.0))
-    rest = (seen, judged, *arguments[5:])
+    rest: tuple[Any, ...] = (*arguments[:4], seen, judged, *arguments[5:])
+
+    tried: Any = search.search
 
     def together() -> Any:
-        return search.search(*arguments[:4], *rest, knobs).error
+        return tried(*rest, knobs).error
 
     def apart() -> Any:
         parts = [jax.tree.map(lambda x, k=k: x[k : k + 1], knobs) for k in range(9)]
-        return [search.search(*arguments[:4], *rest, part).error for part in parts]
+        return [tried(*rest, part).error for part in parts]
 
     times = measure.interleaved({"together": together, "apart": apart}, rounds=3)
     yield Row(

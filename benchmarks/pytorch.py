@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 
@@ -16,7 +17,7 @@ class Wrist:
     """The law of motion of one hinge for several people, with the numbers of their models."""
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
-        models = problem.models
+        models: Any = problem.models
 
         def put(x: Any) -> torch.Tensor:
             return torch.tensor(np.asarray(x), dtype=torch.float32, device=device)
@@ -26,7 +27,7 @@ class Wrist:
         postures = len(models.postures)
         one = [jax.tree.map(lambda x, s=s: x[s], models) for s in range(people)]
         gravity = [[[dynamics.gravity_torque(m, a[None], p)[0, 0] for a in at] for p in range(postures)] for m in one]
-        self.inertia = put([dynamics.mass_matrix(m, np.zeros((1, 1), np.float32))[0, 0, 0] for m in one])  # kg m2
+        self.inertia = put([dynamics.mass_matrix(m, jnp.zeros((1, 1)))[0, 0, 0] for m in one])  # kg m2
         self.gravity = put(gravity)  # N m
         self.damping, self.stiffness = put(models.damping[:, 0]), put(models.stiffness[:, 0])
         self.rest = put(models.rest_angle[:, :, 0])  # rad
@@ -83,6 +84,7 @@ class Net(torch.nn.Module):
             made = torch.nn.Conv1d(inputs, filters, taps, stride)
             with torch.no_grad():
                 made.weight.copy_(torch.tensor(np.asarray(layer["w"])).permute(2, 1, 0))
+                assert made.bias is not None
                 made.bias.copy_(torch.tensor(np.asarray(layer["b"])))
             convolutions.append(made)
         self.convolutions = torch.nn.ModuleList(convolutions)
@@ -163,11 +165,13 @@ def nested_jvp(model: Net, windows: torch.Tensor, context: torch.Tensor) -> tupl
         return model(windows[0] + t * windows[1] + 0.5 * t**2 * windows[2], context)
 
     def moving(tau: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        (angle, force), (rate, _) = torch.func.jvp(at, (tau,), (torch.ones_like(tau),))
+        found: Any = torch.func.jvp(at, (tau,), (torch.ones_like(tau),))
+        (angle, force), (rate, _) = found
         return angle, rate, force
 
     still = torch.zeros(windows.shape[1], device=windows.device)
-    (angle, rate, force), (_, acceleration, _) = torch.func.jvp(moving, (still,), (torch.ones_like(still),))
+    found: Any = torch.func.jvp(moving, (still,), (torch.ones_like(still),))
+    (angle, rate, force), (_, acceleration, _) = found
     return angle, rate, acceleration, force
 
 
