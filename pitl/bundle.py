@@ -4,7 +4,9 @@ What a laboratory keeps after personalising, and what a live system loads. Const
 training and use can never disagree about them.
 """
 
-from dataclasses import asdict
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl import checkpoint, emg, normalisation
+from pitl import checkpoint, emg, faults, normalisation
 from pitl.config import EmgConfig
 from pitl.errors import PitlError
 from pitl.loss import Spread
@@ -45,6 +47,7 @@ class Estimate(NamedTuple):
     time_s: np.ndarray  # (N,)
     angle: np.ndarray  # (N, D) rad
     force: np.ndarray  # (N, M) N
+    silent: tuple[str, ...] = ()  # channels of the model that the recording lacks or in which they are dead
 
 
 def save(folder: Path, bundle: Bundle) -> None:
@@ -104,20 +107,20 @@ def load(folder: Path) -> Bundle:
 
 
 def estimate(bundle: Bundle, recording: Recording) -> Estimate:
-    """Angles and forces from raw EMG alone.
+    """Angles and forces from raw EMG alone; channels are found by name, in any order.
+
+    A channel that is missing or dead counts as silent, which costs accuracy (see `pitl.lost_channels`): `silent` of the
+    result names it, and so does a warning.
 
     Raises:
-        PitlError: if the channels differ from the model's, or the model was not fitted to a person.
+        PitlError: if no channel of the model can be used, or the model was not fitted to a person.
     """
-    if recording.channels != bundle.channels:
-        raise PitlError(
-            f"{recording.source}: channels are {', '.join(recording.channels)}; the model was trained on "
-            f"{', '.join(bundle.channels)}, in this order."
-        )
     if bundle.channel_scale is None:
         raise PitlError("this is a generic model: it has no scale for this person's electrodes; personalise it first.")
-    env = emg.envelope(emg.design(bundle.emg, recording.rate_hz), recording.emg)
+    raw, silent = _channels(bundle, recording)
+    env = emg.envelope(emg.design(bundle.emg, recording.rate_hz), raw)
     jets = normalisation.normalise(bundle.channel_scale, env.jets, bundle.emg.rate_hz)
+    jets = normalisation.silenced(jets, silent)
     count = len(env.time_s)
     posture = bundle.model.postures.index(recording.posture)
     nothing = jnp.zeros((count, 1), jnp.float32)
@@ -132,4 +135,59 @@ def estimate(bundle: Bundle, recording: Recording) -> Estimate:
     )
     ends = jnp.arange(bundle.net.window - 1, count, dtype=jnp.int32)
     out = network.outputs(bundle.params, bundle.net, samples, ends, bundle.scale)
-    return Estimate(env.time_s[bundle.net.window - 1 :], np.asarray(out.angle[0]), np.asarray(out.force))
+    names = tuple(c for c, gone in zip(bundle.channels, silent, strict=True) if gone)
+    return Estimate(env.time_s[bundle.net.window - 1 :], np.asarray(out.angle[0]), np.asarray(out.force), names)
+
+
+def columns(where: str, found: Sequence[str], channels: tuple[str, ...]) -> np.ndarray:
+    """Columns (C,) of a model's channels among those of a recording or source, by name; -1 for those it lacks.
+
+    Args:
+        where: the recording or source, for messages.
+        found: names of its channels.
+        channels: of the model.
+
+    Raises:
+        PitlError: it has none of them.
+    """
+    if not set(channels) & set(found):
+        raise PitlError(
+            f"{where} has channels {', '.join(found) or '(none)'} and none of the model's ({', '.join(channels)}); "
+            "name them as the model does."
+        )
+    return np.array([list(found).index(c) if c in found else -1 for c in channels])
+
+
+def taken(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Columns (T, C) in the model's order, zero where `columns` says that there is none."""
+    out = values[:, at]
+    if (at < 0).any():
+        out[:, at < 0] = 0.0
+    return out
+
+
+def loss_sentence(where: str, missing: Sequence[str], dead: Sequence[str] = ()) -> str:
+    """What the user should know when channels are lost."""
+    gone = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has dead", dead)) if names]
+    many = len(missing) + len(dead) > 1
+    which = "these channels" if many else "this channel"
+    return f"{where} {' and '.join(gone)}: the model takes {which} as silent, and its answers are worse than usual."
+
+
+def _channels(bundle: Bundle, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """Raw EMG (T, C) [V] in the model's order, and (C,) True where there is none."""
+    where = f"{recording.source or 'the recording'} ({recording.subject}/{recording.trial})"
+    at = columns(where, recording.channels, bundle.channels)
+    there = at >= 0
+    raw = recording.emg[:, at[there]]
+    names = tuple(recording.channels[c] for c in at[there])
+    dead = np.zeros(len(at), bool)
+    dead[np.flatnonzero(there)[faults.dead(replace(recording, emg=raw, channels=names))]] = True
+    silent = dead | ~there
+    if silent.all():
+        raise PitlError(f"{where}: every channel of the model is missing or dead; check the electrodes and cables.")
+    if silent.any():
+        lost = [[c for c, hit in zip(bundle.channels, which, strict=True) if hit] for which in (~there, dead)]
+        warnings.warn(loss_sentence(where, *lost), stacklevel=3)
+    out = taken(recording.emg, at)
+    return out if recording.valid is None else np.where(recording.valid[:, None], out, 0.0), silent

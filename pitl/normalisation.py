@@ -81,6 +81,14 @@ def normalise(scale: Scale, jets: np.ndarray, rate_hz: float) -> np.ndarray:
     return _sliding_zscore(scaled, rate_hz, scale.window_s) if scale.method == "zscore" else scaled
 
 
+def silenced(jets: np.ndarray, silent: np.ndarray) -> np.ndarray:
+    """Normalised envelopes (..., C) in which the channels that are lost (C,) are what lost channels were in training.
+
+    That is zero, after normalising: a lost channel says nothing, not even that its muscle rests.
+    """
+    return np.where(silent, 0.0, jets) if silent.any() else jets
+
+
 def _sliding_zscore(jets: np.ndarray, rate_hz: float, window_s: float) -> np.ndarray:
     """z = (e - m) / sqrt(v), where m' = (e - m) / window and v' = ((e - m)^2 - v) / window."""
     value, rate, acceleration = jets[:, 0], jets[:, 1], jets[:, 2]

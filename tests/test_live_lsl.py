@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import uuid
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -131,11 +132,28 @@ def test_a_stream_that_stays_away_ends_in_a_sentence(lsl):
         _play(opened, reopen, patience_s=0.4)
 
 
+def test_a_channel_that_an_lsl_stream_lacks_is_silent(lsl):
+    order = [4, 1, 0, 3]  # no ECRL
+    labels, units = ("loose", *(CHANNELS[c] for c in order)), ("counts", *("microvolts",) * 4)
+    outlet = _outlet(lsl, "fewer", 5, labels=labels, units=units)
+    opened = source.open_source("lsl:fewer", WANTED)
+    assert opened.layout.missing == ("ECRL",)
+    raw = np.concatenate([np.ones((2000, 1)), 1e6 * RECORDING.emg[:2000, order]], axis=1)
+    _push(lsl, outlet, raw, lsl.local_clock())
+    updates, rows = _play(opened, seconds=1.0)
+    assert updates[0].event.startswith("the source lacks ECRL")
+    assert (rows.flag == stream.REDUCED).all()
+    lost = RECORDING.emg * (np.array(CHANNELS) != "ECRL")
+    with pytest.warns(UserWarning, match="dead ECRL"):
+        offline = bundle.estimate(BUNDLE, replace(RECORDING, emg=lost))
+    np.testing.assert_allclose(rows.angle, offline.angle[: len(rows.angle)], rtol=1e-3, atol=1e-4)
+
+
 def test_streams_that_do_not_fit_are_refused(lsl):
     keep = [
         _outlet(lsl, "narrow", 3),
         _outlet(lsl, "irregular", 5, rate_hz=0.0),
-        _outlet(lsl, "other", 5, labels=("A", "FCU", "ECRL", "ECRB", "ECU"), units=("V",) * 5),
+        _outlet(lsl, "other", 5, labels=("A", "B", "C", "D", "E"), units=("V",) * 5),
         _outlet(lsl, "counts", 5, labels=CHANNELS, units=("counts",) * 5),
         _outlet(lsl, "twin", 5),
         _outlet(lsl, "twin", 5),
@@ -144,7 +162,7 @@ def test_streams_that_do_not_fit_are_refused(lsl):
     for name, said in (
         ("narrow", "sends 3 EMG channel.s.; the model takes 5"),
         ("irregular", "has no sampling rate"),
-        ("other", "lacks FCR"),
+        ("other", "has channels A, B, C, D, E and none of the model's"),
         ("counts", "gives its EMG in 'counts'; say --unit V, mV, uV"),
         ("twin", "2 LSL streams are called 'twin'"),
         ("absent", "there is no LSL stream 'absent' .(streams here|no stream)"),

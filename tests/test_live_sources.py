@@ -239,8 +239,8 @@ def test_a_file_that_is_no_trial_and_a_missing_channel(folder):
     with pytest.raises(PitlError, match="stranger.csv"):
         source.open_source(f"replay:{stranger}", WANTED)
     stranger.unlink()
-    with pytest.raises(PitlError, match="lacks BIC; the model takes FCR, BIC"):
-        source.open_source(f"replay:{folder / 'anna_r1.csv'}", WANTED._replace(channels=("FCR", "BIC")))
+    with pytest.raises(PitlError, match="channels FCR.* and none of the model.s .BIC, TRI.; name them"):
+        source.open_source(f"replay:{folder / 'anna_r1.csv'}", WANTED._replace(channels=("BIC", "TRI")))
 
 
 def test_the_posture_comes_from_the_user_the_source_or_nowhere():

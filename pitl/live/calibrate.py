@@ -34,6 +34,7 @@ class Collected(NamedTuple):
     angle: np.ndarray | None  # (T, D) rad
     valid: np.ndarray  # (T,)
     rate_hz: float
+    missing: np.ndarray | None = None  # (C,) True where the source has no such channel; None if it has all
 
 
 def provisional(bundle: Bundle) -> Bundle:
@@ -71,8 +72,10 @@ def fit(
     env = emg.envelope(
         emg.design(bundle.emg, collected.rate_hz), np.where(collected.valid[:, None], collected.emg, 0.0)
     )
-    scale = _scale(bundle, env.jets[:, 0])
+    scale = _scale(bundle, env.jets[:, 0], collected.missing)
     jets = normalisation.normalise(scale, env.jets, rate)
+    if collected.missing is not None:
+        jets = normalisation.silenced(jets, collected.missing)
     count = len(jets)
     nearest = np.minimum(np.round(env.time_s * collected.rate_hz).astype(int), len(collected.valid) - 1)
     angle = _angle(collected, lowpass_hz)
@@ -202,7 +205,9 @@ class Calibration:
             good = np.asarray(np.isfinite(raw).all(axis=1))
             if self.with_angle:
                 good &= np.isfinite(angle).all(axis=1)
-            collected = Collected(np.nan_to_num(raw), angle if self.with_angle else None, good, seat.engine.rate_hz)
+            collected = Collected(
+                np.nan_to_num(raw), angle if self.with_angle else None, good, seat.engine.rate_hz, seat.engine.missing
+            )
             self._thread = threading.Thread(target=self._fit, args=(seat, collected), daemon=True)
             self._thread.start()
 
@@ -227,15 +232,21 @@ class Calibration:
             self._thread.join()
 
 
-def _scale(bundle: Bundle, envelope: np.ndarray) -> Scale:
-    method = bundle.emg.normalisation
+def _scale(bundle: Bundle, envelope: np.ndarray, missing: np.ndarray | None) -> Scale:
+    """The person's scale; channels that are not there keep the one that they had."""
+    method, known = bundle.emg.normalisation, bundle.channel_scale
     if method == "mvc":
-        if bundle.subject is None or bundle.channel_scale is None:
+        if bundle.subject is None or known is None:
             raise PitlError("emg.normalisation = 'mvc' needs a maximum voluntary contraction, which cues do not give.")
-        return bundle.channel_scale  # measured before
-    return normalisation.fit_scale(
-        method, envelope, bundle.channels, fixed_v=bundle.emg.fixed_scale_v, window_s=bundle.emg.zscore_s
+        return known  # measured before
+    there = np.ones(len(bundle.channels), bool) if missing is None else ~missing
+    names = tuple(c for c, here in zip(bundle.channels, there, strict=True) if here)
+    found = normalisation.fit_scale(
+        method, envelope[:, there], names, fixed_v=bundle.emg.fixed_scale_v, window_s=bundle.emg.zscore_s
     )
+    volts = np.full(len(there), bundle.emg.fixed_scale_v) if known is None else known.volts.copy()
+    volts[there] = found.volts
+    return found._replace(volts=volts)
 
 
 def _angle(collected: Collected, lowpass_hz: float) -> np.ndarray | None:

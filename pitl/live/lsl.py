@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pitl.bundle import taken
 from pitl.errors import PitlError
-from pitl.live.source import VOLTS, Layout, Vanished, Wanted, pick_channels
+from pitl.live.source import VOLTS, Layout, Vanished, Wanted, lacks, pick_channels
 from pitl.live.stream import Block, Rows
 
 # How LSL programs write the unit of a channel (the XDF specification says "microvolts").
@@ -68,12 +69,12 @@ class Lsl:
         else:
             emg = list(range(info.channel_count()))
             picked = pick_channels(self._where, ["?"] * len(emg), wanted, unnamed=True)
-        self._emg = np.array(emg)[picked]
-        self._volts = np.array([self._unit(units[k], wanted) for k in self._emg])
+        self._emg = np.where(picked < 0, -1, np.array(emg)[picked])
+        self._volts = np.array([1.0 if k < 0 else self._unit(units[k], wanted) for k in self._emg])
         whole = len(at) == len(wanted.dofs) > 0
         self._angle = np.array([at[d] for d in wanted.dofs]) if whole else None
         self._radians = [_ANGLES.get(units[at[d]], 1.0) for d in wanted.dofs] if whole else [1.0]
-        self.layout = Layout(wanted.channels, rate, wanted.dofs if whole else ())
+        self.layout = Layout(wanted.channels, rate, wanted.dofs if whole else (), missing=lacks(picked, wanted))
 
     def _unit(self, found: str, wanted: Wanted) -> float:
         if wanted.unit is not None:
@@ -97,7 +98,7 @@ class Lsl:
             return Block(np.zeros((0, len(self._emg))), np.zeros(0))
         table = np.asarray(values, float)
         angle = None if self._angle is None else table[:, self._angle] * self._radians
-        return Block(table[:, self._emg] * self._volts, np.asarray(stamps), None, angle)
+        return Block(taken(table, self._emg) * self._volts, np.asarray(stamps), None, angle)
 
     def close(self) -> None:
         self._inlet.close_stream()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pitl.bundle import taken
 from pitl.errors import PitlError
-from pitl.live.source import Layout, Wanted, pick_channels
+from pitl.live.source import Layout, Wanted, lacks, pick_channels
 from pitl.live.stream import Block
 from pitl.recording import Recording
 
@@ -45,9 +46,13 @@ class Replay:
 
     def __init__(self, recording: Recording, columns: np.ndarray, wanted: Wanted) -> None:
         self.layout = Layout(
-            wanted.channels, recording.rate_hz, recording.dofs if recording.angle is not None else (), recording.posture
+            wanted.channels,
+            recording.rate_hz,
+            recording.dofs if recording.angle is not None else (),
+            recording.posture,
+            lacks(columns, wanted),
         )
-        emg = recording.emg[:, columns]
+        emg = taken(recording.emg, columns)
         self._emg = emg if recording.valid is None else np.where(recording.valid[:, None], emg, np.nan)
         self._angle = recording.angle
         self._speed = wanted.speed
@@ -85,7 +90,7 @@ def open_replay(name: str, wanted: Wanted) -> Replay:
     """Opens a trial for playing.
 
     Raises:
-        PitlError: it cannot be read, or lacks a channel.
+        PitlError: it cannot be read, or has none of the channels.
     """
     recording = read_recording(Path(name).expanduser())
     return Replay(recording, pick_channels(str(name), recording.channels, wanted), wanted)

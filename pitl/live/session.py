@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pitl.bundle import Bundle
+from pitl.bundle import Bundle, loss_sentence
 from pitl.errors import PitlError
-from pitl.live import stream
+from pitl.live import electrodes, stream
 from pitl.live.source import Layout, Source, Vanished
 from pitl.live.stream import LOST, Block, Engine, Rows, State
 
@@ -50,8 +50,10 @@ def swap(seat: Seat, bundle: Bundle) -> None:
             "the new model filters, windows or orders its channels differently from the running one; "
             "start a new stream with it."
         )
-    hold_s = seat.engine.hold / seat.engine.rate_hz
-    seat.engine = stream.engine(bundle, seat.engine.rate_hz, seat.engine.posture, hold_s=hold_s)
+    running = seat.engine
+    hold_s = running.hold / running.rate_hz
+    made = stream.engine(bundle, running.rate_hz, running.posture, hold_s=hold_s)
+    seat.engine = made._replace(missing=running.missing)
 
 
 def posture_of(bundle: Bundle, layout: Layout, chosen: str | None) -> str:
@@ -89,9 +91,13 @@ def run(
     Raises:
         PitlError: the source does not come back, or sends at another rate than it says.
     """
-    state, layout = stream.start(seat.engine), source.layout
+    layout = source.layout
+    seat.engine = stream.lacking(seat.engine, layout.missing)
+    state = stream.start(seat.engine)
     heard, silent, clock = time.monotonic(), False, _Clock()
     try:
+        if layout.missing:
+            yield _said(seat.engine, state, _missing(layout), lost=False)
         while not stop():
             if seconds is not None and state.taken + state.held >= seconds * layout.rate_hz:
                 return
@@ -105,6 +111,11 @@ def run(
                 if back is None:
                     return
                 source, heard = back, time.monotonic()
+                if source.layout.missing != layout.missing:
+                    layout = source.layout
+                    seat.engine = stream.lacking(seat.engine, layout.missing)
+                    state = state._replace(silent=seat.engine.missing)
+                    yield _said(seat.engine, state, _missing(layout), lost=False)
                 continue
             if block is None:
                 return
@@ -115,9 +126,10 @@ def run(
                 continue
             began = time.perf_counter()
             engine = seat.engine
-            state, rows = stream.step(engine, state, block)
+            before, (state, rows) = state.silent, stream.step(engine, state, block)
             took = time.perf_counter() - began
-            event = "samples arrive again." if silent else None
+            said = ("samples arrive again." if silent else None, electrodes.told(layout.channels, before, state.silent))
+            event = " ".join(s for s in said if s) or None
             heard, silent = time.monotonic(), False
             clock = clock.seen(block, layout.rate_hz)
             yield Update(block, rows, state, took, event)
@@ -149,6 +161,12 @@ class _Clock(NamedTuple):
                 "correct its rate, or look for lost samples."
             )
         return _Clock(done=True)
+
+
+def _missing(layout: Layout) -> str:
+    if not layout.missing:
+        return "the source has all channels again."
+    return f"{loss_sentence('the source', layout.missing)} Answers are flagged reduced."
 
 
 def _said(engine: Engine, state: State, event: str, *, lost: bool) -> Update:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from pitl.bundle import columns
 from pitl.errors import PitlError
 from pitl.live.stream import Block
 
@@ -21,6 +22,7 @@ class Layout(NamedTuple):
     rate_hz: float
     dofs: tuple[str, ...] = ()  # coordinates whose angle it measures too
     posture: str | None = None  # if it knows
+    missing: tuple[str, ...] = ()  # channels that the model takes and the source lacks: zero in every block
 
 
 class Wanted(NamedTuple):
@@ -92,7 +94,7 @@ def port_number(text: str) -> int:
 
 
 def pick_channels(where: str, found: Sequence[str], wanted: Wanted, unnamed: bool = False) -> np.ndarray:
-    """Columns (C,) of the model's channels among those of a source, by name.
+    """Columns (C,) of the model's channels among those of a source, by name; -1 for those that it lacks.
 
     Args:
         where: the source, for messages.
@@ -101,20 +103,19 @@ def pick_channels(where: str, found: Sequence[str], wanted: Wanted, unnamed: boo
         unnamed: the source gives no names: its channels count in order.
 
     Raises:
-        PitlError: a channel is missing, or the number differs.
+        PitlError: it has none of them; or without names, the number differs.
     """
     names = ", ".join(wanted.channels)
     if unnamed:
         if len(found) != len(wanted.channels):
             raise PitlError(
                 f"{where} sends {len(found)} EMG channel(s); the model takes {len(wanted.channels)} ({names}); "
-                "send these, in this order."
+                "send these, in this order, or name the channels that there are."
             )
         return np.arange(len(found))
-    missing = [c for c in wanted.channels if c not in found]
-    if missing:
-        raise PitlError(
-            f"{where} sends {len(found)} channel(s) ({', '.join(found)}) and lacks {', '.join(missing)}; "
-            f"the model takes {names}."
-        )
-    return np.array([list(found).index(c) for c in wanted.channels])
+    return columns(where, found, wanted.channels)
+
+
+def lacks(at: np.ndarray, wanted: Wanted) -> tuple[str, ...]:
+    """Names of the channels for which `pick_channels` found no column."""
+    return tuple(c for c, k in zip(wanted.channels, at, strict=True) if k < 0)

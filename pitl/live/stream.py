@@ -5,6 +5,7 @@
 `step` is a pure function of constants (`Engine`), what is carried along (`State`) and a block of any size.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pitl import emg, normalisation
 from pitl.bundle import Bundle
 from pitl.errors import PitlError
-from pitl.live import forward, samples
+from pitl.live import electrodes, forward, samples
 from pitl.msk.model import posture_index
 
-GOOD, HELD, LOST = 0, 1, 2  # flags of an answer
-FLAGS = ("good", "held", "lost")
+GOOD, HELD, LOST, REDUCED = 0, 1, 2, 3  # flags of an answer
+FLAGS = ("good", "held", "lost", "reduced")
 JITTER_S = 0.02  # s, time stamps may be off by so much without anything being missing
 RESTART_S = 1.0  # s, a sample counter that jumps back further belongs to a source that began again
 
@@ -38,7 +39,9 @@ class Rows(NamedTuple):
     envelope: np.ndarray  # (N, C) normalised
     angle: np.ndarray  # (N, D) rad
     force: np.ndarray  # (N, M) N
-    flag: np.ndarray  # (N,) GOOD, HELD: a lost sample was bridged within the window, LOST: the last answer, repeated
+    # (N,) GOOD; HELD: a lost sample was bridged within the window; LOST: the last answer, repeated, or every channel is
+    # dead; REDUCED: a channel is missing or dead
+    flag: np.ndarray
 
 
 class Engine(NamedTuple):
@@ -52,6 +55,8 @@ class Engine(NamedTuple):
     volts: np.ndarray  # (C,) V per unit
     lag: tuple[float, float] | None  # coefficients of the sliding z-score's lags; None for other normalisations
     hold: int  # raw samples, longest gap that is bridged
+    limits: electrodes.Limits
+    missing: np.ndarray | None = None  # (C,) True where the source has no such channel; None if it has all
 
 
 class Lag(NamedTuple):
@@ -75,6 +80,8 @@ class State(NamedTuple):
     taken: int  # raw samples used so far
     held: int  # raw samples bridged so far
     lost: int  # raw samples lost so far, in gaps too long to bridge
+    watch: electrodes.Watch | None = None  # over dead channels
+    silent: np.ndarray | None = None  # (C,) True where a channel is missing or dead; None if none is
 
 
 def engine(bundle: Bundle, rate_hz: float, posture: str | None = None, *, hold_s: float = 0.1) -> Engine:
@@ -104,14 +111,22 @@ def engine(bundle: Bundle, rate_hz: float, posture: str | None = None, *, hold_s
         np.asarray(scale.volts, float),
         ((1 - half) / (1 + half), half / (1 + half)) if scale.method == "zscore" else None,
         round(hold_s * rate_hz),
+        electrodes.limits(rate_hz),
     )
+
+
+def lacking(engine: Engine, missing: Collection[str]) -> Engine:
+    """The same engine for a source that lacks some of the model's channels; blocks have zeros in their place."""
+    gone = np.array([c in missing for c in engine.bundle.channels])
+    return engine._replace(missing=gone if gone.any() else None)
 
 
 def start(engine: Engine) -> State:
     """A stream before its first sample."""
     channels = engine.bundle.net.inputs
     blank = emg.initial_state(engine.filter.design, channels)
-    return State(blank, np.zeros((0, channels)), None, engine.bundle.net.window, None, None, 0, 0, 0)
+    fresh = engine.bundle.net.window
+    return State(blank, np.zeros((0, channels)), None, fresh, None, None, 0, 0, 0, silent=engine.missing)
 
 
 def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
@@ -119,23 +134,41 @@ def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
 
     A gap of up to `hold` samples is bridged: the envelope stays where it is, and answers are flagged HELD while a
     bridged sample is in their window. A longer one ends with the last answer repeated once, flagged LOST, and the
-    pipeline starts afresh. Samples that are not finite numbers count as lost; those that come late are dropped.
+    pipeline starts afresh. Samples that are not finite numbers count as lost; those that come late are dropped. A
+    channel that stands still, or has no finite numbers while others have, is dead after `electrodes.DEAD_S`: from then
+    on it is silent in the whole window, and answers are flagged REDUCED.
     """
     block, first = _in_order(engine, state, block)
     if not len(block.emg):
         return state, nothing(engine)
     finite = np.isfinite(block.emg)
     if finite.all():
-        return _piece(engine, state, block, first)
+        watch, dead = electrodes.look(engine.limits, state.watch, block.emg, engine.missing)
+        if dead is None:
+            state = state._replace(watch=watch, silent=engine.missing)
+            return _piece(engine, state, block, first)
+        heard = np.ones(len(finite), bool)
+    else:
+        here = finite if engine.missing is None else finite & ~engine.missing
+        heard = np.asarray(here.any(axis=1))
+        watch, dead = state.watch, None
+        if heard.any():
+            watch, seen = electrodes.look(engine.limits, state.watch, block.emg[heard], engine.missing)
+            dead = None if seen is None else seen[np.maximum(np.cumsum(heard) - 1, 0)]
+    if dead is None:
+        dead = np.zeros(finite.shape, bool)
+    # samples that are used, and those that are not for the same reason, between one change and the next
+    good = np.asarray((finite | dead).all(axis=1)) & heard
+    silent = dead if engine.missing is None else dead | engine.missing
+    edges = (np.flatnonzero((np.diff(good) != 0) | (silent[1:] != silent[:-1]).any(axis=1)) + 1).tolist()
     found = []
-    good = np.asarray(finite.all(axis=1))
-    edges = (np.flatnonzero(np.diff(good)) + 1).tolist()
     for begin, end in zip([0, *edges], [*edges, len(good)], strict=True):
         if good[begin]:
-            part = Block(block.emg[begin:end], block.time_s[begin:end])
-            state, rows = _piece(engine, state, part, first + begin)
+            raw = np.where(finite[begin:end], block.emg[begin:end], 0.0)
+            state = state._replace(silent=silent[begin] if silent[begin].any() else None)
+            state, rows = _piece(engine, state, Block(raw, block.time_s[begin:end]), first + begin)
             found.append(rows)
-    return state, join([nothing(engine), *found])
+    return state._replace(watch=watch), join([nothing(engine), *found])
 
 
 def join(parts: list[Rows]) -> Rows:
@@ -169,7 +202,10 @@ def _piece(engine: Engine, state: State, block: Block, first: int) -> tuple[Stat
         state, rows = _contiguous(engine, state, block, first)
         return state, join([bridged, rows])
     before, blank = state.last, start(engine)
-    state = blank._replace(last=before, taken=state.taken, held=state.held, lost=state.lost + max(missing, 0))
+    lost = state.lost + max(missing, 0)
+    state = blank._replace(
+        last=before, taken=state.taken, held=state.held, lost=lost, watch=state.watch, silent=state.silent
+    )
     state, rows = _contiguous(engine, state, block, first)
     return state, rows if before is None else join([before._replace(flag=np.array([LOST])), rows])
 
@@ -210,10 +246,12 @@ def _answer(
     engine: Engine, state: State, envelope: np.ndarray, time: np.ndarray, *, bridged: bool
 ) -> tuple[State, Rows]:
     """What the network says once `envelope` (N, C) [V] has been added to what went before."""
-    net, new = engine.bundle.net, len(envelope)
+    net, new, silent = engine.bundle.net, len(envelope), state.silent
     lag = state.lag
     if engine.lag is not None:
         lag, envelope = _sliding_zscore(engine.lag, lag, envelope / engine.volts)
+        if silent is not None and state.lag is not None and lag is not None:  # statistics of a dead channel wait
+            lag = Lag(*(np.where(silent, old, new) for old, new in zip(state.lag, lag, strict=True)))
     joined = np.concatenate([state.history, envelope])
     units = np.ones_like(engine.volts) if engine.lag is not None else engine.volts
     fresh = np.zeros(new, int) if bridged else state.fresh + 1 + np.arange(new)
@@ -223,13 +261,16 @@ def _answer(
     if ready <= 0:
         return state, nothing(engine)
     scaled = (joined / units).astype(np.float32)
+    if silent is not None:
+        scaled[:, silent] = 0.0
     if ready == 1:
         windows = scaled[None, -net.window :]
     else:
         windows = np.swapaxes(sliding_window_view(scaled, net.window, axis=0), 1, 2)[-ready:]
     stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.bundle.emg.rate_hz  # s
     angle, force = forward.apply(engine.network, windows, stamp)
-    flag = np.where(fresh[-ready:] < net.window, HELD, GOOD)
+    usual = GOOD if silent is None else LOST if silent.all() else REDUCED
+    flag = np.where((fresh[-ready:] < net.window) & (usual != LOST), HELD, usual)
     rows = Rows(time[-ready:], scaled[-ready:], angle, force, flag)
     return state._replace(last=Rows(*(column[-1:] for column in rows))), rows
 

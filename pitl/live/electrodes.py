@@ -1,0 +1,84 @@
+"""Which channels live: one that stands still or gives no number is dead, and what the stream makes of that.
+
+The rule looks at samples alone, one after the other, so that it does not depend on how a source cuts its blocks.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# EMG is noise: it does not repeat one value for that long, but a torn cable or an amplifier at its end does.
+DEAD_S = 0.1  # s
+# A channel counts again after so long without another standstill: filter and window have then forgotten the tear.
+BACK_S = 1.0  # s
+
+
+class Limits(NamedTuple):
+    """`DEAD_S` and `BACK_S` in samples."""
+
+    dead: int
+    back: int
+
+
+class Watch(NamedTuple):
+    """What is known of each channel (C,) at the last sample."""
+
+    last: np.ndarray  # V
+    still: np.ndarray  # samples since it changed
+    alive: np.ndarray  # samples since it was dead, counted up to `Limits.back`
+
+
+def limits(rate_hz: float) -> Limits:
+    """The rule for one raw sampling rate [Hz]."""
+    return Limits(max(2, round(DEAD_S * rate_hz)), round(BACK_S * rate_hz))
+
+
+def look(
+    limit: Limits, watch: Watch | None, raw: np.ndarray, missing: np.ndarray | None = None
+) -> tuple[Watch, np.ndarray | None]:
+    """Takes the next raw samples (T, C), T > 0 [V]; channels that are `missing` (C,) are not looked at.
+
+    Returns:
+        What to carry on, and (T, C) True where a channel is dead; None if none is at any of these samples.
+    """
+    count, channels = raw.shape
+    if watch is None:
+        watch = Watch(np.full(channels, np.nan), np.zeros(channels, int), np.full(channels, limit.back))
+    moved = np.empty(raw.shape, bool)
+    np.not_equal(raw[0], watch.last, out=moved[0])
+    np.not_equal(raw[1:], raw[:-1], out=moved[1:])
+    moved &= np.isfinite(raw)
+    if missing is not None:
+        moved |= missing
+    if watch.alive.min() == limit.back and watch.still.max() + count < limit.dead:  # too short for anything to die
+        if moved[-1].all():
+            still = np.zeros(channels, int)
+        else:
+            still = np.where(moved.any(axis=0), np.argmax(moved[::-1], axis=0), watch.still + count)
+        return Watch(raw[-1], still, watch.alive), None
+    at = np.arange(count)[:, None]
+    still = at - np.maximum.accumulate(np.where(moved, at, -1 - watch.still), axis=0)
+    alive = at - np.maximum.accumulate(np.where(still >= limit.dead, at, -1 - watch.alive), axis=0)
+    dead = alive < limit.back
+    return Watch(raw[-1], still[-1], np.minimum(alive[-1], limit.back)), dead if dead.any() else None
+
+
+def told(channels: Sequence[str], before: np.ndarray | None, after: np.ndarray | None) -> str | None:
+    """What the user should know when the silent channels (C,) of a stream change; None if they have not."""
+    if before is after:
+        return None
+    nobody = np.zeros(len(channels), bool)
+    old, new = (nobody if s is None else s for s in (before, after))
+    lost, back = ([c for c, hit in zip(channels, which, strict=True) if hit] for which in (new & ~old, old & ~new))
+    said = []
+    if lost and new.all():
+        said.append(f"channel {', '.join(lost)} is dead, and with it every channel: answers are flagged lost.")
+    elif lost:
+        said.append(
+            f"channel {', '.join(lost)} is dead (not one new value in {DEAD_S:g} s): it counts as silent and answers "
+            "are flagged reduced; check the electrode."
+        )
+    if back:
+        said.append(f"channel {', '.join(back)} is back.")
+    return " ".join(said) or None
