@@ -1,17 +1,28 @@
 """A model goes on without a channel, and what the loss of each costs is measured."""
 
+import json
+import re
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from live_models import CHANNELS, wrist_bundle, wrist_recording
+from rich.console import Console
 
-from pitl import bundle
+from pitl import bundle, evaluate, lost_channels, prepare, report, run
+from pitl.config import Config, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
 from pitl.errors import PitlError
 
 RECORDING = replace(wrist_recording(seconds=2.0), source="anna.csv")
 BUNDLE = wrist_bundle()
+CONFIG = Config(
+    name="tiny",
+    virtual=VirtualConfig(subjects=3, seconds=6.0, rhythmic_trials=1, random_trials=1),
+    train=TrainConfig(steps=40, check_every=20, batch=64, channel_dropout=0.2),
+    personalize=PersonalizeConfig(steps=20, batch=64),
+    evaluate=EvaluateConfig(folds=3, arms=("generic_physics", "head_physics"), supervision=("angle",)),
+)
 
 
 def _with(order):
@@ -74,3 +85,66 @@ def test_samples_that_are_not_numbers_spoil_nothing_but_themselves():
     )
     assert np.isfinite(found.angle).all()
     np.testing.assert_allclose(found.angle[-40:], expected.angle[-40:], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """A small run, as users run it."""
+    folder = tmp_path_factory.mktemp("lost")
+    run.run(CONFIG, folder, Console(quiet=True))
+    return folder
+
+
+def test_a_run_measures_what_each_channel_costs(out):
+    found = json.loads((out / lost_channels.FILE).read_text())
+    assert found["channels"] == list(CHANNELS) and found["supervision"] == "angle" and found["channel_dropout"] == 0.2
+    rows = json.loads((out / "metrics.json").read_text())["rows"]
+    for name, errors in found["people"].items():
+        (row,) = (r for r in rows if (r["subject"], r["task"], r["arm"]) == (name, "all", "head_physics"))
+        assert len(errors["angle_rmse_deg"]) == len(errors["force_rmse_n"]) == 1 + len(CHANNELS)
+        for metric in ("angle_rmse_deg", "force_rmse_n"):  # nothing lost: the number that the comparison has
+            np.testing.assert_allclose(errors[metric][0], row[metric], rtol=1e-4)
+            assert len({round(e, 4) for e in errors[metric]}) == 1 + len(CHANNELS)
+
+
+def test_the_cost_of_a_channel_is_that_of_a_recording_without_it(out):
+    """What is measured on the test rows is what a user gets whose recording lacks the channel."""
+    cohort = prepare.load_cohort(CONFIG)
+    prepared = prepare.prepare(CONFIG, cohort)
+    own = bundle.load(out / "personalized" / "V02-angle")
+    trial = next(t for t in prepared.table.trials if t.subject == 1)
+    rows = np.arange(trial.test_start, trial.stop)
+    errors = lost_channels.measure(own, prepared.samples, rows, has_force=True)
+    recording = cohort.subjects[1].recordings[0]
+    for k, channel in enumerate(CHANNELS):
+        stay = [c for c in range(5) if c != k]
+        fewer = replace(recording, emg=recording.emg[:, stay], channels=tuple(CHANNELS[c] for c in stay))
+        with pytest.warns(UserWarning, match=f"lacks {channel}"):
+            said = bundle.estimate(own, fewer)
+        truth = evaluate.Truth(*(np.asarray(x)[rows] for x in prepared.samples[1:4]))
+        answer = evaluate.Prediction(said.angle[-len(rows) :], said.force[-len(rows) :], None, None)
+        expected = evaluate.score(truth, answer, np.ones(5))
+        np.testing.assert_allclose(errors.angle_rmse_deg[1 + k], expected.angle_rmse_deg, rtol=1e-3)
+        np.testing.assert_allclose(errors.force_rmse_n[1 + k], expected.force_rmse_n, rtol=1e-3)
+
+
+def test_the_report_has_the_table_dearest_channel_first(out):
+    html = (out / "report.html").read_text()
+    table = html[html.index("What the loss of a channel costs") :]
+    assert "silent in a batch with a chance of 20" in table[: table.index("</p>")]
+    body = re.sub(r"<[^>]*>", " ", table[: table.index("</table>")]).split("(none lost)")[1]
+    found = json.loads((out / lost_channels.FILE).read_text())
+    errors = np.array([p["angle_rmse_deg"] for p in found["people"].values()])
+    added = np.median(errors[:, 1:] - errors[:, :1], axis=0)
+    assert re.findall("|".join(CHANNELS), body) == [CHANNELS[c] for c in np.argsort(-added)]
+
+
+def test_a_run_may_leave_it_out_and_a_damaged_file_is_a_sentence(out, tmp_path):
+    for name in ("metrics.json", "learned.json", "notes.json"):
+        (tmp_path / name).write_text((out / name).read_text())
+    assert report.lost_table(tmp_path) is None
+    report.write(tmp_path)
+    assert "What the loss of a channel costs" not in (tmp_path / "report.html").read_text()
+    (tmp_path / lost_channels.FILE).write_text('{"people": {"V01": {"angle_rmse_deg": [1.0]}}}')
+    with pytest.raises(PitlError, match="lost_channels.json lacks something"):
+        report.lost_table(tmp_path)

@@ -7,16 +7,17 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from rich.table import Table
 
 from pitl import statistics
 from pitl.errors import PitlError
 from pitl.outputs import atomic_write_text
-from pitl.report import canvas, curves, everyone, inputs, tables, words
+from pitl.report import canvas, curves, everyone, inputs, lost, tables, words
 from pitl.report.inputs import Inputs
 from pitl.report.tables import summary_table
 from pitl.statistics import METHOD
 
-__all__ = ["summary_table", "write"]
+__all__ = ["lost_table", "summary_table", "write"]
 
 
 def write(out: str | Path) -> Path:
@@ -29,7 +30,12 @@ def write(out: str | Path) -> Path:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"number": words.number, "p": words.probability, "values": words.values}
+    environment.filters |= {
+        "number": words.number,
+        "p": words.probability,
+        "values": words.values,
+        "signed": lost.signed,
+    }
     template = (resources.files("pitl.report") / "page.html.jinja").read_text(encoding="utf-8")
     with canvas.style():
         context = _context(found)
@@ -57,6 +63,7 @@ def _context(found: Inputs) -> dict[str, Any]:
         "best": {m: tables.best(lines, m) for m in metrics},
         "families": tables.families(rows),
         "verdict": tables.verdict,
+        "lost": _lost(found),
         "everyone": _everyone(found, supervision),
         "people_table": _people(found, supervision),
         "shown": _shown(found, supervision),
@@ -69,6 +76,24 @@ def _context(found: Inputs) -> dict[str, Any]:
         "wall": found.environment.get("wall_seconds") or {},
         "command": found.environment.get("command", ""),
     }
+
+
+def lost_table(out: str | Path) -> Table | None:
+    """What the loss of each channel costs, for the console; None if the run did not look.
+
+    Raises:
+        PitlError: if a file of the run is missing or damaged.
+    """
+    found = _lost(inputs.read(Path(out)))
+    return None if found is None else lost.console_table(found)
+
+
+def _lost(found: Inputs) -> lost.Costs | None:
+    try:
+        return lost.costs(found.lost)
+    except (KeyError, IndexError, TypeError, ValueError) as e:
+        path = found.out / "lost_channels.json"
+        raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
 
 
 def _main_supervision(found: Inputs) -> str:

@@ -23,6 +23,7 @@ class Inputs(NamedTuple):
     learned: dict[str, dict[str, Any]]  # by subject
     notes: list[str]
     force_source: str | None
+    lost: dict[str, Any] = {}  # errors with lost channels, see `pitl.lost_channels`
 
 
 def read(out: Path) -> Inputs:
@@ -60,6 +61,7 @@ def read(out: Path) -> Inputs:
         _json(out / "learned.json", dict),
         [str(n) for n in _json(out / "notes.json", list)],
         source,
+        _json(out / "lost_channels.json", dict),
     )
 
 
