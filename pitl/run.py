@@ -4,7 +4,7 @@ OUT/run.json                          which configuration this folder belongs to
 OUT/generic/seed0/fold0/data|physics  generic models (see `pitl.bundle`)
 OUT/said/seed0/ARM-SUPERVISION.npz    every arm's answers on everyone's test rows
 OUT/personalized/SUBJECT              each person's model
-OUT/metrics.json, traces/, learned.json, notes.json, report.html
+OUT/metrics.json, traces/, learned.json, notes.json, lost_channels.json, report.html
 """
 
 import hashlib
@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 
 import pitl
-from pitl import arms, bundle, loss, results, windows
+from pitl import arms, bundle, loss, lost_channels, results, windows
 from pitl import train as training
 from pitl.arms import Inherited
 from pitl.config import Config, to_dict
@@ -76,6 +76,9 @@ def run(config: Config, out: Path, console: Console) -> None:
         path = report.write(out)
     rows = json.loads((out / "metrics.json").read_text())["rows"]
     console.print(report.summary_table(rows))
+    lost = report.lost_table(out)
+    if lost is not None:
+        console.print(lost)
     console.print(f"Report: {path}", soft_wrap=True)
 
 
@@ -234,6 +237,11 @@ def _evaluate(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
     with job.timed("evaluation"):
         rows = results.score_all(job.out, job.config, prepared, split, inherited)
         results.write_traces(job.out, job.config, prepared, split, inherited)
+    if job.config.evaluate.lost_channels:
+        with job.timed("lost channels"):
+            lost = lost_channels.everyone(job.out, job.config, prepared, split.test)
+            if lost is not None:
+                atomic_write_text(job.out / lost_channels.FILE, json.dumps(lost, indent=1))
     metrics = {"schema": 1, "config": to_dict(job.config), "environment": _environment(job), "rows": rows}
     atomic_write_text(job.out / "metrics.json", json.dumps(metrics, indent=1))
     notes = [*prepared.cohort.notes]

@@ -199,6 +199,7 @@ class EvaluateConfig(Section):
     supervision: tuple[Supervision, ...] = _item(
         ("angle_force", "angle"), "labels that personalisation may use, each in turn", min_length=1
     )
+    lost_channels: bool = _item(True, "also measure what the loss of each EMG channel costs the personalised models")
 
     _split = field_validator("arms", "supervision", mode="before")(_comma_separated)
 
