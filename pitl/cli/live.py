@@ -51,7 +51,8 @@ def stream(
 ) -> None:
     """Angles and muscle forces while the person moves.
 
-    Every answer carries the source's time stamp and a flag: good, held (lost samples were bridged) or lost.
+    Every answer carries the source's time stamp and a flag: good, held (lost samples were bridged), lost, or reduced (a
+    channel is missing or dead).
 
     \b
     Examples:
