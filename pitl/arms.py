@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pitl import loss, personalize, windows
-from pitl.baselines import linear, recalibration
+from pitl.baselines import emg_driven, linear, recalibration
 from pitl.config import Config
 from pitl.errors import PitlError
 from pitl.msk import dynamics, weak
@@ -21,14 +21,24 @@ from pitl.personalize import Fitted, Person, Settings, Supervision
 from pitl.prepare import Prepared
 
 Arm = Literal[
-    "generic_data", "generic_physics", "gain_offset", "head_data", "head_physics", "full_finetune", "scratch", "ridge"
+    "generic_data",
+    "generic_physics",
+    "gain_offset",
+    "head_data",
+    "head_physics",
+    "full_finetune",
+    "scratch",
+    "ridge",
+    "hill_calibrated",
 ]
 # An arm appears in these grades of supervision; the generic models use no label of the person at all.
 GRADES: dict[str, tuple[Supervision, ...]] = {
     "generic_data": ("none",),
     "generic_physics": ("none",),
     "head_physics": ("angle_force", "angle", "none"),
-    **dict.fromkeys(("gain_offset", "head_data", "full_finetune", "scratch", "ridge"), ("angle_force", "angle")),
+    **dict.fromkeys(
+        ("gain_offset", "head_data", "full_finetune", "scratch", "ridge", "hill_calibrated"), ("angle_force", "angle")
+    ),
 }
 
 
@@ -61,6 +71,7 @@ class ArmResult(NamedTuple):
 
     said: tuple[Said, ...]
     fitted: Fitted | None
+    muscles: emg_driven.Calibrated | None = None  # of the EMG-driven model
 
 
 def rows(config: Config, prepared: Prepared) -> Rows:
@@ -123,6 +134,8 @@ def run(
         return ArmResult(predict(prepared, params, inherited.scale, split.test), None)
     if arm == "gain_offset":
         return ArmResult(_gain_offset(prepared, split, inherited, supervision), None)
+    if arm == "hill_calibrated":
+        return _hill(config, prepared, split, inherited, supervision)
     if arm == "ridge":
         return ArmResult(_ridge(prepared, split, supervision), None)
     settings, start, changes = _recipe(arm, supervision, config, inherited, prepared, key)
@@ -210,6 +223,14 @@ def _ridge(prepared: Prepared, split: Rows, supervision: Supervision) -> tuple[S
         fitted = linear.fit(x, angle[r], force[r] if supervision == "angle_force" else None)
         found.append(Said(*linear.predict(fitted, linear.lagged(envelope, test, net.window, posture, net.postures))))
     return tuple(found)
+
+
+def _hill(config: Config, prepared: Prepared, split: Rows, inherited: Inherited, supervision: Supervision) -> ArmResult:
+    with_forces = supervision == "angle_force"
+    rows, labelled = list(split.calibration), _labels_of(split)
+    fitted = emg_driven.calibrate(config, prepared, rows, labelled, inherited.spread, with_forces=with_forces)
+    answers = emg_driven.answers(prepared, fitted, inherited.spread, split.test)
+    return ArmResult(tuple(Said(*a) for a in answers), None, fitted)
 
 
 def _labels_of(split: Rows) -> list[np.ndarray]:

@@ -13,6 +13,8 @@ from jaxtyping import Array, Float
 
 from pitl.net.head import OutputScale
 
+_USUAL_FORCE = 0.1  # of strength, where nobody knows
+
 
 class Spread(NamedTuple):
     """Standard deviations over the source subjects: the units of the loss and of `force_nrmse`."""
@@ -28,10 +30,11 @@ class Terms(NamedTuple):
     angle: Float[Array, ""]
     force: Float[Array, ""]
     physics: Float[Array, ""]
+    hill: Float[Array, ""] | float = 0.0  # forces against those of the EMG-driven model
 
 
 def source_statistics(
-    angle: np.ndarray, force: np.ndarray, torque: np.ndarray, strength: np.ndarray
+    angle: np.ndarray, force: np.ndarray, torque: np.ndarray, strength: np.ndarray, *, labelled: bool = True
 ) -> tuple[Spread, OutputScale]:
     """Units of the loss and of the outputs, from the rows of the source subjects alone.
 
@@ -40,15 +43,18 @@ def source_statistics(
         force: (W, M) [N].
         torque: (W, D) [N m].
         strength: (M,) maximum isometric force [N].
+        labelled: whether `force` holds labels; if not, a tenth of each muscle's strength stands in for them.
     """
     f = np.float32
+    usual = _USUAL_FORCE * strength
+    force_mean, force_std = (force.mean(axis=0), force.std(axis=0)) if labelled else (usual, usual)
     spread = Spread(
         jnp.asarray(np.maximum(angle.std(axis=0), 1e-2), f),
-        jnp.asarray(np.maximum(force.std(axis=0), 1e-3 * strength), f),
+        jnp.asarray(np.maximum(force_std, 1e-3 * strength), f),
         jnp.asarray(np.maximum(torque.std(axis=0), 1e-3), f),
     )
     scale = OutputScale(
-        jnp.asarray(angle.mean(axis=0), f), spread.angle, jnp.asarray(strength, f), jnp.asarray(force.mean(axis=0), f)
+        jnp.asarray(angle.mean(axis=0), f), spread.angle, jnp.asarray(strength, f), jnp.asarray(force_mean, f)
     )
     return spread, scale
 

@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from pitl import hill
 from pitl.msk import dynamics, weak
 from pitl.msk.model import MusculoskeletalModel
 from pitl.net.head import Output
@@ -38,6 +39,12 @@ def people(models: MusculoskeletalModel) -> People:
         tuple(x[0] if s else None for x, s in zip(leaves, same, strict=True)),
         form,
     )
+
+
+def first(people: People) -> MusculoskeletalModel:
+    """The model of the first person."""
+    leaves = [s if o is None else o[0] for o, s in zip(people.own, people.shared, strict=True)]
+    return jax.tree.unflatten(people.form, leaves)
 
 
 def strong_rows(
@@ -85,6 +92,32 @@ def _chosen(models: MusculoskeletalModel | People, subject: Int[Array, " B"]) ->
     leaves = [s if o is None else o[subject] for o, s in zip(models.own, models.shared, strict=True)]
     axes = [None if o is None else 0 for o in models.own]
     return jax.tree.unflatten(models.form, leaves), jax.tree.unflatten(models.form, axes)
+
+
+def hill_rows(
+    models: MusculoskeletalModel | People,
+    subject: Int[Array, " B"],
+    z: hill.Parameters,
+    on: hill.Electrodes,
+    jets: Float[Array, "B 3 C"],
+    output: Output,
+    posture: Int[Array, " B"],
+) -> Float[Array, "B M"]:
+    """Forces [N] of everybody's EMG-driven model along predicted motion.
+
+    Args:
+        models: stacked over subjects, or `people` of them.
+        subject: whose muscles each row drives.
+        z: everyone's muscles, stacked.
+        on: everyone's electrodes, stacked.
+        jets: normalised envelopes of each row.
+        output: angle (J, B, D) with at least its first derivative.
+        posture: of each row.
+    """
+    own, axes = _chosen(models, subject)
+    mine, mine_on = jax.tree.map(lambda x: x[subject], (z, on))
+    forces = jax.vmap(hill.forces, (axes, 0, 0, 0, 0, 0, 0))
+    return forces(own, mine, mine_on, jets, output.angle[0], output.angle[1], posture)
 
 
 def of(models: Any, subject: Int[Array, "*B"]) -> Any:

@@ -181,6 +181,7 @@ def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale
         np.asarray(prepared.samples.force)[rows],
         np.asarray(prepared.samples.torque)[rows],
         strength,
+        labelled=prepared.force_source != "none",
     )
 
 

@@ -28,6 +28,7 @@ import pitl
 from pitl import arms, bundle, loss, lost_channels, results, windows
 from pitl import train as training
 from pitl.arms import Inherited
+from pitl.baselines import emg_driven
 from pitl.config import Config, to_dict
 from pitl.errors import PitlError
 from pitl.msk.correction import apply_correction
@@ -139,8 +140,9 @@ def _generic(job: Job, prepared: Prepared, fold: Fold, k: int, seed: int, kind: 
     config, net = job.config.train, prepared.net
     spread, scale = statistics(prepared, fold)
     has_force = 0.0 if prepared.force_source == "none" else 1.0
-    weights = loss.Terms(jnp.float32(1.0), jnp.float32(has_force), jnp.float32(config.physics_weight))
-    problem = training.Problem(prepared.samples, prepared.models, spread, scale, weights)
+    weights = loss.Terms(*(jnp.float32(w) for w in (1.0, has_force, config.physics_weight, config.hill_weight)))
+    electrodes = emg_driven.electrodes(job.config, prepared) if config.hill_weight > 0 else None
+    problem = training.Problem(prepared.samples, prepared.models, spread, scale, weights, electrodes)
     began = time.perf_counter()
     trained = training.fit(
         jax.random.key(seed * 1000 + k),
@@ -192,8 +194,9 @@ _WEAK_RUN = 20
 def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
     config = job.config
     split = arms.rows(config, prepared)
+    chosen = [a for a in config.evaluate.arms if a != "hill_calibrated" or _has_electrodes(job, prepared)]
     for seed, own in enumerate(inherited):
-        for arm in config.evaluate.arms:
+        for arm in chosen:
             for supervision in arms.GRADES[arm]:
                 if supervision not in (*config.evaluate.supervision, *(("none",) if arm.startswith("generic") else ())):
                     continue
@@ -208,7 +211,26 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
                 seconds = (time.perf_counter() - began) / len(split.test)
                 if arm == "head_physics" and answer.fitted is not None and seed == 0:
                     _keep_people(job, prepared, own, answer.fitted, supervision)
+                if answer.muscles is not None and seed == 0:
+                    _say_muscles(job, prepared, own, answer.muscles, supervision)
                 results.keep(path, answer, seconds)
+
+
+def _has_electrodes(job: Job, prepared: Prepared) -> bool:
+    """Whether any channel belongs to a muscle; the EMG-driven model is left out where none does."""
+    try:
+        emg_driven.electrodes(job.config, prepared)
+    except PitlError as e:
+        job.console.print(f"arm hill_calibrated is left out: {e}", soft_wrap=True)
+        return False
+    return True
+
+
+def _say_muscles(job: Job, prepared: Prepared, own: Inherited, fitted: emg_driven.Calibrated, supervision: str) -> None:
+    """Which of the EMG-driven model's parameters the data identify, on screen and in hill-SUPERVISION.json."""
+    found = emg_driven.identification(prepared, fitted, own.spread)
+    atomic_write_text(job.out / f"hill-{supervision}.json", json.dumps(found, indent=1))
+    job.console.print(emg_driven.identification_table(found))
 
 
 def _keep_people(job: Job, prepared: Prepared, own: Inherited, fitted: Any, supervision: str) -> None:

@@ -6,7 +6,15 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Arm = Literal[
-    "generic_data", "generic_physics", "gain_offset", "head_data", "head_physics", "full_finetune", "scratch", "ridge"
+    "generic_data",
+    "generic_physics",
+    "gain_offset",
+    "head_data",
+    "head_physics",
+    "full_finetune",
+    "scratch",
+    "ridge",
+    "hill_calibrated",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 
@@ -62,8 +70,17 @@ class ModelConfig(Section):
     slack: Literal["as_stored", "calibrated"] = _item(
         "as_stored", "tendon slack lengths; calibrated puts fibres near their plateau over the range"
     )
+    electrodes: dict[str, tuple[str, ...]] = _item({}, "channels of muscles that are not called like their channel")
     damping: tuple[float, ...] = _item((), "of each coordinate, in place of the model's", "N m s/rad")
     stiffness: tuple[float, ...] = _item((), "of each coordinate, in place of the model's", "N m/rad")
+
+    @field_validator("electrodes", mode="before")
+    @classmethod
+    def _tuples(cls, value: Any) -> Any:
+        """One channel may be given as it is, several as a list."""
+        if not isinstance(value, Mapping):
+            return value
+        return {k: (v,) if isinstance(v, str) else tuple(v) if isinstance(v, list) else v for k, v in value.items()}
 
 
 class VirtualConfig(Section):
@@ -145,7 +162,8 @@ class TrainConfig(Section):
         0.0, "chance that a channel is silent in a batch, so that its loss is survived", "1", ge=0, lt=1
     )
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
-    hill_weight: float = _item(0.0, "reserved for the Hill-type loss", "1", ge=0)
+    hill_weight: float = _item(0.0, "weight of the distance from an EMG-driven Hill model", "1", ge=0)
+    hill_prior_weight: float = _item(3e-3, "pull of that model's parameters, learned with it, to 0", "1", ge=0)
     derivative: Literal["total", "time_input", "finite_difference"] = _item(
         "total", "recipe of velocity and acceleration; all but total are ablations"
     )
@@ -154,13 +172,6 @@ class TrainConfig(Section):
     check_every: int = _item(100, "steps between looks at the held-out people", "steps", ge=1)
     refit: bool = _item(True, "train again for as many steps with the held-out people among the sources")
     holdout_fraction: float = _item(0.2, "part of the source people kept out to decide when to stop", "1", gt=0, lt=1)
-
-    @field_validator("hill_weight")
-    @classmethod
-    def _reserved(cls, value: float) -> float:
-        if value != 0:
-            raise ValueError("is reserved until the Hill-type loss exists; leave it at 0")
-        return value
 
 
 class PersonalizeConfig(Section):
@@ -188,6 +199,14 @@ class PersonalizeConfig(Section):
         if value:
             raise ValueError("is reserved until the Hill calibration exists; leave it false")
         return value
+
+
+class HillConfig(Section):
+    """The calibrated EMG-driven model."""
+
+    steps: int = _item(400, "optimiser steps", "1", ge=1)
+    learning_rate: float = _item(0.05, "at the start, in z-scores; falls along a cosine", "1", gt=0)
+    prior_weight: float = _item(3e-3, "pull of the muscles' parameters to those of the model", "1", ge=0)
 
 
 class EvaluateConfig(Section):
@@ -223,4 +242,5 @@ class Config(Section):
     net: NetConfig = Field(default_factory=NetConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     personalize: PersonalizeConfig = Field(default_factory=PersonalizeConfig)
+    hill: HillConfig = Field(default_factory=HillConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)

@@ -8,7 +8,7 @@ from scipy import stats
 
 # What the method is compared with; the generic models use no label of the person and stand in every comparison.
 METHOD = "head_physics"
-AGAINST = ("generic_physics", "head_data", "gain_offset", "full_finetune", "scratch", "ridge")
+AGAINST = ("generic_physics", "head_data", "gain_offset", "full_finetune", "scratch", "ridge", "hill_calibrated")
 GRADES = ("angle_force", "angle", "none")  # of supervision, most labels first
 LEVEL = 0.05
 

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from pitl import loss, physics
+from pitl import hill, loss, physics
 from pitl.config import TrainConfig
 from pitl.errors import PitlError
 from pitl.msk import weak
@@ -34,14 +34,16 @@ class Problem(NamedTuple):
     spread: loss.Spread
     scale: OutputScale
     weights: loss.Terms  # of the loss terms
+    electrodes: hill.Electrodes | None = None  # everyone's, stacked; needed by the Hill term
 
 
 class Trained(NamedTuple):
     """A generic model and how it came about."""
 
-    params: dict[str, Any]
+    params: dict[str, Any]  # encoder, head
+    muscles: hill.Parameters | None  # everyone's, stacked, where the Hill term learned them
     steps: int  # trained for: where the held-out loss was lowest, and with `refit` a few checks at least
-    history: np.ndarray  # (checks, 5): step, training loss, held-out angle, force and physics terms
+    history: np.ndarray  # (checks, 6): step, training loss, held-out angle, force, physics and Hill terms
 
 
 def ready(problem: Problem) -> Problem:
@@ -62,29 +64,39 @@ def terms(
     taps: weak.Kernel | None = None,
     with_physics: bool = True,
 ) -> loss.Terms:
-    """The three terms of the loss on G stretches of S contiguous rows (S = 1 for the strong form).
+    """The terms of the loss on G stretches of S contiguous rows (S = 1 for the strong form).
 
     Returns:
-        Dimensionless angle, force and physics terms, not yet weighted.
+        Dimensionless terms, not yet weighted. The Hill term, the sibling's "implicit" loss (Ma et al. 2024,
+        arXiv 2412.04213), is there if `params` has muscles.
     """
     samples, spread = problem.samples, problem.spread
-    order = 3 if with_physics and form == "strong" else 1
+    muscles = params.get("muscles")
+    order = 3 if (with_physics and form == "strong") or muscles is not None else 1
     wide = None if gain is None else jnp.broadcast_to(gain[:, None], (*rows.shape, gain.shape[-1]))
     together = rows.shape[1] > 1
     out = network.outputs(params, net, samples, rows, problem.scale, order=order, gain=wide, contiguous=together)
     ones = jnp.ones(rows.shape, jnp.float32)
     angle = loss.squared(out.angle[0] - samples.angle[rows], spread.angle, ones)
     force = loss.squared(out.force - samples.force[rows], spread.force, ones)
-    if not with_physics:
-        return loss.Terms(angle, force, jnp.zeros(()))
-    if form == "strong":
+    flat, at = out, rows.reshape(-1)
+    if order > 1:
         flat = jax.tree.map(lambda x: x.reshape(*x.shape[:-3], -1, x.shape[-1]), out)
-        at = rows.reshape(-1)
+    implicit = jnp.zeros(())
+    if muscles is not None:
+        assert problem.electrodes is not None
+        who, posture = samples.subject[at], samples.posture[at]
+        pulled = physics.hill_rows(problem.models, who, muscles, problem.electrodes, samples.jets[at], flat, posture)
+        implicit = loss.squared(flat.force - pulled, spread.force, jnp.ones(at.shape, jnp.float32))
+    if not with_physics:
+        return loss.Terms(angle, force, jnp.zeros(()), implicit)
+    if form == "strong":
         residual = physics.strong_rows(problem.models, samples.subject[at], flat, samples.posture[at])
     else:
         assert taps is not None
         residual = physics.weak_stretches(problem.models, samples.subject[rows[:, 0]], out, samples.posture[rows], taps)
-    return loss.Terms(angle, force, loss.squared(residual, spread.torque, jnp.ones(residual.shape[:-1], jnp.float32)))
+    law = loss.squared(residual, spread.torque, jnp.ones(residual.shape[:-1], jnp.float32))
+    return loss.Terms(angle, force, law, implicit)
 
 
 def fit(
@@ -119,10 +131,11 @@ def fit(
     static = _Static(net, config.residual, with_physics, _Taps.of(taps), config)
     checked = held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)]
     rows = jnp.asarray(checked, jnp.int32)
+    labelled = float(problem.weights.force) > 0
     best, best_params, best_step, history, waited = np.inf, {}, 0, [], 0
     for step, params, value in _course(key, static, problem, training):
         check = _check(static, params, problem, rows)
-        score = float(check.angle + check.force)
+        score = float(check.angle + (check.force if labelled else check.hill))
         history.append([step, value, *(float(v) for v in check)])
         if report:
             report(step, value, score)
@@ -147,7 +160,9 @@ def fit(
                 report(step, value, best)
             if step >= best_step:
                 break
-    return Trained(best_params, best_step, np.array(history))
+    muscles = best_params.get("muscles")
+    kept = {k: v for k, v in best_params.items() if k != "muscles"}
+    return Trained(kept, muscles, best_step, np.array(history))
 
 
 def _gains(rng: np.random.Generator, config: TrainConfig, shape: tuple[int, ...]) -> np.ndarray:
@@ -167,6 +182,12 @@ def _course(
     config = static.config
     k_init, k_batch = jax.random.split(key)
     params = network.init(k_init, static.net, problem.scale)
+    if config.hill_weight > 0:
+        assert problem.electrodes is not None and isinstance(problem.models, physics.People)
+        one = physics.first(problem.models)
+        everyone = problem.electrodes.peak.shape[0]
+        muscles = hill.initial(one, static.net.inputs)
+        params["muscles"] = jax.tree.map(lambda x: jnp.broadcast_to(x, (everyone, *x.shape)), muscles)
     state = _optimiser(config).init(params)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
     stretches = max(1, config.batch // training.shape[1])
@@ -229,7 +250,11 @@ def _steps(static: _Static, params: Any, state: Any, problem: Problem, rows: Arr
     def total(params: Any, rows: Array, gain: Array) -> Array:
         t = _all_terms(static, params, problem, rows, gain)
         w = problem.weights
-        return w.angle * t.angle + w.force * t.force + w.physics * t.physics
+        total = w.angle * t.angle + w.force * t.force + w.physics * t.physics + w.hill * t.hill
+        if "muscles" in params:
+            people = params["muscles"].delay.shape[0]
+            total += static.config.hill_prior_weight * hill.prior(params["muscles"]) / people
+        return total
 
     def step(carry: Any, batch: Any) -> Any:
         params, state = carry

@@ -145,7 +145,7 @@ def test_training_is_the_same_for_the_same_key_and_stops_on_people_it_has_not_se
     ]
     a, b = (training.fit(jax.random.key(3), prepared.net, problem, *rows, CONFIG.train) for _ in range(2))
     assert same(a.params, b.params)
-    assert a.history.shape == (2, 5) and np.isfinite(a.history).all()
+    assert a.history.shape == (2, 6) and np.isfinite(a.history).all()
     diverging = CONFIG.train.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(PitlError, match="diverged"):
         training.fit(jax.random.key(3), prepared.net, problem, *rows, diverging)

@@ -14,6 +14,7 @@ ARMS = {
     "full_finetune": "full fine-tuning",
     "scratch": "from scratch",
     "ridge": "ridge regression",
+    "hill_calibrated": "calibrated EMG-driven model",
 }
 LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown
