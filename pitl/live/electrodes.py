@@ -4,6 +4,8 @@ The rule looks at samples alone, one after the other, so that it does not depend
 """
 
 from collections.abc import Sequence
+from math import isfinite
+from operator import ne
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +29,8 @@ class Watch(NamedTuple):
     last: np.ndarray  # V
     still: np.ndarray  # samples since it changed
     alive: np.ndarray  # samples since it was dead, counted up to `Limits.back`
+    longest: int  # of `still`
+    well: bool  # all of `alive` have got to `Limits.back`
 
 
 def limits(rate_hz: float) -> Limits:
@@ -44,24 +48,26 @@ def look(
     """
     count, channels = raw.shape
     if watch is None:
-        watch = Watch(np.full(channels, np.nan), np.zeros(channels, int), np.full(channels, limit.back))
+        watch = Watch(np.full(channels, np.nan), np.zeros(channels, int), np.full(channels, limit.back), 0, True)
+    if watch.well and watch.longest + count < limit.dead:  # too short for anything to die: the usual, made quick
+        # lists: for a few channels a call of NumPy costs more than the comparison
+        now, before = raw[-1].tolist(), (watch.last if count == 1 else raw[-2]).tolist()
+        if missing is None and all(map(ne, now, before)) and all(map(isfinite, now)):
+            still = watch.still if watch.longest == 0 else np.zeros(channels, int)
+            return Watch(raw[-1].copy(), still, watch.alive, 0, True), None
     moved = np.empty(raw.shape, bool)
     np.not_equal(raw[0], watch.last, out=moved[0])
     np.not_equal(raw[1:], raw[:-1], out=moved[1:])
     moved &= np.isfinite(raw)
     if missing is not None:
         moved |= missing
-    if watch.alive.min() == limit.back and watch.still.max() + count < limit.dead:  # too short for anything to die
-        if moved[-1].all():
-            still = np.zeros(channels, int)
-        else:
-            still = np.where(moved.any(axis=0), np.argmax(moved[::-1], axis=0), watch.still + count)
-        return Watch(raw[-1], still, watch.alive), None
     at = np.arange(count)[:, None]
     still = at - np.maximum.accumulate(np.where(moved, at, -1 - watch.still), axis=0)
     alive = at - np.maximum.accumulate(np.where(still >= limit.dead, at, -1 - watch.alive), axis=0)
     dead = alive < limit.back
-    return Watch(raw[-1], still[-1], np.minimum(alive[-1], limit.back)), dead if dead.any() else None
+    last, back = still[-1], np.minimum(alive[-1], limit.back)
+    seen = Watch(raw[-1].copy(), last, back, int(last.max()), bool(back.min() == limit.back))
+    return seen, dead if dead.any() else None
 
 
 def told(channels: Sequence[str], before: np.ndarray | None, after: np.ndarray | None) -> str | None:
