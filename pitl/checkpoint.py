@@ -136,7 +136,7 @@ def _write(folder: Path, tree: dict[str, Any]) -> None:
     if not jax.tree.leaves(tree):
         return
     try:
-        with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _quiet(), _checkpointer() as checkpointer:
             checkpointer.save(folder.resolve(), args=ocp.args.PyTreeSave(tree))
     except ValueError as e:  # tensorstore tells what the operating system said only in its text
         code = re.search(r"os_error_code='(\d+)'", str(e))
@@ -148,8 +148,15 @@ def _write(folder: Path, tree: dict[str, Any]) -> None:
 def _read(folder: Path, restore_args: dict[str, Any]) -> dict[str, Any]:
     if not restore_args:
         return {}
-    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _quiet(), _checkpointer() as checkpointer:
         return checkpointer.restore(folder.resolve(), args=ocp.args.PyTreeRestore(restore_args=restore_args))
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """One that waits for no other process of the run: every process has whole arrays, and the first one writes."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, f"process{me}")
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 @contextmanager

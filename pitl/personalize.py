@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from pitl import loss, windows
+from pitl import devices, loss, windows
 from pitl.config import PersonalizeConfig
 from pitl.msk import dynamics, weak
 from pitl.msk.correction import Correction, apply_correction, factors, identity_correction, log_prior
@@ -126,8 +127,12 @@ def fit(
     if knobs is None:
         knobs = Knobs(*(jnp.full(1, x, jnp.float32) for x in (config.learning_rate, config.physics_weight)))
     settings_each = knobs.learning_rate.shape[0]
-    each = max(1, (at_once or _lanes(static, people)) // settings_each)  # people in one program
-    blocks = [np.minimum(np.arange(k, k + min(each, count)), count - 1) for k in range(0, count, min(each, count))]
+    shares = jax.device_count() if count >= jax.device_count() else 1
+    over = devices.mesh(shares)
+    samples, kernel = devices.everywhere((fixed.samples, kernel), over)
+    each = max(1, (at_once or shares * _lanes(static, people)) // settings_each)  # people in one program
+    each = -(-min(each, count) // shares) * shares  # as many on each device
+    blocks = [np.minimum(np.arange(k, k + each), count - 1) for k in range(0, count, each)]
     chunk, found = min(50, config.steps), []
     for number, block in enumerate(blocks):
         lanes = np.repeat(block, settings_each)
@@ -135,23 +140,24 @@ def fit(
         cached = None
         if "encoder" not in settings.trainable:
             mine = jax.tree.map(lambda x, b=block: x[b], params)
-            cached = _features(static, mine, fixed.samples, _covers(people.rows[block], _stretches(people.rows)))
-            cached = cached if settings_each == 1 else jnp.repeat(cached, settings_each, axis=0)
+            theirs = devices.split((mine, _covers(people.rows[block], _stretches(people.rows))), over)
+            cached = _features(static, settings_each, over, samples, theirs)
         turned = Knobs(*(jnp.tile(x, len(block)) for x in knobs))
         correction = jax.vmap(identity_correction)(own)
         current = {"encoder": head_start["encoder"], "head": head_start["head"], "correction": correction}
         state = jax.vmap(_optimiser(static).init)(current)
+        begun = (current, state, head_start["head"], units, own, who, turned)
+        current, state, from_head, units, own, who, turned = devices.split(begun, over)
         history = []
         for done in range(0, config.steps, chunk):
-            keys = jax.random.split(jax.random.fold_in(jax.random.key(0), done), chunk)
+            keys = devices.everywhere(jax.random.split(jax.random.fold_in(jax.random.key(0), done), chunk), over)
             current, state, losses = _steps(
-                static, keys, current, state, head_start["head"], Fixed(fixed.samples, *units), own, who, cached,
-                kernel, turned,
-            )  # fmt: skip
-            history.append(np.asarray(losses))
+                static, keys, current, state, from_head, Fixed(samples, *units), own, who, cached, kernel, turned
+            )
+            history.append(np.asarray(devices.whole(losses, over)))
             if report:
                 report(number * config.steps + done + chunk, len(blocks) * config.steps)
-        found.append((current, np.array(history)))
+        found.append((devices.whole(current, over), np.array(history)))
     keep = count * settings_each
     joined = jax.tree.map(lambda *x: jnp.concatenate(x)[:keep], *(f[0] for f in found))
     correction = joined.pop("correction")
@@ -191,13 +197,22 @@ def stronger(scale: head.OutputScale, correction: Correction) -> head.OutputScal
     return scale._replace(strength=scale.strength * factors(correction)["strength"])
 
 
-@partial(jax.jit, static_argnums=0)
-def _features(static: _Static, params: Any, samples: Samples, covers: Cover) -> Array:
-    def one(args: Any) -> Array:
-        params, cover = args
-        return network.features_of_rows(params, static.net, samples, cover, static.order)
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _features(static: _Static, times: int, over: Mesh | None, samples: Samples, theirs: Any) -> Array:
+    """Everyone's features, each `times` over, from parameters and stretches of rows."""
 
-    return jax.lax.map(one, (params, covers))  # one person after the other: the windows of all would fill the memory
+    def several(samples: Samples, theirs: Any) -> Array:
+        def one(args: tuple[Any, Cover]) -> Array:
+            params, cover = args
+            return network.features_of_rows(params, static.net, samples, cover, static.order)
+
+        # one person after the other: the windows of all would fill the memory
+        return jnp.repeat(jax.lax.map(one, theirs), times, axis=0)
+
+    if over is None:
+        return several(samples, theirs)
+    own, same = PartitionSpec(devices.SPLIT), PartitionSpec()
+    return jax.shard_map(several, mesh=over, in_specs=(same, own), out_specs=own, check_vma=False)(samples, theirs)
 
 
 def _stretches(rows: Int[Array, "P T"]) -> int:

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from pitl import hill, loss, physics
+from pitl import devices, hill, loss, physics
 from pitl.config import TrainConfig
 from pitl.errors import PitlError
 from pitl.msk import weak
@@ -130,11 +131,13 @@ def fit(
     problem = ready(problem)
     static = _Static(net, config.residual, with_physics, _Taps.of(taps), config)
     checked = held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)]
-    rows = jnp.asarray(checked, jnp.int32)
+    over = devices.mesh(_in_a_step(config, training))
+    problem = devices.everywhere(problem, over)
+    rows = devices.everywhere(jnp.asarray(checked, jnp.int32), over)
     labelled = float(problem.weights.force) > 0
     best, best_params, best_step, history, waited = np.inf, {}, 0, [], 0
-    for step, params, value in _course(key, static, problem, training):
-        check = _check(static, params, problem, rows)
+    for step, params, value in _course(key, static, problem, training, over):
+        check = devices.whole(_check(static, params, problem, rows), over)
         score = float(check.angle + (check.force if labelled else check.hill))
         history.append([step, value, *(float(v) for v in check)])
         if report:
@@ -154,12 +157,13 @@ def fit(
         # the held-out people have told when to stop; now they may be learned from too
         best_step = max(best_step, config.check_every * _FEWEST_CHECKS)
         everybody = np.concatenate([training, held_out])
-        for step, params, value in _course(key, static, problem, everybody):
+        for step, params, value in _course(key, static, problem, everybody, over):
             best_params = params
             if report:
                 report(step, value, best)
             if step >= best_step:
                 break
+    best_params = devices.whole(best_params, over)
     muscles = best_params.get("muscles")
     kept = {k: v for k, v in best_params.items() if k != "muscles"}
     return Trained(kept, muscles, best_step, np.array(history))
@@ -176,7 +180,7 @@ def _gains(rng: np.random.Generator, config: TrainConfig, shape: tuple[int, ...]
 
 
 def _course(
-    key: Array, static: "_Static", problem: Problem, training: np.ndarray
+    key: Array, static: "_Static", problem: Problem, training: np.ndarray, over: Mesh | None
 ) -> Iterator[tuple[int, dict[str, Any], float]]:
     """Steps, parameters and mean loss at each check, from one random start."""
     config = static.config
@@ -190,13 +194,20 @@ def _course(
         params["muscles"] = jax.tree.map(lambda x: jnp.broadcast_to(x, (everyone, *x.shape)), muscles)
     state = _optimiser(config).init(params)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
-    stretches = max(1, config.batch // training.shape[1])
+    params, state = devices.everywhere((params, state), over)
+    stretches = _in_a_step(config, training)
     for step in range(0, config.steps, config.check_every):
         pick = rng.integers(len(training), size=(config.check_every, stretches))
         rows = jnp.asarray(training[pick], jnp.int32)
-        gains = _gains(rng, config, (*pick.shape, static.net.inputs))
-        params, state, losses = _steps(static, params, state, problem, rows, jnp.asarray(gains, jnp.float32))
-        yield step + config.check_every, params, float(jnp.mean(losses))
+        gains = jnp.asarray(_gains(rng, config, (*pick.shape, static.net.inputs)), jnp.float32)
+        rows, gains = devices.split((rows, gains), over, axis=1)
+        params, state, losses = _steps(static, params, state, problem, rows, gains)
+        yield step + config.check_every, params, float(jnp.mean(devices.whole(losses, over)))
+
+
+def _in_a_step(config: TrainConfig, training: np.ndarray) -> int:
+    """Stretches in the batch of one step."""
+    return max(1, config.batch // training.shape[1])
 
 
 # An early stop before this many checks says more about the few held-out people than about training.
