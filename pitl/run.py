@@ -4,7 +4,8 @@ OUT/run.json                          which configuration this folder belongs to
 OUT/generic/seed0/fold0/data|physics  generic models (see `pitl.bundle`)
 OUT/said/seed0/ARM-SUPERVISION.npz    every arm's answers on everyone's test rows
 OUT/personalized/SUBJECT              each person's model
-OUT/metrics.json, traces/, learned.json, notes.json, lost_channels.json, report.html
+OUT/hill-SUPERVISION.json             what the data identify of the EMG-driven model
+OUT/metrics.json, traces/, learned.json, notes.json, lost_channels.json, model.png, report.html
 """
 
 import hashlib
@@ -25,14 +26,14 @@ import numpy as np
 from rich.console import Console
 
 import pitl
-from pitl import arms, bundle, loss, lost_channels, results, windows
+from pitl import arms, bundle, devices, loss, lost_channels, results, windows
 from pitl import train as training
 from pitl.arms import Inherited
 from pitl.baselines import emg_driven
 from pitl.config import Config, to_dict
 from pitl.errors import PitlError
 from pitl.msk.correction import apply_correction
-from pitl.outputs import atomic_write_text
+from pitl.outputs import atomic_write_bytes, atomic_write_text
 from pitl.personalize import stronger
 from pitl.prepare import Fold, Prepared, folds, load_cohort, prepare, statistics
 
@@ -53,7 +54,8 @@ class Job:
         with self.console.status(name) if self.console.is_terminal else _line(self.console, name):
             yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-        atomic_write_text(self.out / "seconds.json", json.dumps(self.seconds))
+        if devices.first():
+            atomic_write_text(self.out / "seconds.json", json.dumps(self.seconds))
 
 
 def start(config: Config, out: Path, console: Console) -> Job:
@@ -72,6 +74,8 @@ def run(config: Config, out: Path, console: Console) -> None:
     from pitl import report
 
     evaluate(config, out, console)
+    if not devices.first():
+        return
     job = start(config, out, console)
     with job.timed("writing the report"):
         path = report.write(out)
@@ -102,7 +106,8 @@ def evaluate(config: Config, out: Path, console: Console) -> None:
     prepared = _prepare(job)
     inherited = _train(job, prepared)
     _personalize(job, prepared, inherited)
-    _evaluate(job, prepared, inherited)
+    if devices.first():
+        _evaluate(job, prepared, inherited)
 
 
 def _prepare(job: Job) -> Prepared:
@@ -167,7 +172,8 @@ def _generic(job: Job, prepared: Prepared, fold: Fold, k: int, seed: int, kind: 
     own = jax.tree.map(lambda x: x[fold.source[0]], prepared.models)
     channels = prepared.cohort.subjects[0].recordings[0].channels
     made = bundle.Bundle(trained.params, net, own, scale, spread, job.config.emg, channels, None, None, about)
-    bundle.save(folder, made)
+    if devices.first():
+        bundle.save(folder, made)
     score = trained.history[:, 2:4].sum(axis=1).min()
     job.console.print(
         f"  seed {seed} fold {k} {kind:8s} best at {trained.steps:5d} steps, held-out loss {score:.3f}, {seconds:.1f} s"
@@ -208,6 +214,8 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
                 began = time.perf_counter()
                 with job.timed(f"arm {arm}, labels: {supervision}"):
                     answer = arms.run(arm, supervision, jax.random.key(seed), config, prepared, split, own)
+                if not devices.first():
+                    continue
                 seconds = (time.perf_counter() - began) / len(split.test)
                 if arm == "head_physics" and answer.fitted is not None and seed == 0:
                     _keep_people(job, prepared, own, answer.fitted, supervision)
@@ -255,6 +263,8 @@ def _keep_people(job: Job, prepared: Prepared, own: Inherited, fitted: Any, supe
 
 
 def _evaluate(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
+    from pitl.report import mechanics
+
     split = arms.rows(job.config, prepared)
     with job.timed("evaluation"):
         rows = results.score_all(job.out, job.config, prepared, split, inherited)
@@ -266,6 +276,8 @@ def _evaluate(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
                 atomic_write_text(job.out / lost_channels.FILE, json.dumps(lost, indent=1))
     metrics = {"schema": 1, "config": to_dict(job.config), "environment": _environment(job), "rows": rows}
     atomic_write_text(job.out / "metrics.json", json.dumps(metrics, indent=1))
+    picture = mechanics.png(jax.tree.map(lambda x: x[0], prepared.models))
+    atomic_write_bytes(job.out / "model.png", picture)
     notes = [*prepared.cohort.notes]
     notes += [f"{r.subject}/{r.trial}: {n}" for s in prepared.cohort.subjects for r in s.recordings for n in r.notes]
     notes.append(f"force labels: {prepared.force_source}")

@@ -61,7 +61,7 @@ def test_every_key_says_what_it_means():
     ("change", "says"),
     [
         ("train.stepz=3", "did you mean train.steps?"),
-        ("steps=3", "did you mean personalize.steps or train.steps?"),
+        ("steps=3", "did you mean hill.steps or personalize.steps or train.steps?"),
         ("trian.steps=3", "did you mean train?"),
         ("zzz=1", "known here: data, emg"),
         ("train.steps=1.5", "train.steps is 1.5; it should be a whole number."),

@@ -105,3 +105,59 @@ def test_a_woman_and_a_man_of_the_same_size_differ_as_the_regression_says(sex):
     np.testing.assert_allclose(ratio, (0.0481 + 0.0129) / (0.0433 + 0.0137) if sex == "female" else 1.0, rtol=1e-5)
     with pytest.raises(PitlError, match="knows female and male"):
         scale_to_body(knee, 1.7, 70.0, "other")
+
+
+@pytest.mark.slow
+def test_two_joints_go_through_a_whole_run(folder, tmp_path):
+    import json
+
+    from rich.console import Console
+
+    from pitl import run
+
+    few = ["train.steps=40", "train.check_every=20", "personalize.steps=20", "hill.steps=20", "evaluate.folds=3"]
+    settings = configuration(folder, *few, "evaluate.supervision=angle")
+    run.run(settings, tmp_path / "out", Console(quiet=True))
+    rows = json.loads((tmp_path / "out" / "metrics.json").read_text())["rows"]
+    assert {r["arm"] for r in rows} == set(settings.evaluate.arms)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "The musculoskeletal model" in page and "data:image/png" in page
+    told = json.loads((tmp_path / "out" / "hill-angle.json").read_text())
+    assert set(told) == {"V01", "V02", "V03"} and "strength muscle0" in told["V01"]
+
+
+def test_without_force_labels_the_hill_term_teaches_forces_and_its_muscles(folder):
+    import jax
+
+    from pitl import loss, windows
+    from pitl import train as training
+    from pitl.baselines import emg_driven
+    from pitl.net import network
+
+    settings = configuration(folder, "data.force_labels=none", "train.hill_weight=1.0", "train.steps=150")
+    settings = settings.model_copy(
+        update={"train": settings.train.model_copy(update={"check_every": 50, "refit": False, "batch": 128})}
+    )
+    prepared = prepare.prepare(settings, prepare.load_cohort(settings))
+    assert prepared.force_source == "none"
+    fold = prepare.Fold((0, 1), (2,), ())
+    spread, scale = prepare.statistics(prepared, fold)
+    weights = loss.Terms(*(jnp.float32(w) for w in (1.0, 0.0, 0.1, settings.train.hill_weight)))
+    electrodes = emg_driven.electrodes(settings, prepared)
+    problem = training.Problem(prepared.samples, prepared.models, spread, scale, weights, electrodes)
+    rows = [
+        windows.rows_of(prepared.table, "all", subjects=side, window=prepared.net.window)[:, None]
+        for side in (fold.source, fold.held_out)
+    ]
+    trained = training.fit(jax.random.key(0), prepared.net, problem, *rows, settings.train)
+    at = jnp.asarray(rows[0][::5], jnp.int32)
+    fresh = network.init(jax.random.key(0), prepared.net, scale)
+    fresh["muscles"] = jax.tree.map(jnp.zeros_like, trained.muscles)
+    learned = {**trained.params, "muscles": trained.muscles}
+    before, after = (float(training.terms(p, prepared.net, problem, at).hill) for p in (fresh, learned))
+    assert after < 0.2 * before  # the network's forces and those of the source people's muscles have met
+    assert trained.muscles is not None
+    moved = [float(jnp.abs(x[:2]).max()) for x in jax.tree.leaves(trained.muscles)]
+    assert sum(m > 1e-3 for m in moved) >= 6  # the source people's muscles were learned
+    assert all(float(jnp.abs(x[2]).max()) < 1e-6 for x in jax.tree.leaves(trained.muscles))  # nobody else's
+    assert set(trained.params) == {"encoder", "head"}

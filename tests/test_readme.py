@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pitl import cli, config
+from pitl import cli, config, models
 from pitl.io.cohort import read_cohort
+from pitl.msk.planar import builtin
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -33,6 +34,17 @@ def example(folder):
     np.savetxt(folder / "anna_slow.csv", rows, "%.5f", ",", header="FCR,FCU,ECRL,ECRB,ECU,flexion", comments="")
 
 
+def imported(folder, command):
+    """An OpenSim model, or what the import made of it."""
+    if " import " in command:
+        pytest.importorskip("opensim", reason="OpenSim's Python package is not installed: pip install 'pitl[opensim]'")
+        from opensim_models import two_links
+
+        return {"ARM.osim": str(two_links(folder)), "arm": str(folder / "arm")}
+    models.save(folder / "arm", builtin("wrist"), {})
+    return {k: k.replace("arm", str(folder / "arm"), 1) for k in ("arm", "arm.png", "model.name=arm")}
+
+
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("bin/")])
 def test_scripts_exist_and_may_be_run(command):
     path = ROOT / command.split()[0]
@@ -49,6 +61,8 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     example(tmp_path)
     places = {"DIR": str(tmp_path), "check.html": str(tmp_path / "check.html")}
+    if command.startswith("pitl model") or "model.name=arm" in command:
+        places |= imported(tmp_path, command)
     words = [places.get(w, w) for w in shlex.split(command)[1:]]
     if words[0] == "init":
         (tmp_path / "cohort.toml").unlink()

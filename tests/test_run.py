@@ -39,7 +39,7 @@ def test_every_arm_grade_and_person_has_a_row(out):
     rows = found["rows"]
     assert all(set(r) == KEYS for r in rows)
     pairs = {(r["arm"], r["supervision"]) for r in rows}
-    labelled = ("gain_offset", "head_data", "head_physics", "full_finetune", "scratch", "ridge")
+    labelled = ("gain_offset", "head_data", "head_physics", "full_finetune", "scratch", "ridge", "hill_calibrated")
     assert pairs == {
         ("generic_data", "none"),
         ("generic_physics", "none"),

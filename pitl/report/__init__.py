@@ -1,5 +1,6 @@
 """One self-contained page about a run: what came out, for whom, against what, and how to make it again."""
 
+import base64
 import json
 from importlib import resources
 from pathlib import Path
@@ -64,6 +65,7 @@ def _context(found: Inputs) -> dict[str, Any]:
         "families": tables.families(rows),
         "verdict": tables.verdict,
         "lost": _lost(found),
+        "model_picture": _model_picture(found.out),
         "everyone": _everyone(found, supervision),
         "people_table": _people(found, supervision),
         "shown": _shown(found, supervision),
@@ -76,6 +78,12 @@ def _context(found: Inputs) -> dict[str, Any]:
         "wall": found.environment.get("wall_seconds") or {},
         "command": found.environment.get("command", ""),
     }
+
+
+def _model_picture(out: Path) -> str | None:
+    """The run's picture of the musculoskeletal model, in the page itself."""
+    path = out / "model.png"
+    return base64.b64encode(path.read_bytes()).decode() if path.exists() else None
 
 
 def lost_table(out: str | Path) -> Table | None:
