@@ -23,6 +23,7 @@ ARMS = {
     "generic_physics": "generic, with physics",
     "gain_offset": "gain and offset",
     "ridge": "ridge regression",
+    "hill_calibrated": "calibrated EMG-driven model (its forces use the measured angle)",
     "scratch": "from scratch",
     "full_finetune": "full fine-tuning",
     "head_data": "personalised head, data only",

@@ -7,6 +7,7 @@ import pytest
 
 from pitl import hill, loss
 from pitl.errors import PitlError
+from pitl.identification import identification
 from pitl.msk import dynamics
 from pitl.msk.planar import builtin
 
@@ -89,7 +90,7 @@ def test_a_muscle_without_data_stays_with_its_prior_and_is_said_to():
     quiet = rows._replace(jets=rows.jets.at[..., 4].set(0.0))
     force = hill.forces(MODEL, silent, ON, quiet.jets, quiet.angle, quiet.rate, quiet.posture)
     rows = quiet._replace(torque=dynamics.muscle_torque(MODEL, quiet.angle, force, 0))
-    found = {i.name: i for i in hill.identification(MODEL, silent, ON, CHANNELS, rows, SPREAD, 400)}
+    found = {i.name: i for i in identification(MODEL, silent, ON, CHANNELS, rows, SPREAD, 400)}
     assert found["gain ECU"].deviation > 0.99 and not found["gain ECU"].by_data
     assert found["delay"].by_data and found["delay"].deviation < 0.3
     assert len(found) == 4 * 5 + 5 + 1 + 3
@@ -98,7 +99,7 @@ def test_a_muscle_without_data_stays_with_its_prior_and_is_said_to():
 def test_more_data_identify_more():
     rows = recording(STRONG_FLEXORS)
     few, many = (
-        np.array([i.deviation for i in hill.identification(MODEL, STRONG_FLEXORS, ON, CHANNELS, rows, SPREAD, n)])
+        np.array([i.deviation for i in identification(MODEL, STRONG_FLEXORS, ON, CHANNELS, rows, SPREAD, n)])
         for n in (5, 500)
     )
     assert np.all(many <= few + 1e-6) and many.mean() < 0.9 * few.mean()

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from pitl import hill
 from pitl.config import Config
+from pitl.identification import identification as identification_of
 from pitl.loss import Spread
 from pitl.msk import dynamics, forward
 from pitl.msk.model import MusculoskeletalModel
@@ -169,7 +170,7 @@ def identification(prepared: Prepared, fitted: Calibrated, spread: Spread) -> di
             lambda x, s=s: x[s], (prepared.models, fitted.z, fitted.on, fitted.rows, spread)
         )
         independent = _INDEPENDENT_PER_S * float(rows.weight.sum()) / prepared.net.rate_hz
-        listed = hill.identification(model, z, on, channels, rows, units, independent)
+        listed = identification_of(model, z, on, channels, rows, units, independent)
         found[subject.name] = {
             i.name: {"value": i.value, "deviation": i.deviation, "by_data": i.by_data} for i in listed
         }

@@ -12,6 +12,7 @@ from scipy.sparse import linalg as splinalg
 from pitl.errors import PitlError
 from pitl.msk import splines
 from pitl.msk.model import Paths
+from pitl.osim.reasons import why
 from pitl.osim.sampler import Sampler
 
 ACCEPTED_MM = 1.0  # worst error of a moment arm or length
@@ -261,7 +262,7 @@ def _judge(
         spread,
         tuple(np.rad2deg(poses[pose]).tolist()),
         accepted,
-        "" if accepted else _reason(sampler, muscle, poses[pose], asked[axis]),
+        "" if accepted else why(sampler, muscle, poses[pose], asked[axis]),
     )
 
 
@@ -280,7 +281,112 @@ def _errors(group: Paths, table: np.ndarray, reference: float, poses: np.ndarray
     return _Errors(*(np.nan_to_num(np.abs(ours - theirs), nan=_NOT_A_NUMBER_M) for ours, theirs in pairs))
 
 
-def _reason(sampler: Sampler, muscle: str, pose: np.ndarray, axis: int) -> str:
+def _interpolate(samplers: Sequence[Sampler], muscles: Sequence[str], group: Paths) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (P, N, G) [m] through the lengths at the nodes, above their means (P, G)."""
+    lengths = np.stack([_sample(s, muscles, group) for s in samplers])  # m
+    middle = lengths.mean(axis=1)
+    grids = (lengths - middle[:, None]).reshape(len(samplers), *group.count, -1)
+    return np.stack([splines.interpolate(g) for g in grids]).reshape(len(samplers), -1, len(muscles)), middle
+
+
+def _least_squares(
+    samplers: Sequence[Sampler], muscles: Sequence[str], group: Paths, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (P, N, G) [m] nearest to lengths and moment arms at scattered poses, for paths that jump.
+
+    A path point that appears at some angle makes the length jump by a fraction of a millimetre. Interpolated, the jump
+    becomes a spike in the moment arm; fitted, it becomes a length error that small.
+    """
+    which = list(group.coordinates)
+    size = int(np.prod([n + splines.MARGIN for n in group.count]))
+    poses = np.tile([(c.low + c.high) / 2 for c in samplers[0].coordinates], (_PER_COEFFICIENT * size, 1))
+    poses[:, which] = samplers[0].random(rng, len(poses))[:, which]
+    at = splines.taps(group, jnp.asarray(poses, jnp.float32))
+    index = np.asarray(at.index)
+
+    def rows(along: tuple[int, ...]) -> sparse.csr_matrix:
+        weights = np.ones((len(poses), 1))
+        for k in range(len(which)):
+            own = np.asarray(at.slope[k] if k in along else at.value[k], float)
+            weights = (weights[:, :, None] * own[:, None, :]).reshape(len(poses), -1)
+        row = np.repeat(np.arange(len(poses)), index.shape[1])
+        return sparse.csr_matrix((weights.ravel(), (row, index.ravel())), (len(poses), size))
+
+    slopes = (rows((k,)) / _ARM_SIGMA_M for k in range(len(which)))
+    system = sparse.csr_matrix(sparse.vstack([rows(()) / _LENGTH_SIGMA_M, *slopes]))
+    table, middle = np.zeros((len(samplers), size, len(muscles))), np.zeros((len(samplers), len(muscles)))
+    for p, sampler in enumerate(samplers):
+        for g, muscle in enumerate(muscles):
+            truth = _truth(sampler, muscle, poses)
+            middle[p, g] = np.median(truth.length)
+            lengths = (truth.length - middle[p, g]) / _LENGTH_SIGMA_M
+            right = np.concatenate([lengths, *(-truth.arm[:, which].T / _ARM_SIGMA_M)])
+            seen = np.isfinite(right)  # OpenSim may say that a moment arm is not a number
+            right, weight = np.where(seen, right, 0.0), seen.astype(float)
+            for _ in range(4):  # a pose where wrapping fails must not bend the fit around it
+                scaled = sparse.diags(weight) @ system
+                normal = sparse.csc_matrix(scaled.T @ scaled + 1e-4 * sparse.identity(size))
+                table[p, :, g] = np.asarray(splinalg.spsolve(normal, scaled.T @ (weight * right)))
+                weight = seen / np.sqrt(1 + np.abs(system @ table[p, :, g] - right) / 3)
+    return table, middle
+
+
+def _judge(
+    sampler: Sampler,
+    muscle: str,
+    group: Paths,
+    poses: np.ndarray,
+    table: np.ndarray,
+    reference: float,
+    truth: _Truth,
+) -> PathFit:
+    """Compares one muscle's splines (coefficients (N, 1)) with OpenSim's lengths and moment arms."""
+    errors = _errors(group, table, reference, poses, truth)
+    if errors.arm.max() > _WANTED_MM * 1e-3:  # where it is worst, look closer: a corner is narrow
+        rng = np.random.default_rng(0)
+        worst = poses[np.argsort(errors.arm.max(axis=1))[-3:]]
+        near = np.repeat(worst, _CLOSER, axis=0) + np.deg2rad(2.0) * rng.uniform(-1, 1, (3 * _CLOSER, poses.shape[1]))
+        limits = np.array([(c.low, c.high) for c in sampler.coordinates])
+        near = np.clip(near, limits[:, 0], limits[:, 1])
+        more = _truth(sampler, muscle, near)
+        truth = _Truth(*(np.concatenate(pair) for pair in zip(truth, more, strict=True)))
+        poses = np.concatenate([poses, near])
+        errors = _errors(group, table, reference, poses, truth)
+    asked = list(group.coordinates)
+    pose, axis = np.unravel_index(np.argmax(errors.arm), errors.arm.shape)
+    along = truth.arm[:, asked[axis]]
+    spread = 1e3 * float(np.nanmax(along) - np.nanmin(along))
+    wrong_length, worst_arm = 1e3 * float(errors.length.max()), 1e3 * float(errors.arm[pose, axis])
+    accepted = worst_arm <= max(ACCEPTED_MM, ACCEPTED_SHARE * spread) and wrong_length <= ACCEPTED_MM
+    return PathFit(
+        muscle,
+        tuple(sampler.coordinates[c].name for c in asked),
+        group.count,
+        wrong_length,
+        worst_arm,
+        spread,
+        tuple(np.rad2deg(poses[pose]).tolist()),
+        accepted,
+        "" if accepted else why(sampler, muscle, poses[pose], asked[axis]),
+    )
+
+
+class _Errors(NamedTuple):
+    length: np.ndarray  # (N,) m
+    arm: np.ndarray  # (N, d) m
+
+
+def _errors(group: Paths, table: np.ndarray, reference: float, poses: np.ndarray, truth: _Truth) -> _Errors:
+    at = splines.taps(group, jnp.asarray(poses, jnp.float32))
+    rows = jnp.asarray(table, jnp.float32)[at.index]
+    axes = range(len(group.coordinates))
+    length = np.asarray(splines.combine(at, rows))[:, 0] + reference  # m
+    arm = np.stack([-np.asarray(splines.combine(at, rows, along=(k,)))[:, 0] for k in axes], axis=-1)  # m
+    pairs = ((length, truth.length), (arm, truth.arm[:, list(group.coordinates)]))
+    return _Errors(*(np.nan_to_num(np.abs(ours - theirs), nan=_NOT_A_NUMBER_M) for ours, theirs in pairs))
+
+
+def why(sampler: Sampler, muscle: str, pose: np.ndarray, axis: int) -> str:
     """Why splines cannot follow a path near a pose: its length jumps there, or bends, or does not give its arm."""
     width = np.deg2rad(3.0)
     line = np.linspace(pose[axis] - width, pose[axis] + width, 241)
