@@ -21,8 +21,30 @@ _Data = Annotated[
 ]
 _Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where results go [default: runs/NAME].")]
 
+_Hosts = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts",
+        metavar="ADDRESS:PORT,ADDRESS,...",
+        envvar="PITL_HOSTS",
+        help="Processes that share this run, one an address; OUT must be a folder that all of them see. "
+        "Under Slurm's srun nothing need be said.",
+    ),
+]
+_Process = Annotated[
+    int | None,
+    typer.Option("--process", metavar="N", envvar="PITL_PROCESS", help="Which of the hosts this is, from 0."),
+]
 
-def run(config: _Config, changes: _Changes = None, data: _Data = None, out: _Out = None) -> None:
+
+def run(
+    config: _Config,
+    changes: _Changes = None,
+    data: _Data = None,
+    out: _Out = None,
+    hosts: _Hosts = None,
+    process: _Process = None,
+) -> None:
     """Do the whole job, ending in a report.
 
     Trains generic models, personalises them, compares every arm and writes the report. What is finished is kept: the
@@ -33,8 +55,9 @@ def run(config: _Config, changes: _Changes = None, data: _Data = None, out: _Out
       pitl run configs/virtual_wrist.toml
       pitl run configs/uci_knee.toml --data recordings --out runs/mine
       pitl run configs/virtual_wrist.toml name=short train.steps=300 evaluate.folds=2
+      pitl run configs/virtual_wrist.toml --hosts 10.0.0.1:5000,10.0.0.2 --process 0
     """
-    _step("run", config, changes, data, out)
+    _step("run", config, changes, data, out, (hosts, process))
 
 
 def simulate(
@@ -62,34 +85,55 @@ def simulate(
         typer.echo(f"Wrote {sum(len(s.recordings) for s in cohort.subjects)} trials to {out}")
 
 
-def train(config: _Config, changes: _Changes = None, data: _Data = None, out: _Out = None) -> None:
+def train(
+    config: _Config,
+    changes: _Changes = None,
+    data: _Data = None,
+    out: _Out = None,
+    hosts: _Hosts = None,
+    process: _Process = None,
+) -> None:
     """Train the generic models only.
 
     \b
     Example:
       pitl train configs/virtual_wrist.toml --out runs/mine
     """
-    _step("train", config, changes, data, out)
+    _step("train", config, changes, data, out, (hosts, process))
 
 
-def personalize(config: _Config, changes: _Changes = None, data: _Data = None, out: _Out = None) -> None:
+def personalize(
+    config: _Config,
+    changes: _Changes = None,
+    data: _Data = None,
+    out: _Out = None,
+    hosts: _Hosts = None,
+    process: _Process = None,
+) -> None:
     """Personalise the generic models, made first if missing.
 
     \b
     Example:
       pitl personalize configs/virtual_wrist.toml --out runs/mine
     """
-    _step("personalize", config, changes, data, out)
+    _step("personalize", config, changes, data, out, (hosts, process))
 
 
-def evaluate(config: _Config, changes: _Changes = None, data: _Data = None, out: _Out = None) -> None:
+def evaluate(
+    config: _Config,
+    changes: _Changes = None,
+    data: _Data = None,
+    out: _Out = None,
+    hosts: _Hosts = None,
+    process: _Process = None,
+) -> None:
     """Compare every arm; makes first what is missing.
 
     \b
     Example:
       pitl evaluate configs/virtual_wrist.toml --out runs/mine
     """
-    _step("evaluate", config, changes, data, out)
+    _step("evaluate", config, changes, data, out, (hosts, process))
 
 
 def report(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run.")]) -> None:
@@ -125,16 +169,26 @@ def config(
         typer.echo(configuration.to_toml(chosen, explain=True), nl=False)
 
 
-def _step(name: str, file: Path, changes: list[str] | None, data: Path | None, out: Path | None) -> None:
+def _step(
+    name: str,
+    file: Path,
+    changes: list[str] | None,
+    data: Path | None,
+    out: Path | None,
+    together: tuple[str | None, int | None],
+) -> None:
     """One function of `pitl.run` on a configuration."""
     folder = out
     with shell.sentences(lambda: folder):
         config = _configuration(file, changes or [], data)
         folder = out or Path("runs") / config.name
         shell.keep_compiled_programs()
-        from pitl import run as job
+        from pitl import devices
 
-        getattr(job, name)(config, folder, shell.console())
+        with devices.joined(*together):  # before anything of JAX looks for devices
+            from pitl import run as job
+
+            getattr(job, name)(config, folder, shell.console())
 
 
 def _configuration(file: Path, changes: list[str], data: Path | None) -> "Config":

@@ -1,0 +1,175 @@
+"""Several devices and several processes give what one device gives, and a run that loses a process says so."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from pitl import devices
+from pitl.errors import PitlError
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = """
+import sys, jax, numpy as np
+import jax.numpy as jnp
+from pitl import arms, devices, loss, personalize, prepare, search, train, virtual, windows
+from pitl.config import Config, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
+hosts, process = (sys.argv[2], int(sys.argv[3])) if len(sys.argv) > 2 else (None, None)
+with devices.joined(hosts, process):
+    config = Config(
+        virtual=VirtualConfig(subjects=5, seconds=5.0, rhythmic_trials=1, random_trials=0),
+        train=TrainConfig(steps=20, check_every=10, batch=32, refit=False),
+        personalize=PersonalizeConfig(steps=10),
+    )
+    cohort = virtual.simulate(virtual.VirtualSettings(**config.virtual.model_dump()))
+    prepared = prepare.prepare(config, cohort)
+    spread, scale = prepare.statistics(prepared, prepare.folds(config, 5)[0])
+    problem = train.Problem(
+        prepared.samples, prepared.models, spread, scale, loss.Terms(*(jnp.float32(w) for w in (1, 1, 0.1, 0)))
+    )
+    part = lambda *s: windows.rows_of(prepared.table, "all", subjects=s, window=prepared.net.window)[:, None]
+    trained = train.fit(jax.random.key(3), prepared.net, problem, part(0, 1, 2), part(3), config.train)
+    everyone = lambda tree: jax.tree.map(lambda x: jnp.broadcast_to(x, (5, *x.shape)), tree)
+    fitted = personalize.fit(
+        everyone(trained.params), prepared.net, personalize.Fixed(prepared.samples, everyone(spread), everyone(scale)),
+        prepared.models, arms.rows(config, prepared).people,
+        personalize.Settings(("head", "correction"), "angle", True),
+        config.personalize, prepared.taps, knobs=search.grid((0.005,), (0.0, 0.3)),
+    )
+    if devices.first():
+        leaves = jax.tree.leaves((trained.params, fitted.params, fitted.correction, fitted.history, trained.history))
+        np.savez(sys.argv[1], *[np.asarray(x) for x in leaves], count=jax.device_count())
+"""
+
+
+def _environment(count: int) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={count}"
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+
+
+def _start(command: list[str], count: int = 1, **more: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env=_environment(count) | more,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _done(process: "subprocess.Popen[str]", limit_s: float = 240.0) -> None:
+    _, said = process.communicate(timeout=limit_s)
+    assert process.returncode == 0, said[-2000:]
+
+
+def _hosts() -> str:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{s.getsockname()[1]},127.0.0.1"
+
+
+def _numbers(path: Path) -> tuple[list[np.ndarray], int]:
+    with np.load(path) as found:
+        return [found[k] for k in found.files if k != "count"], int(found["count"])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    path = tmp_path_factory.mktemp("alone") / "found.npz"
+    _done(_start(["-c", WORK, str(path)]))
+    return _numbers(path)[0]
+
+
+def _same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_four_devices_give_what_one_gives(alone, tmp_path):
+    _done(_start(["-c", WORK, str(tmp_path / "found.npz")], count=4))
+    found, count = _numbers(tmp_path / "found.npz")
+    assert count == 4
+    _same(found, alone)
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(alone, tmp_path):
+    hosts, path = _hosts(), tmp_path / "found.npz"
+    both = [_start(["-c", WORK, str(path), hosts, str(k)]) for k in range(2)]
+    for process in both:
+        _done(process)
+    found, count = _numbers(path)
+    assert count == 2
+    _same(found, alone)
+
+
+RUN = [
+    "-m", "pitl", "run", "configs/virtual_wrist.toml", "virtual.subjects=3", "virtual.seconds=5.0", "evaluate.folds=3",
+    "virtual.rhythmic_trials=1", "virtual.random_trials=0", "train.check_every=10", "personalize.steps=10",
+    'evaluate.arms=["generic_physics", "head_physics"]', 'evaluate.supervision=["angle"]', "train.batch=32",
+    "evaluate.lost_channels=false",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_path):
+    out = tmp_path / "out"
+
+    def begin(*changes: str) -> list["subprocess.Popen[str]"]:
+        hosts = _hosts()
+        more = ["--hosts", hosts, "--out", str(out), "--process"]
+        return [_start([*RUN, *changes, *more, str(k)]) for k in range(2)]
+
+    steps = "train.steps=400"
+    both = begin(steps)
+    finished = out / "generic" / "seed0" / "fold0" / "data"
+    for _ in range(1200):
+        if finished.is_dir() or any(p.poll() is not None for p in both):
+            break
+        time.sleep(0.1)
+    assert finished.is_dir(), [p.communicate()[1][-1000:] for p in both if p.poll() is not None]
+    both[1].send_signal(signal.SIGKILL)
+    _, said = both[0].communicate(timeout=120)
+    both[1].communicate()
+    assert both[0].returncode == 1
+    sentences = [line for line in said.splitlines() if line.startswith("pitl:")]
+    assert len(sentences) == 1 and "lost another process" in sentences[0] and "Traceback" not in said
+    assert not (out / "report.html").exists()
+    kept = finished.stat().st_mtime_ns
+    for process in begin(steps):
+        _done(process)
+    assert finished.stat().st_mtime_ns == kept
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "process", "said"),
+    [
+        ("10.0.0.1,10.0.0.2", 0, "needs a free port"),
+        ("10.0.0.1:5000,,", 0, "needs a free port"),
+        ("10.0.0.1:5000,10.0.0.2", 2, "--process 0 to 1"),
+        ("10.0.0.1:5000,10.0.0.2", None, "--process 0 to 1"),
+        (None, 1, "needs --hosts"),
+    ],
+)
+def test_hosts_that_cannot_be_understood_are_refused(hosts, process, said):
+    with pytest.raises(PitlError, match=said), devices.joined(hosts, process):
+        pass
+
+
+def test_one_device_has_no_mesh_and_keeps_its_arrays():
+    if jax.device_count() > 1:
+        pytest.skip("this machine has several devices")
+    assert devices.mesh(12) is None
+    x = np.arange(3.0)
+    assert devices.split(x, None) is x and devices.everywhere(x, None) is x and devices.whole(x, None) is x
