@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from pitl import devices, hill, loss, physics
+from pitl import devices, hill, loss, physics, store
 from pitl.config import TrainConfig
 from pitl.errors import PitlError
 from pitl.msk import weak
@@ -104,7 +104,7 @@ def fit(
     key: Array,
     net: network.Network,
     problem: Problem,
-    training: np.ndarray,
+    training: np.ndarray | Iterator[store.Block],
     held_out: np.ndarray,
     config: TrainConfig,
     *,
@@ -118,7 +118,8 @@ def fit(
         key: random key; the same key gives the same model.
         net: the network.
         problem: samples, physics, units and weights.
-        training: (W, S) stretches of rows of the source subjects.
+        training: (W, S) stretches of rows of the source subjects; or blocks of recordings that memory cannot hold,
+            a new one after each check, and `problem.samples` is then what the held-out loss is computed on.
         held_out: (V, S) stretches of rows of source subjects that are not trained on.
         config: steps, batch, learning rate, patience.
         with_physics: whether the law of motion is part of the loss.
@@ -126,12 +127,14 @@ def fit(
         report: called at each check with step, training loss, held-out loss.
 
     Raises:
-        PitlError: if training diverges before the first check.
+        PitlError: if training diverges before the first check, or would refit on blocks, which know no held-out people.
     """
+    if config.refit and not isinstance(training, np.ndarray):
+        raise PitlError("training on blocks of a store cannot refit on the held-out people; set train.refit=false.")
     problem = ready(problem)
     static = _Static(net, config.residual, with_physics, _Taps.of(taps), config)
     checked = held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)]
-    over = devices.mesh(_in_a_step(config, training))
+    over = devices.mesh(_in_a_step(config, held_out))
     problem = devices.everywhere(problem, over)
     rows = devices.everywhere(jnp.asarray(checked, jnp.int32), over)
     labelled = float(problem.weights.force) > 0
@@ -153,7 +156,7 @@ def fit(
             "the held-out loss was never a finite number, so training diverged; lower train.learning_rate "
             "and look at the recordings with `pitl check`."
         )
-    if config.refit:
+    if config.refit and isinstance(training, np.ndarray):
         # the held-out people have told when to stop; now they may be learned from too
         best_step = max(best_step, config.check_every * _FEWEST_CHECKS)
         everybody = np.concatenate([training, held_out])
@@ -180,7 +183,11 @@ def _gains(rng: np.random.Generator, config: TrainConfig, shape: tuple[int, ...]
 
 
 def _course(
-    key: Array, static: "_Static", problem: Problem, training: np.ndarray, over: Mesh | None
+    key: Array,
+    static: "_Static",
+    problem: Problem,
+    training: np.ndarray | Iterator[store.Block],
+    over: Mesh | None,
 ) -> Iterator[tuple[int, dict[str, Any], float]]:
     """Steps, parameters and mean loss at each check, from one random start."""
     config = static.config
@@ -195,10 +202,15 @@ def _course(
     state = _optimiser(config).init(params)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
     params, state = devices.everywhere((params, state), over)
-    stretches = _in_a_step(config, training)
     for step in range(0, config.steps, config.check_every):
-        pick = rng.integers(len(training), size=(config.check_every, stretches))
-        rows = jnp.asarray(training[pick], jnp.int32)
+        if isinstance(training, np.ndarray):
+            among = training
+        else:
+            samples, among = next(training)
+            problem = problem._replace(samples=devices.everywhere(samples, over))
+        stretches = _in_a_step(config, among)
+        pick = rng.integers(len(among), size=(config.check_every, stretches))
+        rows = jnp.asarray(among[pick], jnp.int32)
         gains = jnp.asarray(_gains(rng, config, (*pick.shape, static.net.inputs)), jnp.float32)
         rows, gains = devices.split((rows, gains), over, axis=1)
         params, state, losses = _steps(static, params, state, problem, rows, gains)
