@@ -229,6 +229,8 @@ def open_model(
 
 
 def _opensim() -> Any:
+    log = Path("opensim.log")
+    there = log.exists()
     try:
         import opensim
     except ImportError as e:
@@ -236,7 +238,10 @@ def _opensim() -> Any:
             "reading .osim files needs OpenSim's Python package; install it with: pip install 'pitl[opensim]'"
         ) from e
     opensim.Logger.setLevelString("Error")
-    opensim.Logger.removeFileSink()  # it would leave opensim.log wherever the user happens to be
+    # it would leave a log wherever the user happens to be
+    opensim.Logger.removeFileSink()
+    if not there:
+        log.unlink(missing_ok=True)
     return opensim
 
 
