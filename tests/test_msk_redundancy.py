@@ -118,3 +118,43 @@ def test_an_effort_without_a_unique_minimum_is_refused():
     model, zero = builtin("wrist"), jnp.zeros((1, 1))
     with pytest.raises(PitlError, match="above 1"):
         static_optimisation(model, zero, zero, zero, 0, exponent=1.0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_activations_stay_within_bounds_that_are_given(name):
+    model, spread = CASES[name]
+    q, qd, torque, posture = frames(model, spread, 50)
+    count = len(model.muscles)
+    lower, upper = jnp.full(count, 0.03), jnp.linspace(0.2, 0.9, count)
+    a, _, reserve = static_optimisation(model, q, qd, torque, posture, lower=lower, upper=upper)
+    assert np.all(a >= lower[None] - 1e-6) and np.all(a <= upper[None] + 1e-6)
+    assert np.any(a > 0.19) and np.any(np.abs(a - 0.03) < 1e-3)
+    free = static_optimisation(model, q, qd, torque, posture).reserve
+    assert float(jnp.abs(reserve).sum()) >= float(jnp.abs(free).sum()) - 1e-2  # bounds can only cost torque
+
+
+def test_measured_envelopes_bring_co_contraction_back_and_the_torque_is_still_met():
+    model = builtin("wrist")
+    q, qd, _, posture = frames(model, 1.0, 40)
+    rng = np.random.default_rng(1)
+    true = jnp.asarray(rng.uniform(0.02, 0.3, (40, 5)), jnp.float32)  # flexors and extensors at once
+    force = muscle.hill_force(model, true, q, qd, posture)
+    torque = dynamics.muscle_torque(model, q, force, posture)
+    blind = static_optimisation(model, q, qd, torque, posture)
+    seeing = static_optimisation(model, q, qd, torque, posture, measured=true)
+    wrong = [float(jnp.sqrt(jnp.mean((s.activation - true) ** 2))) for s in (blind, seeing)]
+    assert wrong[1] < 0.2 * wrong[0]
+    given = dynamics.muscle_torque(model, q, seeing.force, posture)
+    np.testing.assert_allclose(given + seeing.reserve, torque, atol=1e-4)
+    assert float(jnp.abs(seeing.reserve).max()) < 0.01 * float(jnp.abs(torque).max())
+
+
+def test_a_muscle_without_an_electrode_is_left_to_least_effort():
+    model = builtin("wrist")
+    q, qd, torque, posture = frames(model, 1.0, 20)
+    nothing = jnp.full((20, 5), jnp.nan)
+    blind = static_optimisation(model, q, qd, torque, posture, lower=jnp.zeros(5))
+    unseen = static_optimisation(model, q, qd, torque, posture, measured=nothing)
+    np.testing.assert_allclose(unseen.activation, blind.activation, atol=1e-5)
+    told = static_optimisation(model, q, qd, torque, posture, measured=nothing.at[:, 0].set(0.5))
+    assert np.all(told.activation[:, 0] > blind.activation[:, 0] - 1e-4)
