@@ -11,7 +11,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -177,7 +177,7 @@ def blocks(
     spans: int = 32,
     length: int = 1024,
     seed: int = 0,
-) -> Iterator[Block]:
+) -> Generator[Block, None, None]:
     """Draws blocks without end, reading ahead.
 
     A span is equally likely to begin at any row of the trials at which it fits, and the next block is another draw,

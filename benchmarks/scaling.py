@@ -1,0 +1,240 @@
+"""How time and memory grow: with subjects, hours, channels, muscles, joints, size of the network. Slopes are fitted.
+
+A slope is that of log(cost) over log(size): 1 is linear, 0 is no growth. A fixed cost at small sizes flattens it, so
+the slope between the two largest sizes is given as well.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import measure, personal, problem
+from benchmarks.row import Row
+from pitl import train
+from pitl.msk import dynamics
+from pitl.net.network import Network
+
+ROOT = Path(__file__).resolve().parents[1]
+_BATCH = 256
+_HOURS = (0.1, 0.3, 1.0, 3.0)
+# of noise in a timed slope on a shared machine
+_LINEAR = 1.1
+
+
+def slope(sizes: Any, costs: Any) -> float:
+    """Exponent of the power law through all sizes."""
+    return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float)), 1)[0])
+
+
+def _row(
+    name: str, what: str, sizes: list[float], seconds: list[float], memory: list[int | None], times: dict[str, Any]
+) -> Row:
+    grows = slope(sizes, seconds)
+    last = slope(sizes[-2:], seconds[-2:])
+    kept = [m for m in memory if m]
+    wide = slope(sizes, kept) if len(kept) == len(sizes) else None
+    each = ", ".join(f"{n:g}: {1e3 * s:.3g} ms" for n, s in zip(sizes, seconds, strict=True))
+    storage = "" if wide is None else f"; memory slope {wide:.2f}, " + ", ".join(f"{m / 2**20:.0f} MiB" for m in kept)
+    most = max(grows, last, wide or 0.0)
+    return Row(
+        name,
+        what,
+        grows,
+        "slope",
+        1.0,
+        "linear",
+        target=f"slopes <= {_LINEAR}",
+        met=most <= _LINEAR,
+        note=f"{each}; between the last two {last:.2f}{storage}",
+        memory_bytes=kept[-1] if kept else None,
+        times=times,
+    )
+
+
+def _curve(name: str, what: str, programs: Mapping[float, tuple[Callable[..., Any], tuple[Any, ...]]]) -> Row:
+    compiled = {n: jax.jit(f).lower(*x).compile() for n, (f, x) in programs.items()}
+    sides = {str(n): (lambda n=n: compiled[n](*programs[n][1])) for n in programs}
+    times = measure.interleaved(sides, rounds=9, at_most_s=10.0)
+    sizes = list(programs)
+    seconds = [times[str(n)].least for n in sizes]
+    memory = [measure.program_bytes(compiled[n]) for n in sizes]
+    return _row(name, what, sizes, seconds, memory, {k: t.summary() for k, t in times.items()})
+
+
+def _step(net: Network, rows: int = 20_000, subjects: int = 8) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Loss and gradient of one batch, physics included."""
+    task = train.ready(problem.training(net, rows, subjects))
+    at = np.random.default_rng(0).integers(net.window, rows, (_BATCH, 1))
+
+    def total(params: Any, task: train.Problem, at: Any) -> Any:
+        return sum(train.terms(params, net, task, at))
+
+    params = train.network.init(jax.random.key(0), net, task.scale)
+    return jax.value_and_grad(total), (params, task, jnp.asarray(at, jnp.int32))
+
+
+def _chain(joints: int, muscles: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Residual and its gradient on a made-up chain, the one that the tests of the mechanics use."""
+    spec = importlib.util.spec_from_file_location("msk_models", ROOT / "tests" / "msk_models.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.chain(joints, muscles)
+    rng = np.random.default_rng(0)
+    q, qd, qdd = (jnp.asarray(rng.normal(size=(_BATCH, joints)), jnp.float32) for _ in range(3))
+    force = jnp.asarray(rng.uniform(0, 100, (_BATCH, muscles)), jnp.float32)
+    posture = jnp.zeros(_BATCH, jnp.int32)
+
+    def total(moving: Any, model: Any) -> Any:
+        q, qd, qdd, force = moving
+        found = jax.vmap(dynamics.residual, (None, 0, 0, 0, 0, 0))(model, q, qd, qdd, force, posture)
+        return (found**2).mean()
+
+    return jax.value_and_grad(total), ((q, qd, qdd, force), model)
+
+
+def sizes() -> Iterator[Row]:
+    """One step of training, or the law of motion, against everything that can grow but the hours."""
+    what = f"loss and gradient of {_BATCH} windows against "
+    yield _curve(
+        "scaling_subjects", what + "source subjects", {n: _step(problem.DEFAULT, 32_000, n) for n in (8, 32, 128)}
+    )
+    yield _curve(
+        "scaling_length",
+        what + "rows resident on the device",
+        {n: _step(problem.DEFAULT, n) for n in (10_000, 80_000, 640_000)},
+    )
+    yield _curve(
+        "scaling_channels", what + "EMG channels", {n: _step(replace(problem.DEFAULT, inputs=n)) for n in (4, 16, 64)}
+    )
+    nets = [replace(problem.DEFAULT, channels=(16 * k, 32 * k), features=48 * k, hidden=48 * k) for k in (1, 2, 4)]
+    by_size = {}
+    for net in nets:
+        program = _step(net)
+        by_size[sum(x.size for x in jax.tree.leaves(program[1][0]))] = program
+    yield _curve("scaling_model", what + "parameters of the network", by_size)
+    what = f"law of motion and its gradient in {_BATCH} rows, made-up chain, against "
+    yield _curve("scaling_muscles", what + "muscles at 3 joints", {n: _chain(3, n) for n in (8, 32, 128)})
+    yield _curve("scaling_joints", what + "joints with 16 muscles", {n: _chain(n, 16) for n in (1, 2, 4, 8)})
+
+
+def people() -> Iterator[Row]:
+    """Personalising all of them, in chunks of bounded memory."""
+    counts = [8, 32, 128]
+    times = measure.interleaved({str(n): personal._ours(n) for n in counts}, rounds=3, at_most_s=20.0)
+    yield _row(
+        "scaling_people",
+        "personalising people, 50 steps on 256 rows each, against their number",
+        [float(n) for n in counts],
+        [times[str(n)].least for n in counts],
+        [None] * len(counts),
+        {k: t.summary() for k, t in times.items()},
+    )
+
+
+def hours() -> Iterator[Row]:
+    """Memory of raw 2 kHz EMG to envelopes to a store to training, against hours; ever more of them in one process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling", *map(str, _HOURS)], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    size = [f["hours"] for f in found]
+    peak = [f["peak"] for f in found]
+    each = ", ".join(f"{f['hours']:g} h: {f['peak'] / 2**20:.0f} MiB" for f in found)
+    grows = (peak[-1] - peak[0]) / (size[-1] - size[0])
+    yield Row(
+        "scaling_hours",
+        "peak memory of making and training from a store of 5-channel 2 kHz EMG, against hours",
+        slope(size, peak),
+        "slope",
+        1.0,
+        "linear",
+        target="slope <= 0.1",
+        met=slope(size, peak) <= 0.1,
+        note=f"{each}; {grows / 2**20:.1f} MiB more an hour, so {peak[0] / 2**20 + 100 * grows / 2**20:.0f} MiB at "
+        f"100 h; the envelopes of {size[-1]:g} h are {found[-1]['stored'] / 2**20:.0f} MiB on disk; "
+        f"training step {found[0]['step_ms']:.1f} ms at {size[0]:g} h, {found[-1]['step_ms']:.1f} ms at {size[-1]:g} h",
+        memory_bytes=peak[-1],
+    )
+    seconds = [f["made_s"] for f in found]
+    yield _row(
+        "scaling_hours_made",
+        "raw EMG, made up, to envelopes in a store, against hours",
+        size,
+        seconds,
+        [f["stored"] for f in found],
+        {},
+    )
+
+
+def _raw(seed: int, seconds: float) -> np.ndarray:
+    """Noise whose strength comes and goes, 2 kHz, five channels [V]."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(2000 * seconds)) / 2000  # s
+    strength = 1e-4 * (1.1 + np.sin(2 * np.pi * np.outer(t, rng.uniform(0.3, 1.0, 5))))  # V
+    return strength * rng.normal(size=strength.shape)
+
+
+def _recorded(hours: float) -> None:
+    """Makes and trains from a store of so many hours; says what it took."""
+    import time
+
+    from pitl import emg, store
+    from pitl.config import EmgConfig, TrainConfig
+
+    net, minute = problem.DEFAULT, 60.0  # s
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "all.h5"
+        began = time.perf_counter()
+        with store.writer(path) as made:
+            for k in range(round(hours * 60)):
+                filter_ = emg.design(EmgConfig(), 2000.0)
+                envelope = emg.envelope(filter_, _raw(k, minute))
+                jets = envelope.jets / 1e-4
+                count, first = len(jets), jets[:, 0]
+                made.add(
+                    f"minute {k}",
+                    k % 4,
+                    {
+                        "jets": jets,
+                        "angle": first[:, :1] - first[:, 1:2],
+                        "force": 60.0 * first,
+                        "torque": np.zeros((count, 1)),
+                        "posture": np.zeros(count),
+                        "time": envelope.time_s,
+                    },
+                )
+        made_s = time.perf_counter() - began
+        found = store.opened(path)
+        held = store.read(found, 0, 5000)
+        task = problem.training(net, 2000, 4)._replace(samples=held)
+        config = TrainConfig(steps=60, check_every=20, refit=False)
+        drawn = store.blocks(found, (0, 1, 2, 3), window=net.window)
+        took = []
+        for _ in range(2):  # the second is compiled already
+            began = time.perf_counter()
+            train.fit(jax.random.key(0), net, task, drawn, np.arange(100, 5000)[:, None], config)
+            took.append(time.perf_counter() - began)
+        drawn.close()
+        peak = measure.process_bytes()
+        kept = {"hours": hours, "peak": peak, "stored": path.stat().st_size, "made_s": made_s}
+        print(json.dumps(kept | {"step_ms": 1e3 * took[1] / config.steps}), flush=True)
+
+
+BENCHMARKS = {"scaling_sizes": sizes, "scaling_people": people, "scaling_hours": hours}
+
+if __name__ == "__main__":
+    for each in sys.argv[1:]:
+        _recorded(float(each))
