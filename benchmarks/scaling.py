@@ -103,29 +103,40 @@ def _chain(joints: int, muscles: int) -> tuple[Callable[..., Any], tuple[Any, ..
     return jax.value_and_grad(total), ((q, qd, qdd, force), model)
 
 
-def sizes() -> Iterator[Row]:
-    """One step of training, or the law of motion, against everything that can grow but the hours."""
-    what = f"loss and gradient of {_BATCH} windows against "
-    yield _curve(
-        "scaling_subjects", what + "source subjects", {n: _step(problem.DEFAULT, 32_000, n) for n in (8, 32, 128)}
-    )
-    yield _curve(
-        "scaling_length",
-        what + "rows resident on the device",
-        {n: _step(problem.DEFAULT, n) for n in (10_000, 80_000, 640_000)},
-    )
-    yield _curve(
-        "scaling_channels", what + "EMG channels", {n: _step(replace(problem.DEFAULT, inputs=n)) for n in (4, 16, 64)}
-    )
-    nets = [replace(problem.DEFAULT, channels=(16 * k, 32 * k), features=48 * k, hidden=48 * k) for k in (1, 2, 4)]
-    by_size = {}
-    for net in nets:
+_STEP = f"loss and gradient of {_BATCH} windows against "
+_LAW = f"law of motion and its gradient in {_BATCH} rows, made-up chain, against "
+
+
+def subjects() -> Iterator[Row]:
+    programs = {n: _step(problem.DEFAULT, 32_000, n) for n in (8, 32, 128)}
+    yield _curve("scaling_subjects", _STEP + "source subjects", programs)
+
+
+def length() -> Iterator[Row]:
+    programs = {n: _step(problem.DEFAULT, n) for n in (10_000, 40_000, 160_000)}
+    yield _curve("scaling_length", _STEP + "rows resident on the device", programs)
+
+
+def channels() -> Iterator[Row]:
+    programs = {n: _step(replace(problem.DEFAULT, inputs=n)) for n in (4, 16, 64)}
+    yield _curve("scaling_channels", _STEP + "EMG channels", programs)
+
+
+def parameters() -> Iterator[Row]:
+    programs = {}
+    for k in (1, 2, 4):
+        net = replace(problem.DEFAULT, channels=(16 * k, 32 * k), features=48 * k, hidden=48 * k)
         program = _step(net)
-        by_size[sum(x.size for x in jax.tree.leaves(program[1][0]))] = program
-    yield _curve("scaling_model", what + "parameters of the network", by_size)
-    what = f"law of motion and its gradient in {_BATCH} rows, made-up chain, against "
-    yield _curve("scaling_muscles", what + "muscles at 3 joints", {n: _chain(3, n) for n in (8, 32, 128)})
-    yield _curve("scaling_joints", what + "joints with 16 muscles", {n: _chain(n, 16) for n in (1, 2, 4, 8)})
+        programs[sum(x.size for x in jax.tree.leaves(program[1][0]))] = program
+    yield _curve("scaling_model", _STEP + "parameters of the network", programs)
+
+
+def muscles() -> Iterator[Row]:
+    yield _curve("scaling_muscles", _LAW + "muscles at 3 joints", {n: _chain(3, n) for n in (8, 32, 128)})
+
+
+def joints() -> Iterator[Row]:
+    yield _curve("scaling_joints", _LAW + "joints with 16 muscles", {n: _chain(n, 16) for n in (1, 2, 4)})
 
 
 def people() -> Iterator[Row]:
@@ -143,13 +154,14 @@ def people() -> Iterator[Row]:
 
 
 def hours() -> Iterator[Row]:
-    """Memory of raw 2 kHz EMG to envelopes to a store to training, against hours; ever more of them in one process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scaling", *map(str, _HOURS)], cwd=ROOT, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    """Memory of raw 2 kHz EMG to envelopes to a store to training, against hours; each in a process of its own."""
+    found = []
+    for n in _HOURS:
+        command = [sys.executable, "-m", "benchmarks.scaling", str(n)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
     size = [f["hours"] for f in found]
     peak = [f["peak"] for f in found]
     each = ", ".join(f"{f['hours']:g} h: {f['peak'] / 2**20:.0f} MiB" for f in found)
@@ -163,8 +175,8 @@ def hours() -> Iterator[Row]:
         "linear",
         target="slope <= 0.1",
         met=slope(size, peak) <= 0.1,
-        note=f"{each}; {grows / 2**20:.1f} MiB more an hour, so {peak[0] / 2**20 + 100 * grows / 2**20:.0f} MiB at "
-        f"100 h; the envelopes of {size[-1]:g} h are {found[-1]['stored'] / 2**20:.0f} MiB on disk; "
+        note=f"{each}; {grows / 2**20:.1f} MiB more an hour; "
+        f"the envelopes of {size[-1]:g} h are {found[-1]['stored'] / 2**20:.0f} MiB on disk; "
         f"training step {found[0]['step_ms']:.1f} ms at {size[0]:g} h, {found[-1]['step_ms']:.1f} ms at {size[-1]:g} h",
         memory_bytes=peak[-1],
     )
@@ -233,8 +245,16 @@ def _recorded(hours: float) -> None:
         print(json.dumps(kept | {"step_ms": 1e3 * took[1] / config.steps}), flush=True)
 
 
-BENCHMARKS = {"scaling_sizes": sizes, "scaling_people": people, "scaling_hours": hours}
+BENCHMARKS = {
+    "scaling_subjects": subjects,
+    "scaling_length": length,
+    "scaling_channels": channels,
+    "scaling_model": parameters,
+    "scaling_muscles": muscles,
+    "scaling_joints": joints,
+    "scaling_people": people,
+    "scaling_hours": hours,
+}
 
 if __name__ == "__main__":
-    for each in sys.argv[1:]:
-        _recorded(float(each))
+    _recorded(float(sys.argv[1]))
