@@ -61,7 +61,7 @@ def _row(
     )
 
 
-def _curve(name: str, what: str, programs: Mapping[float, tuple[Callable[..., Any], tuple[Any, ...]]]) -> Row:
+def _curve(name: str, what: str, programs: Mapping[Any, tuple[Callable[..., Any], tuple[Any, ...]]]) -> Row:
     compiled = {n: jax.jit(f).lower(*x).compile() for n, (f, x) in programs.items()}
     sides = {str(n): (lambda n=n: compiled[n](*programs[n][1])) for n in programs}
     times = measure.interleaved(sides, rounds=9, at_most_s=10.0)
