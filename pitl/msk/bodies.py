@@ -18,14 +18,11 @@ def features(link: Link, q: Any, xp: ModuleType = jnp) -> Any:
     """The functions (..., K) of the coordinates (..., D) that a link's transform combines; `xp` is jnp or np."""
     columns = [_of_one(link, k, q[..., c], xp) for k, c in enumerate(link.coordinates)]
     if len(columns) == 1:
-        return xp.stack(columns[0], axis=-1)
-    found = []
-    for powers in terms(link):
-        column = columns[0][powers[0]]
-        for k in range(1, len(powers)):
-            column = column * columns[k][powers[k]]
-        found.append(column)
-    return xp.stack(found, axis=-1)
+        return columns[0]
+    total = None
+    for column, powers in zip(columns, np.array(terms(link)).T, strict=True):
+        total = column[..., powers] if total is None else total * column[..., powers]
+    return total
 
 
 def terms(link: Link) -> list[tuple[int, ...]]:
@@ -36,14 +33,15 @@ def terms(link: Link) -> list[tuple[int, ...]]:
     return [order for order in orders if sum(order) <= link.degree]
 
 
-def _of_one(link: Link, k: int, q: Any, xp: ModuleType) -> list[Any]:
+def _of_one(link: Link, k: int, q: Any, xp: ModuleType) -> Any:
     if link.basis == "trigonometric":
-        return [xp.ones_like(q), xp.cos(q), xp.sin(q)]
+        return xp.stack([xp.ones_like(q), xp.cos(q), xp.sin(q)], axis=-1)
     x = (2 * q - (link.high[k] + link.low[k])) / (link.high[k] - link.low[k])
-    column = [xp.ones_like(x), x]
-    for _ in range(2, link.degree + 1):
-        column.append(2 * x * column[-1] - column[-2])
-    return column[: link.degree + 1]
+    found = xp.stack([xp.ones_like(x), x], axis=-1)
+    # T_{n+j} = 2 T_n T_j - T_{n-j} doubles the degree: one by one, compiling the derivatives takes minutes
+    while (n := found.shape[-1] - 1) < link.degree:
+        found = xp.concatenate([found, 2 * found[..., n:] * found[..., 1:] - found[..., n - 1 :: -1]], axis=-1)
+    return found[..., : link.degree + 1]
 
 
 def frames(
