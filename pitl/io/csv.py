@@ -146,7 +146,7 @@ def _signals(
     flaws: dict[str, str] = {}
     columns = []
     for k, name in enumerate(names):
-        values, flaw = _column(frame.iloc[:, k], f"{path}, line {{}}, column {name!r}", first_line, decimal)
+        values, flaw = _column(frame.iloc[:, k], path, name, first_line, decimal)
         if flaw:
             flaws[name] = flaw
         columns.append(values)
@@ -170,7 +170,7 @@ def _signals(
     return Signals(path, (stream,))
 
 
-def _column(cells: pd.Series, where: str, first_line: int, decimal: str) -> tuple[np.ndarray, str]:
+def _column(cells: pd.Series, path: Path, name: str, first_line: int, decimal: str) -> tuple[np.ndarray, str]:
     if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
         return cells.to_numpy(dtype=float), ""
     text = cells.astype(str).where(cells.notna()).str.strip().str.strip('"')
@@ -183,7 +183,7 @@ def _column(cells: pd.Series, where: str, first_line: int, decimal: str) -> tupl
     if wrong.any():
         row = int(np.argmax(wrong))
         flaw = (
-            f"{where.format(first_line + row)}: found {str(cells.iloc[row])!r:.40}, expected a number; correct it, or "
-            "leave the cell empty where the sample is missing."
+            f"{path}, line {first_line + row}, column {name!r}: found {str(cells.iloc[row])!r:.40}, expected a number; "
+            "correct it, or leave the cell empty where the sample is missing."
         )
     return numbers.to_numpy(dtype=float), flaw
