@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,11 +199,11 @@ _WEAK_RUN = 20
 
 def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
     config = job.config
-    split = arms.rows(config, prepared)
-    chosen = [a for a in config.evaluate.arms if a != "hill_calibrated" or _has_electrodes(job, prepared)]
+    split, sides = arms.rows(config, prepared), folds(config, len(prepared.cohort.subjects))
+    chosen = _possible(job, prepared)
     for seed, own in enumerate(inherited):
         for arm in chosen:
-            for supervision in arms.GRADES[arm]:
+            for supervision in arms.ARMS[arm].grades:
                 if supervision not in (*config.evaluate.supervision, *(("none",) if arm.startswith("generic") else ())):
                     continue
                 if supervision == "angle_force" and prepared.force_source == "none":
@@ -213,7 +213,8 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
                     continue
                 began = time.perf_counter()
                 with job.timed(f"arm {arm}, labels: {supervision}"):
-                    answer = arms.run(arm, supervision, jax.random.key(seed), config, prepared, split, own)
+                    task = arms.Task(supervision, jax.random.key(seed), config, prepared, split, own, sides)
+                    answer = arms.run(arm, task)
                 if not devices.first():
                     continue
                 seconds = (time.perf_counter() - began) / len(split.test)
@@ -224,14 +225,17 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
                 results.keep(path, answer, seconds)
 
 
-def _has_electrodes(job: Job, prepared: Prepared) -> bool:
-    """Whether any channel belongs to a muscle; the EMG-driven model is left out where none does."""
-    try:
-        emg_driven.electrodes(job.config, prepared)
-    except PitlError as e:
-        job.console.print(f"arm hill_calibrated is left out: {e}", soft_wrap=True)
-        return False
-    return True
+def _possible(job: Job, prepared: Prepared) -> Sequence[str]:
+    """The arms of the configuration; where no channel belongs to a muscle, those that need it are left out."""
+    chosen = job.config.evaluate.arms
+    driven = [a for a in chosen if arms.ARMS[a].needs_electrodes]
+    if driven:
+        try:
+            emg_driven.electrodes(job.config, prepared)
+        except PitlError as e:
+            job.console.print(f"left out: {', '.join(driven)}, because {e}", soft_wrap=True)
+            return [a for a in chosen if a not in driven]
+    return chosen
 
 
 def _say_muscles(job: Job, prepared: Prepared, own: Inherited, fitted: emg_driven.Calibrated, supervision: str) -> None:

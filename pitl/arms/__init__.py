@@ -1,0 +1,41 @@
+"""The arms of the comparison, by name. A new arm is a function from `Task` to `ArmResult` and a line here."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pitl.arms import heads, muscles, simple
+from pitl.arms.predict import mechanics, predict
+from pitl.arms.task import ArmResult, Inherited, Rows, Said, Task, rows
+from pitl.personalize import Supervision
+
+__all__ = ["ARMS", "ArmResult", "Inherited", "Rows", "Said", "Task", "mechanics", "predict", "rows", "run"]
+
+_NONE: tuple[Supervision, ...] = ("none",)
+_LABELLED: tuple[Supervision, ...] = ("angle_force", "angle")
+_ALL: tuple[Supervision, ...] = ("angle_force", "angle", "none")
+
+
+class Arm(NamedTuple):
+    """What it does, and in which grades of supervision; the generic models use no label of the person at all."""
+
+    run: Callable[[Task], ArmResult]
+    grades: tuple[Supervision, ...]
+    needs_electrodes: bool = False  # channels that belong to muscles
+
+
+ARMS: dict[str, Arm] = {
+    "generic_data": Arm(simple.generic_data, _NONE),
+    "generic_physics": Arm(simple.generic_physics, _NONE),
+    "gain_offset": Arm(simple.gain_offset, _LABELLED),
+    "head_data": Arm(heads.head_data, _LABELLED),
+    "head_physics": Arm(heads.head_physics, _ALL),
+    "full_finetune": Arm(heads.full_finetune, _LABELLED),
+    "scratch": Arm(heads.scratch, _LABELLED),
+    "ridge": Arm(simple.ridge, _LABELLED),
+    "hill_calibrated": Arm(muscles.hill_calibrated, _LABELLED, needs_electrodes=True),
+}
+
+
+def run(arm: str, task: Task) -> ArmResult:
+    """Runs one arm for everybody."""
+    return ARMS[arm].run(task)
