@@ -162,10 +162,11 @@ def folds(config: Config, subjects: int) -> tuple[Fold, ...]:
         others = [s for s in range(subjects) if s % count != k]
         if len(others) < 2:
             raise PitlError(f"evaluate.folds = {count} leaves {len(others)} subject(s) to train on; use more folds.")
-        held = max(1, round(config.train.holdout_fraction * len(others)))
-        held = min(held, len(others) - 1)
         # rotate, so that not the same people decide when to stop in every fold
         turned = others[k % len(others) :] + others[: k % len(others)]
+        turned = turned[: config.evaluate.sources]
+        held = max(1, round(config.train.holdout_fraction * len(turned)))
+        held = min(held, len(turned) - 1)
         fold = Fold(tuple(sorted(turned[held:])), tuple(sorted(turned[:held])), target)
         assert not set(fold.target) & (set(fold.source) | set(fold.held_out)), "a subject is on two sides"
         found.append(fold)
@@ -187,8 +188,10 @@ def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale
 
 def _usable(cohort: Cohort, config: Config, progress: Callable[[str], None] | None) -> Cohort:
     """Masks spoilt samples and leaves out by themselves what would stop the others; says so."""
-    window_s, part = config.window.seconds, config.data.calibration_fraction
+    window_s, part, after = config.window.seconds, config.data.calibration_fraction, config.data.test_after
     shortest_s = max(2 * window_s / part, (window_s + max(config.data.gap_s, window_s)) / (1 - part)) + 0.1
+    if after is not None:
+        shortest_s = max(shortest_s, window_s / (1 - after) + 0.1)
     found = usable.usable(cohort, shortest_s, part)
     if progress:
         for sentence in found.left_out:

@@ -1,7 +1,7 @@
 """Every setting of a run, with its meaning, unit, default and limits."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -55,6 +55,9 @@ class DataConfig(Section):
         1.0, "first part of each calibration that has labels; physics alone sees the rest", "1", gt=0, le=1
     )
     gap_s: float = _item(0.5, "left out between calibration and test; at least one window is", "s", ge=0)
+    test_after: float | None = _item(
+        None, "where the test part of each trial begins; right after calibration and gap if not given", "1", gt=0, lt=1
+    )
     offset: Literal["auto", "none"] = _item("auto", "find sign and zero of the angle from the calibration part, or not")
     overrides: dict[str, dict[str, Any]] = _item({}, "your decisions on single subjects or trials, by name")
     force_labels: Literal["recorded", "static_optimisation", "none"] = _item("recorded", "where force labels come from")
@@ -122,6 +125,16 @@ class EmgConfig(Section):
         return band
 
 
+class PerturbConfig(Section):
+    """What goes wrong between calibration and use: done to the raw EMG of test parts alone. Nobody trains on it."""
+
+    noise: float = _item(0.0, "white noise added, as a part of each channel's RMS in the calibration part", "1", ge=0)
+    shift: float = _item(0.0, "part of each channel that comes from the next one, round and round", "1", ge=0, le=1)
+    gain_spread: float = _item(0.0, "spread of a random gain of each channel, in logarithms", "1", ge=0)
+    lost: int = _item(0, "channels that fall silent; people lose different ones in turn", "1", ge=0)
+    seed: int = _item(0, "of noise and gains", ge=0)
+
+
 class WindowConfig(Section):
     """What the network sees at once."""
 
@@ -131,14 +144,18 @@ class WindowConfig(Section):
 class NetConfig(Section):
     """Shape of the network."""
 
+    encoder: Literal["cnn", "gru"] = _item("cnn", "convolutions, or a gated recurrent unit that reads the window")
     channels: tuple[int, ...] = _item((16, 32), "channels of each convolution", "1", min_length=1)
     kernels: tuple[int, ...] = _item((5, 5), "kernel of each convolution", "samples", min_length=1)
     strides: tuple[int, ...] = _item((2, 2), "stride of each convolution", "samples", min_length=1)
+    recurrent_state: int = _item(32, "numbers that the recurrent encoder remembers", "1", ge=1)
+    recurrent_stride: int = _item(2, "the recurrent encoder reads every so-manieth sample", "samples", ge=1)
     features: int = _item(48, "outputs of the encoder", "1", ge=1)
     hidden: int = _item(48, "hidden units of the head", "1", ge=1)
     activation: Literal["tanh", "gelu", "softplus", "relu"] = _item(
         "tanh", "relu is an ablation: its second derivative is zero and inertia never trains"
     )
+    nonnegative: bool = _item(True, "muscles only pull; false is an ablation whose forces may have any sign")
 
     @model_validator(mode="after")
     def _same_depth(self) -> Self:
@@ -209,12 +226,29 @@ class HillConfig(Section):
     prior_weight: float = _item(3e-3, "pull of the muscles' parameters to those of the model", "1", ge=0)
 
 
+# Without being asked for; the other arms cost more time or are there for studies.
+_COMPARED: tuple[Arm, ...] = (
+    "generic_data",
+    "generic_physics",
+    "gain_offset",
+    "head_data",
+    "head_physics",
+    "full_finetune",
+    "scratch",
+    "ridge",
+    "hill_calibrated",
+)
+
+
 class EvaluateConfig(Section):
     """The comparison."""
 
     seeds: int = _item(1, "repetitions with other random numbers", "1", ge=1)
     folds: Literal["loso"] | int = _item("loso", "groups of people left out in turn; loso leaves out one at a time")
-    arms: tuple[Arm, ...] = _item(get_args(Arm), "what is compared", min_length=1)
+    sources: int | None = _item(
+        None, "people to train on, hold out included; all that are not left out if not given", "1", ge=2
+    )
+    arms: tuple[Arm, ...] = _item(_COMPARED, "what is compared", min_length=1)
     supervision: tuple[Supervision, ...] = _item(
         ("angle_force", "angle"), "labels that personalisation may use, each in turn", min_length=1
     )
@@ -238,6 +272,7 @@ class Config(Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     virtual: VirtualConfig = Field(default_factory=VirtualConfig)
     emg: EmgConfig = Field(default_factory=EmgConfig)
+    perturb: PerturbConfig = Field(default_factory=PerturbConfig)
     window: WindowConfig = Field(default_factory=WindowConfig)
     net: NetConfig = Field(default_factory=NetConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import signal
 
-from pitl import emg, normalisation
+from pitl import emg, normalisation, perturb
 from pitl.config import Config
 from pitl.errors import PitlError
 from pitl.recording import Cohort, Recording, Subject
@@ -86,7 +86,10 @@ def tabulate(cohort: Cohort, config: Config, postures: tuple[str, ...], dofs: in
     pieces: list[dict[str, np.ndarray]] = []
     scales = []
     for s, subject in enumerate(cohort.subjects):
-        envelopes = [emg.envelope(emg.design(config.emg, r.rate_hz), _filled(r)) for r in subject.recordings]
+        raw = [_filled(r) for r in subject.recordings]
+        envelopes = [
+            emg.envelope(emg.design(config.emg, r.rate_hz), x) for r, x in zip(subject.recordings, raw, strict=True)
+        ]
         spans = []
         for recording, env in zip(subject.recordings, envelopes, strict=True):
             if recording.posture not in postures:
@@ -97,12 +100,29 @@ def tabulate(cohort: Cohort, config: Config, postures: tuple[str, ...], dofs: in
             count = len(env.time_s)
             calibration = int(config.data.calibration_fraction * count)
             test = calibration + round(gap_s * config.emg.rate_hz)
+            if config.data.test_after is not None:
+                first, test = test, int(config.data.test_after * count)
+                if test < first:
+                    raise PitlError(
+                        f"{recording.source} ({subject.name}/{recording.trial}): data.test_after = "
+                        f"{config.data.test_after:g} begins the test part at {test / config.emg.rate_hz:.2f} s, before "
+                        f"calibration and gap end at {first / config.emg.rate_hz:.2f} s; begin it later."
+                    )
             if calibration < 2 * window_samples(config) or count - test < window_samples(config):
                 raise PitlError(
                     f"{recording.source} ({subject.name}/{recording.trial}): {recording.seconds:.1f} s are too short "
                     f"for a calibration part, a gap of {gap_s:g} s and a test part; leave this trial out."
                 )
             spans.append((calibration, test, count))
+        if perturb.active(config.perturb):
+            for k, (recording, (calibration, test, _)) in enumerate(zip(subject.recordings, spans, strict=True)):
+                # as far back as the first test window reaches, which the gap keeps clear of calibration
+                at = [
+                    round(x / config.emg.rate_hz * recording.rate_hz)
+                    for x in (calibration, test - window_samples(config))
+                ]
+                spoilt = perturb.perturbed(config.perturb, recording, raw[k], max(at), at[0], s)
+                envelopes[k] = emg.envelope(emg.design(config.emg, recording.rate_hz), spoilt)
         scale = _subject_scale(subject, envelopes, spans, config)
         scales.append(scale)
         for recording, env, (calibration, test, count) in zip(subject.recordings, envelopes, spans, strict=True):

@@ -10,6 +10,7 @@ from pitl.config import Config, DataConfig, EvaluateConfig
 from pitl.errors import PitlError
 from pitl.prepare import folds
 from pitl.recording import Cohort, Recording, Subject
+from pitl.schema import PerturbConfig
 
 
 def recording(subject="a", trial="t1", seconds=10.0, seed=0, **changes):
@@ -119,3 +120,54 @@ def test_too_few_subjects_and_too_short_trials_are_one_sentence():
         table(recording(posture="lying"))
     with pytest.raises(PitlError, match="maximum voluntary contraction"):
         table(recording(), config=Config.model_validate({"emg": {"normalisation": "mvc"}, "data": DataConfig()}))
+
+
+@pytest.mark.parametrize("part", [0.1, 0.2, 0.4])
+def test_a_fixed_test_part_does_not_move_with_the_calibration(part):
+    chosen = CONFIG.model_copy(update={"data": DataConfig(calibration_fraction=part, test_after=0.5)})
+    whole = CONFIG.model_copy(update={"data": DataConfig(calibration_fraction=0.4, test_after=0.5)})
+    window = windows.window_samples(CONFIG)
+    a, b = (windows.rows_of(table(recording(), config=c), "test", window=window) for c in (chosen, whole))
+    np.testing.assert_array_equal(a, b)
+    assert a[0] == 500
+
+
+def test_a_test_part_that_begins_within_the_calibration_is_refused():
+    chosen = CONFIG.model_copy(update={"data": DataConfig(calibration_fraction=0.4, test_after=0.42)})
+    with pytest.raises(PitlError, match="before calibration and gap end at 4.50 s"):
+        table(recording(), config=chosen)
+
+
+@pytest.mark.parametrize("change", [{"noise": 0.5}, {"shift": 0.3}, {"gain_spread": 0.3}, {"lost": 1}])
+def test_perturbing_the_test_leaves_calibration_untouched(change):
+    chosen = CONFIG.model_copy(update={"perturb": PerturbConfig(**change)})
+    window = windows.window_samples(CONFIG)
+    people = (recording(), recording("b", seed=1))
+    clean, spoilt = table(*people), table(*people, config=chosen)
+    seen, unseen = (windows.rows_of(clean, part, window=window) for part in ("calibration", "test"))
+    used = np.unique([r - k for r in seen for k in range(window)])
+    np.testing.assert_array_equal(clean.jets[used], spoilt.jets[used])
+    for a, b in zip(clean.scales, spoilt.scales, strict=True):
+        np.testing.assert_array_equal(a.volts, b.volts)
+    assert np.abs(clean.jets[unseen, 0] - spoilt.jets[unseen, 0]).mean() > 1e-2
+
+
+def test_people_lose_different_channels_and_the_first_window_of_the_test_has_lost_it_too():
+    config = CONFIG.model_copy(update={"perturb": PerturbConfig(lost=1)})
+    t = table(recording(), recording("b", seed=1), config=config)
+    for person, trial in enumerate(t.trials):
+        envelope = t.jets[trial.test_start : trial.stop, 0]
+        assert np.abs(envelope[:, person]).max() < 0.05 * np.abs(envelope[:, 1 - person]).max()
+
+
+def test_losing_every_channel_is_refused():
+    config = CONFIG.model_copy(update={"perturb": PerturbConfig(lost=2)})
+    with pytest.raises(PitlError, match="silences all 2 channels of a"):
+        table(recording(), config=config)
+
+
+def test_fewer_source_people_are_fewer_and_still_on_one_side():
+    config = CONFIG.model_copy(update={"evaluate": EvaluateConfig(sources=3)})
+    for fold in folds(config, 8):
+        assert len(fold.source) + len(fold.held_out) == 3
+        assert not set(fold.source) & set(fold.held_out) and not set(fold.target) & {*fold.source, *fold.held_out}
