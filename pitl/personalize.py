@@ -242,9 +242,7 @@ def objective(
     net, config, samples = static.net, static.config, fixed.samples
     z = cached if cached is not None else network.features(current, net, samples, who.rows, static.order)
     around = network.context(net, samples, who.rows, static.order)
-    out = head.infer(
-        current["head"], z, around, stronger(fixed.scale, current["correction"]), activation=net.activation
-    )
+    out = network.infer(current, net, z, around, stronger(fixed.scale, current["correction"]))
     angle, force, posture = samples.angle[who.rows], samples.force[who.rows], samples.posture[who.rows]
     total = jnp.zeros(())
     if static.settings.supervision != "none":

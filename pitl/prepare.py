@@ -96,6 +96,10 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
         hidden=config.net.hidden,
         activation=config.net.activation,
         derivative=config.train.derivative,
+        encoder=config.net.encoder,
+        recurrent_state=config.net.recurrent_state,
+        recurrent_stride=config.net.recurrent_stride,
+        nonnegative=config.net.nonnegative,
     )
     taps = weak.kernel(config.personalize.weak_kernel_s, config.emg.rate_hz)
     source = {

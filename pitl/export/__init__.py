@@ -26,7 +26,7 @@ from pitl import emg
 from pitl.bundle import Bundle
 from pitl.errors import PitlError
 from pitl.live import samples
-from pitl.net import encoder, head
+from pitl.net import network
 from pitl.outputs import atomic_write_bytes, atomic_write_text
 from pitl.recording import Recording
 
@@ -73,8 +73,8 @@ def function(bundle: Bundle) -> Callable[[Array, Array], tuple[Array, Array]]:
         envelope: Float[Array, "N L C"], posture: Int[Array, " N"]
     ) -> tuple[Float[Array, "N D"], Float[Array, "N M"]]:
         windows = (envelope / volts[None, None, :])[None]
-        z = encoder.encode(bundle.params["encoder"], windows, strides=net.strides, activation=net.activation)
-        out = head.infer(bundle.params["head"], z, postures[posture][None], bundle.scale, activation=net.activation)
+        z = network.encode(bundle.params, net, windows)
+        out = network.infer(bundle.params, net, z, postures[posture][None], bundle.scale)
         return out.angle[0], out.force
 
     return forward

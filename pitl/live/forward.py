@@ -36,10 +36,19 @@ class Convolution(NamedTuple):
     b: np.ndarray  # (filters,)
 
 
+class Recurrence(NamedTuple):
+    """A gated recurrent unit; the gates' columns are update, reset, candidate."""
+
+    taken: np.ndarray  # (steps,) samples of the window that it reads
+    drive: tuple[np.ndarray, np.ndarray]  # w, b of what a sample says to the gates
+    state: tuple[np.ndarray, np.ndarray]  # w, b of what the state says to them
+
+
 class Forward(NamedTuple):
     """A network for one person in one posture."""
 
     convolutions: tuple[Convolution, ...]
+    recurrence: Recurrence | None  # in place of the convolutions
     features: tuple[np.ndarray, np.ndarray]  # w, b
     hidden: tuple[np.ndarray, np.ndarray]  # w, b with the posture's part in it
     per_time_unit: np.ndarray | None  # (hidden,) weights of the time stamp, in the time-input ablation
@@ -47,12 +56,17 @@ class Forward(NamedTuple):
     dofs: int
     strength: np.ndarray  # (M,) N
     activation: Callable[[np.ndarray], np.ndarray]
+    nonnegative: bool  # forces
 
 
 def forward(params: Mapping[str, Any], net: Network, scale: OutputScale, posture: int) -> Forward:
     """Folds parameters, output scale and posture into plain arrays."""
-    convolutions, length = [], net.window
-    for n, stride in enumerate(net.strides):
+    convolutions, recurrence, length = [], None, net.window
+    if net.encoder == "gru":
+        unit = params["encoder"]["recurrence"]
+        taken = np.arange((net.window - 1) % net.recurrent_stride, net.window, net.recurrent_stride)
+        recurrence = Recurrence(taken, _dense(unit["input"]), _dense(unit["state"]))
+    for n, stride in enumerate(net.strides if recurrence is None else ()):
         layer = params["encoder"]["convolutions"][str(n)]
         w = np.asarray(layer["w"], _f)
         taps, inputs, filters = w.shape
@@ -68,6 +82,7 @@ def forward(params: Mapping[str, Any], net: Network, scale: OutputScale, posture
     stamped = net.derivative == "time_input"
     return Forward(
         tuple(convolutions),
+        recurrence,
         _dense(params["encoder"]["features"]),
         (w[: net.features], b + w[net.features + posture]),
         w[-1] if stamped else None,
@@ -75,6 +90,7 @@ def forward(params: Mapping[str, Any], net: Network, scale: OutputScale, posture
         len(mean),
         np.asarray(scale.strength, _f),
         _ACTIVATIONS[net.activation],
+        net.nonnegative,
     )
 
 
@@ -84,6 +100,8 @@ def apply(net: Forward, windows: np.ndarray, time_s: np.ndarray) -> tuple[np.nda
     for taken, w, b in net.convolutions:
         patches = h.take(taken, axis=1).reshape(-1, len(w))
         h = f(patches @ w + b).reshape(count, len(taken), -1)
+    if net.recurrence is not None:
+        h = _state(net.recurrence, h)
     w, b = net.features
     h = f(h.reshape(count, -1) @ w + b)
     w, b = net.hidden
@@ -92,7 +110,22 @@ def apply(net: Forward, windows: np.ndarray, time_s: np.ndarray) -> tuple[np.nda
         h = h + (time_s / TIME_UNIT_S).astype(_f)[:, None] * net.per_time_unit
     w, b = net.readout
     out = f(h) @ w + b
-    return out[:, : net.dofs], net.strength * _softplus(out[:, net.dofs :])
+    drive = out[:, net.dofs :]
+    return out[:, : net.dofs], net.strength * (_softplus(drive) if net.nonnegative else drive)
+
+
+def _state(unit: Recurrence, windows: np.ndarray) -> np.ndarray:
+    """What a recurrent unit remembers of each window (N, H), as `pitl.net.gru` has it."""
+    (w, b), (own_w, own_b) = unit.drive, unit.state
+    width = len(own_w)
+    driven = np.moveaxis(windows.take(unit.taken, axis=1), 1, 0) @ w + b
+    h = np.zeros((len(windows), width), _f)
+    for x in driven:
+        s = h @ own_w + own_b
+        gates = special.expit(x[:, : 2 * width] + s[:, : 2 * width])
+        n = np.tanh(x[:, 2 * width :] + gates[:, width:] * s[:, 2 * width :])
+        h = n + gates[:, :width] * (h - n)
+    return h
 
 
 def _dense(layer: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """The subject-specific inference: features and posture in, joint angles and muscle forces out.
 
-The forces are non-negative by construction, in units of each muscle's strength; the angles are scaled by
-their mean and spread over the source subjects.
+The forces are non-negative by construction (or, as an ablation, free), in units of each muscle's strength; the angles
+are scaled by their mean and spread over the source subjects.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,9 @@ class Output(NamedTuple):
     force: Float[Array, "... M"]  # N
 
 
-def init(key: Array, *, features: int, hidden: int, context: int, scale: OutputScale) -> dict[str, Any]:
+def init(
+    key: Array, *, features: int, hidden: int, context: int, scale: OutputScale, nonnegative: bool = True
+) -> dict[str, Any]:
     """Random head parameters whose forces start near the source subjects' mean.
 
     Args:
@@ -40,6 +42,7 @@ def init(key: Array, *, features: int, hidden: int, context: int, scale: OutputS
         hidden: width of the hidden layer.
         context: width of the context input (posture, one hot; a time stamp in the time-input ablation).
         scale: of the outputs.
+        nonnegative: as of `infer`.
     """
     k_hidden, k_angle, k_force = jax.random.split(key, 3)
     angle = jet.init_dense(k_angle, hidden, scale.angle_mean.shape[0])
@@ -49,7 +52,7 @@ def init(key: Array, *, features: int, hidden: int, context: int, scale: OutputS
         "hidden": jet.init_dense(k_hidden, features + context, hidden),
         "angle": angle,
         # the inverse of softplus at the mean force
-        "force": {"w": force["w"], "b": jnp.log(jnp.expm1(share))},
+        "force": {"w": force["w"], "b": jnp.log(jnp.expm1(share)) if nonnegative else share},
     }
 
 
@@ -60,15 +63,17 @@ def infer(
     scale: OutputScale,
     *,
     activation: jet.Activation = "tanh",
+    nonnegative: bool = True,
 ) -> Output:
     """Angles (with derivatives if the features have theirs) and muscle forces.
 
-    The force is strength * softplus(.), so that a quiet muscle is near zero and none is below.
+    The force is strength * softplus(.), so that a quiet muscle is near zero and none is below; without `nonnegative`,
+    an ablation, it is linear in the hidden layer and a muscle may push.
     """
     h = jet.dense(head["hidden"], jnp.concatenate([features, context], axis=-1))
     h = jet.pointwise(jet.ACTIVATIONS[activation], h)
     raw = jet.dense(head["angle"], h)
     angle = jet.add_constant(raw * jnp.broadcast_to(scale.angle_std, raw.shape), scale.angle_mean)
     drive = jet.dense(head["force"], h[:1])[0]
-    force = jnp.broadcast_to(scale.strength, drive.shape) * jax.nn.softplus(drive)
-    return Output(angle, force)
+    share = jax.nn.softplus(drive) if nonnegative else drive
+    return Output(angle, jnp.broadcast_to(scale.strength, drive.shape) * share)

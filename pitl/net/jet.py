@@ -6,6 +6,8 @@ derivatives are a matter of what goes in. A linear layer acts on all three at on
 batch would be); a pointwise function f follows the chain rule
 
     f(h)' = f'(h) h'        f(h)'' = f'(h) h'' + f''(h) h'^2
+
+and two jets multiply as (g h)' = g' h + g h', (g h)'' = g'' h + 2 g' h' + g h''.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +22,8 @@ Activation = Literal["tanh", "gelu", "softplus", "relu"]
 Derivatives = Callable[[Array], tuple[Array, Array, Array]]
 
 
-def _tanh(x: Array) -> tuple[Array, Array, Array]:
+def tanh(x: Array) -> tuple[Array, Array, Array]:
+    """The hyperbolic tangent with its first two derivatives."""
     t = jnp.tanh(x)
     slope = 1.0 - t * t
     return t, slope, -2.0 * t * slope
@@ -43,7 +46,14 @@ def _relu(x: Array) -> tuple[Array, Array, Array]:
     return x * on, on, jnp.zeros_like(x)
 
 
-ACTIVATIONS: Mapping[str, Derivatives] = {"tanh": _tanh, "softplus": _softplus, "gelu": _gelu, "relu": _relu}
+def sigmoid(x: Array) -> tuple[Array, Array, Array]:
+    """The logistic function with its first two derivatives, for gates."""
+    s = jax.nn.sigmoid(x)
+    slope = s * (1.0 - s)
+    return s, slope, slope * (1.0 - 2.0 * s)
+
+
+ACTIVATIONS: Mapping[str, Derivatives] = {"tanh": tanh, "softplus": _softplus, "gelu": _gelu, "relu": _relu}
 
 
 def pointwise(f: Derivatives, h: Float[Array, "J ..."]) -> Float[Array, "J ..."]:
@@ -52,6 +62,13 @@ def pointwise(f: Derivatives, h: Float[Array, "J ..."]) -> Float[Array, "J ..."]
     if h.shape[0] == 1:
         return value[None]
     return jnp.stack([value, slope * h[1], slope * h[2] + curvature * h[1] * h[1]])
+
+
+def product(g: Float[Array, "J ..."], h: Float[Array, "J ..."]) -> Float[Array, "J ..."]:
+    """The product of two jets, or of two values alone."""
+    if h.shape[0] == 1:
+        return g * h
+    return jnp.stack([g[0] * h[0], g[1] * h[0] + g[0] * h[1], g[2] * h[0] + 2.0 * g[1] * h[1] + g[0] * h[2]])
 
 
 def add_constant(h: Float[Array, "J ... F"], bias: Float[Array, " F"]) -> Float[Array, "J ... F"]:

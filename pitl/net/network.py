@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pitl.net import encoder, head, jet
+from pitl.net.encoder import Kind
 from pitl.windows import COVER, Cover, Samples, gather, neighbours
 
 Derivative = Literal["total", "time_input", "finite_difference"]
@@ -40,6 +41,10 @@ class Network:
     hidden: int = 48
     activation: jet.Activation = "tanh"
     derivative: Derivative = "total"
+    encoder: Kind = "cnn"
+    recurrent_state: int = 32  # numbers that the recurrent encoder remembers
+    recurrent_stride: int = 2  # samples
+    nonnegative: bool = True  # forces
 
     @property
     def context(self) -> int:
@@ -50,8 +55,10 @@ class Network:
 def init(key: Array, net: Network, scale: head.OutputScale) -> dict[str, Any]:
     """Random parameters, `{"encoder": ..., "head": ...}`."""
     k_encoder, k_head = jax.random.split(key)
-    return {
-        "encoder": encoder.init(
+    if net.encoder == "gru":
+        own = encoder.init_recurrent(k_encoder, inputs=net.inputs, state=net.recurrent_state, features=net.features)
+    else:
+        own = encoder.init(
             k_encoder,
             inputs=net.inputs,
             window=net.window,
@@ -59,9 +66,68 @@ def init(key: Array, net: Network, scale: head.OutputScale) -> dict[str, Any]:
             kernels=net.kernels,
             strides=net.strides,
             features=net.features,
+        )
+    return {
+        "encoder": own,
+        "head": head.init(
+            k_head,
+            features=net.features,
+            hidden=net.hidden,
+            context=net.context,
+            scale=scale,
+            nonnegative=net.nonnegative,
         ),
-        "head": head.init(k_head, features=net.features, hidden=net.hidden, context=net.context, scale=scale),
     }
+
+
+def encode(params: Parameters, net: Network, windows: Float[Array, "J ... L C"]) -> Float[Array, "J ... Z"]:
+    """Features of windows of normalised envelopes, with their time derivatives if the windows have theirs (J = 3)."""
+    return read_out(params, net, encoder.trunk(params["encoder"], windows, **_recipe(net)))
+
+
+def read_out(params: Parameters, net: Network, found: Float[Array, "J ... K"]) -> Float[Array, "J ... Z"]:
+    """Features from what the encoder's trunk says: its last layer, which may be personalised while the trunk is not."""
+    return encoder.last_layer(params["encoder"], found, activation=net.activation)
+
+
+def infer(
+    params: Parameters,
+    net: Network,
+    z: Float[Array, "J ... Z"],
+    around: Float[Array, "J ... P"],
+    scale: head.OutputScale,
+) -> head.Output:
+    """Angles and forces from features and context."""
+    return head.infer(params["head"], z, around, scale, activation=net.activation, nonnegative=net.nonnegative)
+
+
+def _recipe(net: Network) -> dict[str, Any]:
+    return {"strides": net.strides, "activation": net.activation, "recurrent_stride": net.recurrent_stride}
+
+
+def trunk(
+    params: Parameters,
+    net: Network,
+    samples: Samples,
+    ends: Int[Array, "*B"],
+    order: int,
+    gain: Float[Array, "*B C"] | None = None,
+    *,
+    contiguous: bool = False,
+) -> Float[Array, "J *B K"]:
+    """What the encoder's trunk says of the windows that end at the given rows; arguments as of `features`."""
+    if contiguous:
+        windows = gather(samples.jets, ends[..., -1], net.window + ends.shape[-1] - 1, order)
+        gain = None if gain is None else gain[..., 0, :]
+    else:
+        windows = gather(samples.jets, ends, net.window, order)
+    if gain is not None:
+        windows = windows * jnp.broadcast_to(gain[..., None, :], windows.shape)
+    if net.derivative == "time_input" and order > 1:
+        windows = jnp.concatenate([windows[:1], jnp.zeros_like(windows[1:])])
+    if contiguous:
+        return encoder.trunk_along(params["encoder"], windows, net.window, **_recipe(net))
+    return encoder.trunk(params["encoder"], windows, **_recipe(net))
 
 
 def features(
@@ -86,29 +152,17 @@ def features(
         contiguous: the last axis of `ends` counts up by one and `gain` is the same along it, so that neighbouring
             windows may share their convolutions.
     """
-    if contiguous:
-        windows = gather(samples.jets, ends[..., -1], net.window + ends.shape[-1] - 1, order)
-        gain = None if gain is None else gain[..., 0, :]
-    else:
-        windows = gather(samples.jets, ends, net.window, order)
-    if gain is not None:
-        windows = windows * jnp.broadcast_to(gain[..., None, :], windows.shape)
-    if net.derivative == "time_input" and order > 1:
-        windows = jnp.concatenate([windows[:1], jnp.zeros_like(windows[1:])])
-    if contiguous:
-        return encoder.encode_along(
-            params["encoder"], windows, net.window, strides=net.strides, activation=net.activation
-        )
-    return encoder.encode(params["encoder"], windows, strides=net.strides, activation=net.activation)
+    return read_out(params, net, trunk(params, net, samples, ends, order, gain, contiguous=contiguous))
 
 
 def features_along(
-    params: Parameters, net: Network, samples: Samples, first: Int[Array, " G"], order: int
+    params: Parameters, net: Network, samples: Samples, first: Int[Array, " G"], order: int, *, trunk_only: bool = False
 ) -> Float[Array, "J G S Z"]:
-    """Features of stretches of `COVER` contiguous rows, each convolution once per sample."""
+    """Features, or what the trunk says, of stretches of `COVER` contiguous rows, each convolution once per sample."""
 
     def stretch(first: Array) -> Array:
-        return features(params, net, samples, neighbours(first, 0, COVER), order, contiguous=True)
+        found = trunk(params, net, samples, neighbours(first, 0, COVER), order, contiguous=True)
+        return found if trunk_only else read_out(params, net, found)
 
     # a processor works through stretches that stay in its caches; all at once took twice as long
     together = None if jax.default_backend() == "cpu" else 64
@@ -116,10 +170,10 @@ def features_along(
 
 
 def features_of_rows(
-    params: Parameters, net: Network, samples: Samples, cover: Cover, order: int
+    params: Parameters, net: Network, samples: Samples, cover: Cover, order: int, *, trunk_only: bool = False
 ) -> Float[Array, "J W Z"]:
-    """Features at rows that lie in stretches (see `pitl.windows.cover`)."""
-    found = features_along(params, net, samples, cover.first, order)
+    """Features, or what the trunk says, at rows that lie in stretches (see `pitl.windows.cover`)."""
+    found = features_along(params, net, samples, cover.first, order, trunk_only=trunk_only)
     return found.reshape(order, -1, found.shape[-1])[:, cover.place]
 
 
@@ -159,4 +213,4 @@ def outputs(
         acceleration = (after - 2.0 * now + before) * net.rate_hz**2  # rad/s2
         return head.Output(jnp.stack([now, rate, acceleration]), at.force[..., 1, :])
     z = features(params, net, samples, ends, order, gain, contiguous=contiguous)
-    return head.infer(params["head"], z, context(net, samples, ends, order), scale, activation=net.activation)
+    return infer(params, net, z, context(net, samples, ends, order), scale)
