@@ -15,6 +15,7 @@ Arm = Literal[
     "scratch",
     "ridge",
     "hill_calibrated",
+    "svr",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 

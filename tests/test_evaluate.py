@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pitl import evaluate, loss
-from pitl.baselines import linear, recalibration
+from pitl.baselines import recalibration
 
 RNG = np.random.default_rng(0)
 ANGLE = np.sin(np.linspace(0, 20, 500))[:, None]
@@ -55,18 +55,6 @@ def test_gain_and_offset_undo_a_gain_and_an_offset_and_leave_unlabelled_forces_a
     np.testing.assert_allclose(force, FORCE, atol=1e-9)
     unlabelled = recalibration.fit(ANGLE, generic, None, FORCE)
     np.testing.assert_array_equal(recalibration.apply(unlabelled, generic, FORCE)[1], FORCE)
-
-
-def test_ridge_finds_a_linear_law_of_lagged_envelopes_for_each_posture():
-    envelope = np.abs(RNG.normal(size=(3000, 2))).cumsum(axis=0) % 7
-    posture = (np.arange(3000) > 1500).astype(int)
-    rows = np.arange(100, 3000)
-    law = np.where(posture[rows, None] == 0, 2.0, -1.0) * envelope[rows - 39, :1] + 0.5
-    x = linear.lagged(envelope, rows, 40, posture, 2)
-    fitted = linear.fit(x[::2], law[::2], np.maximum(law, 0)[::2])
-    angle, force = linear.predict(fitted, x[1::2])
-    assert np.sqrt(np.mean((angle - law[1::2]) ** 2)) < 0.05 * law.std()
-    assert force is not None and force.min() >= 0
 
 
 def test_units_of_the_loss_come_from_the_source_people():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pitl.arms import heads, muscles, simple
+from pitl.arms import heads, muscles, regression, simple
 from pitl.arms.predict import mechanics, predict
 from pitl.arms.task import ArmResult, Inherited, Rows, Said, Task, rows
 from pitl.personalize import Supervision
@@ -31,7 +31,8 @@ ARMS: dict[str, Arm] = {
     "head_physics": Arm(heads.head_physics, _ALL),
     "full_finetune": Arm(heads.full_finetune, _LABELLED),
     "scratch": Arm(heads.scratch, _LABELLED),
-    "ridge": Arm(simple.ridge, _LABELLED),
+    "ridge": Arm(regression.ridge, _LABELLED),
+    "svr": Arm(regression.svr, _LABELLED),
     "hill_calibrated": Arm(muscles.hill_calibrated, _LABELLED, needs_electrodes=True),
 }
 

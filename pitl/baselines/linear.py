@@ -4,55 +4,56 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Ten lags over the window are as good as forty: the envelope is smooth.
-_LAGS = 10
+from pitl.baselines import lagged
+from pitl.baselines.lagged import Inputs
+
+_PENALTIES = np.logspace(0, 5, 11)
+_BLOCKS = 5
 
 
 class Ridge(NamedTuple):
-    """A fitted regression; forces are clipped at zero."""
+    """A fitted regression of some outputs."""
 
-    angle: Any
-    force: Any | None
+    compression: lagged.Compression
+    mean: np.ndarray  # (C,) envelope over the calibration part
+    regression: Any
+    scale: lagged.Scale
+    limits: lagged.Bounds
 
 
-def lagged(envelope: np.ndarray, rows: np.ndarray, window: int, posture: np.ndarray, postures: int) -> np.ndarray:
-    """Lagged envelopes, with a set of coefficients and an intercept for each posture.
+def fit(inputs: Inputs, rows: np.ndarray, y: np.ndarray) -> Ridge:
+    """Fits outputs on calibration rows.
+
+    Penalty and compression are chosen there, by cross-validation over contiguous blocks. Each posture has its own
+    coefficients.
 
     Args:
-        envelope: (N, C) normalised envelope.
-        rows: (W,) last row of each window.
-        window: samples in a window.
-        posture: (N,) index.
-        postures: how many there are.
-
-    Returns:
-        (W, postures * (lags * C + 1)).
-    """
-    lags = np.round(np.linspace(0, window - 1, _LAGS)).astype(int)
-    x = envelope[rows[:, None] - lags].reshape(len(rows), -1)
-    x = np.concatenate([x, np.ones((len(rows), 1))], axis=1)
-    hot = np.eye(postures)[posture[rows]]
-    return (hot[:, :, None] * x[:, None, :]).reshape(len(rows), -1)
-
-
-def fit(x: np.ndarray, angle: np.ndarray, force: np.ndarray | None) -> Ridge:
-    """Fits on the calibration part; the penalty is chosen there, by cross-validation over contiguous blocks.
-
-    Leave-one-out would choose far too little: the neighbours of a left-out row are copies of it.
+        inputs: envelopes.
+        rows: (W,) rows that may be used.
+        y: (W, K) outputs there.
     """
     from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import KFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def fitted(y: np.ndarray) -> Any:
-        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11), cv=KFold(5))).fit(x, y)
+    mean, scale = inputs.envelope[rows].mean(axis=0), lagged.Scale.of(y)
+    folds = lagged.blocks(rows, inputs.trial[rows], _BLOCKS, inputs.window)
+    tried = []
+    for how in lagged.COMPRESSIONS:
+        ridge = RidgeCV(_PENALTIES, cv=folds, scoring="neg_mean_squared_error")
+        regression = make_pipeline(StandardScaler(), ridge).fit(_seen(inputs, rows, how, mean), scale.to(y))
+        tried.append((float(ridge.best_score_), how, regression))
+    _, how, regression = max(tried, key=lambda t: t[0])
+    return Ridge(how, mean, regression, scale, lagged.bounds(y, inputs.posture[rows], inputs.postures))
 
-    return Ridge(fitted(angle), None if force is None else fitted(force))
+
+def predict(model: Ridge, inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    """Outputs (W, K), never outside what the calibration part showed in the same posture."""
+    seen = _seen(inputs, rows, model.compression, model.mean)
+    said = model.scale.back(np.asarray(model.regression.predict(seen)).reshape(len(rows), -1))
+    return lagged.within(said, inputs.posture[rows], model.limits)
 
 
-def predict(model: Ridge, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Angle (W, D) [rad] and forces (W, M) [N] or None."""
-    angle = np.asarray(model.angle.predict(x)).reshape(len(x), -1)
-    force = None if model.force is None else np.maximum(np.asarray(model.force.predict(x)).reshape(len(x), -1), 0.0)
-    return angle, force
+def _seen(inputs: Inputs, rows: np.ndarray, how: lagged.Compression, mean: np.ndarray) -> np.ndarray:
+    x = lagged.lags(lagged.compressed(how, inputs.envelope, mean), rows, inputs.window)
+    return lagged.by_posture(x, inputs.posture[rows], inputs.postures)

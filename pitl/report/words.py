@@ -15,6 +15,7 @@ ARMS = {
     "scratch": "from scratch",
     "ridge": "ridge regression",
     "hill_calibrated": "calibrated EMG-driven model",
+    "svr": "support-vector regression",
 }
 LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown
