@@ -1,6 +1,7 @@
 """What a run leaves behind: every arm's answers, the table of errors, and the traces that the report draws."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,44 +45,50 @@ def score_all(
     out: Path, config: Config, prepared: Prepared, split: Rows, inherited: list[Inherited]
 ) -> list[dict[str, Any]]:
     """One row of errors for each person, task, arm, grade of supervision and seed; task `all` pools the tasks."""
+    found = []
+    for seed, path, arm, supervision in _answers(out):
+        answers, seconds = said(path, len(split.test))
+        spread = np.asarray(inherited[seed].spread.force)
+        for row in score(prepared, split, spread, answers):
+            head = {"subject": row.pop("subject"), "task": row.pop("task")}
+            found.append({**head, "arm": arm, "supervision": supervision, "seed": seed, **row, "seconds": seconds})
+    return found
+
+
+def score(prepared: Prepared, split: Rows, spread: np.ndarray, answers: Sequence[Said]) -> list[dict[str, Any]]:
+    """Errors of one arm: a row for each person and task; task `all` pools the tasks.
+
+    Args:
+        prepared: truth and physics.
+        split: everybody's test rows.
+        spread: (P, M) standard deviation of each force over everybody's source people [N].
+        answers: everybody's angles and forces on their test rows.
+    """
     angle, force, torque = (np.asarray(x) for x in prepared.samples[1:4])
     task_of = np.empty(len(angle), object)
     for t in prepared.table.trials:
         task_of[t.start : t.stop] = t.task
     found = []
     longest = max(len(r) for r in split.test)
-    for seed, path, arm, supervision in _answers(out):
-        answers, seconds = said(path, len(split.test))
-        for s, (rows, one) in enumerate(zip(split.test, answers, strict=True)):
-            spread = np.asarray(inherited[seed].spread.force)[s]
-            if prepared.force_source == "none":
-                one = Said(one.angle, None)
-            muscle = residual = None
-            if one.force is not None:
-                muscle, residual = arms.mechanics(prepared, s, rows, one, longest)
-            tasks = sorted(set(task_of[rows]))
-            for task in ["all", *tasks]:
-                at = np.ones(len(rows), bool) if task == "all" else task_of[rows] == task
-                r = rows[at]
-                part = evaluate.Prediction(
-                    one.angle[at],
-                    None if one.force is None else one.force[at],
-                    None if muscle is None else muscle[at],
-                    None if residual is None else _finite(residual[at[: len(residual)]]),
-                )
-                truth = evaluate.Truth(angle[r], force[r], torque[r])
-                metrics = evaluate.score(truth, part, spread)
-                found.append(
-                    {
-                        "subject": prepared.cohort.subjects[s].name,
-                        "task": task,
-                        "arm": arm,
-                        "supervision": supervision,
-                        "seed": seed,
-                        **metrics._asdict(),
-                        "seconds": seconds,
-                    }
-                )
+    for s, (rows, one) in enumerate(zip(split.test, answers, strict=True)):
+        if prepared.force_source == "none":
+            one = Said(one.angle, None)
+        muscle = residual = None
+        if one.force is not None:
+            muscle, residual = arms.mechanics(prepared, s, rows, one, longest)
+        tasks = sorted(set(task_of[rows]))
+        for task in ["all", *tasks]:
+            at = np.ones(len(rows), bool) if task == "all" else task_of[rows] == task
+            r = rows[at]
+            part = evaluate.Prediction(
+                one.angle[at],
+                None if one.force is None else one.force[at],
+                None if muscle is None else muscle[at],
+                None if residual is None else _finite(residual[at[: len(residual)]]),
+            )
+            truth = evaluate.Truth(angle[r], force[r], torque[r])
+            metrics = evaluate.score(truth, part, spread[s])
+            found.append({"subject": prepared.cohort.subjects[s].name, "task": task, **metrics._asdict()})
     return found
 
 

@@ -21,13 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from rich.console import Console
 
 import pitl
-from pitl import arms, bundle, devices, loss, lost_channels, results, windows
-from pitl import train as training
+from pitl import arms, bundle, devices, generic, lost_channels, results
 from pitl.arms import Inherited
 from pitl.baselines import emg_driven
 from pitl.config import Config, to_dict
@@ -35,7 +32,7 @@ from pitl.errors import PitlError
 from pitl.msk.correction import apply_correction
 from pitl.outputs import atomic_write_bytes, atomic_write_text
 from pitl.personalize import stronger
-from pitl.prepare import Fold, Prepared, folds, load_cohort, prepare, statistics
+from pitl.prepare import Prepared, folds, load_cohort, prepare
 
 
 @dataclass(frozen=True)
@@ -122,79 +119,25 @@ def _prepare(job: Job) -> Prepared:
 
 def _train(job: Job, prepared: Prepared) -> list[Inherited]:
     """Generic models of every fold and seed; returns them per seed, stacked over people."""
-    config, count = job.config, len(prepared.cohort.subjects)
-    split = folds(config, count)
+    config = generic.unspoilt(job.config)
+    if config != job.config:
+        prepared = prepare(config, prepared.cohort)
+    split = folds(config, len(prepared.cohort.subjects))
+    say = job.console.print
     found = []
     for seed in range(config.evaluate.seeds):
-        of_person: list[Any] = [None] * count
+        pairs = []
         for k, fold in enumerate(split):
             with job.timed("generic models"):
-                pair = {kind: _generic(job, prepared, fold, k, seed, kind) for kind in ("data", "physics")}
-            for s in fold.target:
-                of_person[s] = Inherited(
-                    pair["data"].params, pair["physics"].params, pair["physics"].spread, pair["physics"].scale
+                places = {kind: generic.folder(job.out / "generic", seed, k, kind) for kind in generic.KINDS}
+                pairs.append(
+                    {
+                        kind: generic.trained(config, prepared, fold, k, seed, kind, at, say)
+                        for kind, at in places.items()
+                    }
                 )
-        found.append(jax.tree.map(lambda *x: jnp.stack(x), *of_person))
+        found.append(generic.stacked(prepared, split, pairs))
     return found
-
-
-def _generic(job: Job, prepared: Prepared, fold: Fold, k: int, seed: int, kind: str) -> bundle.Bundle:
-    folder = job.out / "generic" / f"seed{seed}" / f"fold{k}" / kind
-    if folder.is_dir():
-        return bundle.load(folder)
-    config, net = job.config.train, prepared.net
-    spread, scale = statistics(prepared, fold)
-    has_force = 0.0 if prepared.force_source == "none" else 1.0
-    weights = loss.Terms(*(jnp.float32(w) for w in (1.0, has_force, config.physics_weight, config.hill_weight)))
-    electrodes = emg_driven.electrodes(job.config, prepared) if config.hill_weight > 0 else None
-    problem = training.Problem(prepared.samples, prepared.models, spread, scale, weights, electrodes)
-    began = time.perf_counter()
-    trained = training.fit(
-        jax.random.key(seed * 1000 + k),
-        net,
-        problem,
-        _stretches(job.config, prepared, fold.source),
-        _stretches(job.config, prepared, fold.held_out),
-        config,
-        with_physics=kind == "physics",
-        taps=prepared.taps,
-    )
-    seconds = time.perf_counter() - began
-    about = {
-        "kind": kind,
-        "seed": seed,
-        "fold": k,
-        "target": [prepared.cohort.subjects[s].name for s in fold.target],
-        "steps": trained.steps,
-        "seconds": seconds,
-        "config": to_dict(job.config),
-    }
-    own = jax.tree.map(lambda x: x[fold.source[0]], prepared.models)
-    channels = prepared.cohort.subjects[0].recordings[0].channels
-    made = bundle.Bundle(trained.params, net, own, scale, spread, job.config.emg, channels, None, None, about)
-    if devices.first():
-        bundle.save(folder, made)
-    score = trained.history[:, 2:4].sum(axis=1).min()
-    job.console.print(
-        f"  seed {seed} fold {k} {kind:8s} best at {trained.steps:5d} steps, held-out loss {score:.3f}, {seconds:.1f} s"
-    )
-    return made
-
-
-def _stretches(config: Config, prepared: Prepared, subjects: tuple[int, ...]) -> np.ndarray:
-    """(W, S) rows for training: single rows for the pointwise residual, contiguous ones for the weak form."""
-    rows = windows.rows_of(prepared.table, "all", subjects=subjects, window=prepared.net.window)
-    if config.train.residual == "weak":
-        length = len(prepared.taps.average) + _WEAK_RUN - 1
-        start = rows[: len(rows) - length + 1][windows.contiguous(rows, prepared.table, length)]
-        return start[:, None] + np.arange(length)
-    if config.train.derivative == "finite_difference":  # it reads one row on either side
-        rows = rows[1:-1][windows.contiguous(rows, prepared.table, 3)]
-    return rows[:, None]
-
-
-# Residuals taken along one stretch of training rows: enough that a kernel's margin is not most of the work.
-_WEAK_RUN = 20
 
 
 def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
