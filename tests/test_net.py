@@ -1,4 +1,6 @@
-"""The hand-propagated jets are the derivatives along the recording, and the convolution is a convolution."""
+"""The hand-propagated jets are the derivatives along the recording, for convolutions and for a recurrent unit."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,16 +8,19 @@ import numpy as np
 import pytest
 
 from pitl import windows
-from pitl.net import encoder, head, jet
+from pitl.net import encoder, gru, head, jet
 from pitl.net import network as network_module
 
 L, C, Z, P = 40, 4, 24, 2
 SCALE = head.OutputScale(jnp.array([0.7]), jnp.array([0.5]), jnp.array([100.0, 300.0]), jnp.array([10.0, 20.0]))
 
 
-def network(seed=0, activation="tanh"):
+def network(seed=0, activation="tanh", kind="cnn"):
     k1, k2 = jax.random.split(jax.random.key(seed))
-    enc = encoder.init(k1, inputs=C, window=L, features=Z)
+    if kind == "gru":
+        enc = encoder.init_recurrent(k1, inputs=C, state=12, features=Z)
+    else:
+        enc = encoder.init(k1, inputs=C, window=L, features=Z)
     hd = head.init(k2, features=Z, hidden=16, context=P, scale=SCALE)
 
     def outputs(windows, context):
@@ -36,9 +41,11 @@ def window_jet(t):
     return jnp.stack([movement(t), d1(t), jax.jacfwd(d1)(t)])
 
 
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus"])
-def test_jet_equals_nested_grad_along_the_recording(activation):
-    _, _, outputs = network(activation=activation)
+@pytest.mark.parametrize(
+    ("kind", "activation"), [("cnn", "tanh"), ("cnn", "gelu"), ("cnn", "softplus"), ("gru", "tanh"), ("gru", "gelu")]
+)
+def test_jet_equals_nested_grad_along_the_recording(kind, activation):
+    _, _, outputs = network(activation=activation, kind=kind)
     posture = jnp.array([[[1.0, 0.0]]])
 
     def q(t):
@@ -53,8 +60,9 @@ def test_jet_equals_nested_grad_along_the_recording(activation):
         assert abs(float(expected[2])) > 1e-3  # inertia has something to train on
 
 
-def test_acceleration_is_the_numerical_derivative_of_the_trajectory():
-    _, _, outputs = network()
+@pytest.mark.parametrize("kind", ["cnn", "gru"])
+def test_acceleration_is_the_numerical_derivative_of_the_trajectory(kind):
+    _, _, outputs = network(kind=kind)
     context = jnp.array([[[1.0, 0.0]]])
     t, step = 0.9, 0.02
     q = [outputs(movement(jnp.float32(s))[None, None], context).angle[0, 0, 0] for s in (t - step, t, t + step)]
@@ -136,9 +144,53 @@ def test_encoding_along_a_recording_equals_encoding_every_window(strides, window
     np.testing.assert_allclose(along, encoder.encode(enc, each, strides=strides), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_recurrent_encoding_along_a_recording_equals_encoding_every_window(stride):
+    enc = encoder.init_recurrent(jax.random.key(4), inputs=C, state=12, features=Z)
+    recording = jax.random.normal(jax.random.key(5), (3, 2, 90, C))
+    each = jnp.stack([recording[:, :, k : k + L] for k in range(90 - L + 1)], axis=2)
+    along = encoder.encode_along(enc, recording, L, recurrent_stride=stride)
+    assert along.shape == (3, 2, 90 - L + 1, Z)
+    np.testing.assert_allclose(along, encoder.encode(enc, each, recurrent_stride=stride), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_the_recurrent_unit_is_the_textbook_one_sample_after_sample_in_double_precision(stride):
+    unit = jax.tree.map(
+        lambda x: x + 0.1 * jax.random.normal(jax.random.key(2), x.shape),
+        gru.init(jax.random.key(0), inputs=C, state=6),
+    )
+    window = np.asarray(jax.random.normal(jax.random.key(1), (L, C)), float)
+    w, b, u, c = (np.asarray(unit[k][n], float) for k in ("input", "state") for n in ("w", "b"))
+    state = np.zeros(6)
+    for x in window[::-1][::stride][::-1]:  # the newest sample is always read, and last
+        say, own = np.split(x @ w + b, 3), np.split(state @ u + c, 3)
+        update, reset = (1 / (1 + np.exp(-say[k] - own[k])) for k in (0, 1))
+        state = (1 - update) * np.tanh(say[2] + reset * own[2]) + update * state
+    found = gru.read(unit, jnp.asarray(window, jnp.float32)[None], stride=stride)[0]
+    np.testing.assert_allclose(found, state, rtol=1e-5, atol=1e-6)
+
+
+def test_a_product_of_jets_has_the_derivatives_of_the_product():
+    def g(t):
+        return jnp.sin(3.0 * t)
+
+    def h(t):
+        return jnp.exp(-t) * t
+
+    def jet_of(f, t):
+        return jnp.array([f(t), jax.grad(f)(t), jax.grad(jax.grad(f))(t)])
+
+    t = jnp.float32(0.7)
+    found = jet.product(jet_of(g, t), jet_of(h, t))
+    np.testing.assert_allclose(found, jet_of(lambda x: g(x) * h(x), t), rtol=1e-5)
+    np.testing.assert_allclose(jet.product(found[:1], found[:1]), found[:1] ** 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "gru"])
 @pytest.mark.parametrize("recipe", ["total", "time_input", "finite_difference"])
-def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe):
-    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16, derivative=recipe)
+def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe, kind):
+    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16, derivative=recipe, encoder=kind)
     params = network_module.init(jax.random.key(6), net, SCALE)
     values = jax.random.normal(jax.random.key(7), (300, 3, C))
     still = jnp.zeros((300, 1))
@@ -161,9 +213,10 @@ def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe):
             np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3 * float(jnp.abs(y).max()))
 
 
+@pytest.mark.parametrize("kind", ["cnn", "gru"])
 @pytest.mark.parametrize("rows", [[40, 41, 42], [299], [50, 50, 280, 45, 299, 299], list(range(39, 300))])
-def test_features_of_rows_in_any_order_are_those_of_their_windows(rows):
-    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16)
+def test_features_of_rows_in_any_order_are_those_of_their_windows(rows, kind):
+    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16, encoder=kind)
     params = network_module.init(jax.random.key(6), net, SCALE)
     still, who = jnp.zeros((300, 1)), jnp.zeros(300, jnp.int32)
     jets = jax.random.normal(jax.random.key(7), (300, 3, C))
@@ -172,3 +225,26 @@ def test_features_of_rows_in_any_order_are_those_of_their_windows(rows):
     got = network_module.features_of_rows(params, net, samples, cover, 3)
     expected = network_module.features(params, net, samples, jnp.asarray(rows, jnp.int32), 3)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    trunk = network_module.features_of_rows(params, net, samples, cover, 3, trunk_only=True)
+    assert trunk.shape[-1] == (net.recurrent_state if kind == "gru" else 7 * 32)
+    np.testing.assert_allclose(network_module.read_out(params, net, trunk), got, rtol=1e-5, atol=1e-6)
+
+
+def test_without_the_non_negative_output_muscles_may_push_and_motion_is_the_same():
+    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16)
+    free = dataclasses.replace(net, nonnegative=False)
+    params = network_module.init(jax.random.key(6), net, SCALE)
+    wide = jax.tree.map(lambda x: 3.0 * x, params)
+    windows_ = jax.random.normal(jax.random.key(7), (3, 200, L, C))
+    around = jnp.tile(jnp.array([1.0, 0.0]).reshape(1, 1, P), (3, 200, 1)) * jnp.array([1.0, 0, 0]).reshape(3, 1, 1)
+    z = network_module.encode(wide, net, windows_)
+    pull, push = (network_module.infer(wide, n, z, around, SCALE) for n in (net, free))
+    np.testing.assert_array_equal(pull.angle, push.angle)
+    assert float(pull.force.min()) >= 0 > float(push.force.min())
+    np.testing.assert_allclose(
+        pull.force,
+        SCALE.strength.reshape(1, -1) * jax.nn.softplus(push.force / SCALE.strength.reshape(1, -1)),
+        rtol=1e-4,
+    )
+    started = network_module.init(jax.random.key(6), free, SCALE)["head"]["force"]["b"]
+    np.testing.assert_allclose(started * SCALE.strength, SCALE.force_mean, rtol=1e-5)
