@@ -220,6 +220,7 @@ def objective(
     rows: Rows,
     spread: Spread,
     prior_weight: Float[Array, ""] | float,
+    belief: Belief | None = None,
 ) -> Float[Array, ""]:
     """Squared torque error, squared force error where there are labels, and the prior."""
     error = torque_error(model, z, on, rows, spread.torque)
@@ -227,12 +228,36 @@ def objective(
     force = forces(model, z, on, rows.jets, rows.angle, rows.rate, rows.posture)
     apart = (force - rows.force) / spread.force[None, :]
     total += _mean(jnp.mean(apart**2, axis=-1), rows.force_weight)
+    if belief is not None:
+        z = jax.tree.map(lambda x, m, d: (x - m) / d, z, belief.mean, belief.deviation)
     return total + prior_weight * prior(z)
 
 
 def prior(z: Parameters) -> Float[Array, ""]:
     """Sum of the squared z-scores."""
     return jnp.sum(jnp.stack([jnp.sum(x * x) for x in jax.tree.leaves(z)]))
+
+
+class Belief(NamedTuple):
+    """What is known of a person's muscles before their data: z-scores around a mean, in z-scores."""
+
+    mean: Parameters
+    deviation: Parameters
+
+
+def from_the_model(model: MusculoskeletalModel, channels: int) -> Belief:
+    """The model as it came, with the spread that `PRIOR` names."""
+    none = initial(model, channels)
+    return Belief(none, jax.tree.map(jnp.ones_like, none))
+
+
+def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Belief:
+    """Mean and spread of people whose muscles were fitted; few of them make the spread look small, hence `least`."""
+    chosen = jax.tree.map(lambda x: x[who], z)
+    return Belief(
+        jax.tree.map(lambda x: jnp.mean(x, axis=0), chosen),
+        jax.tree.map(lambda x: jnp.sqrt(jnp.var(x, axis=0) + least**2), chosen),
+    )
 
 
 def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]:
@@ -248,6 +273,7 @@ def calibrate(
     prior_weight: float,
     steps: int = 400,
     learning_rate: float = 0.05,
+    belief: Belief | None = None,
 ) -> tuple[Parameters, Float[Array, "steps P"]]:
     """Fits P people at once; everything is stacked over them in front.
 
@@ -259,6 +285,7 @@ def calibrate(
         prior_weight: of the squared z-scores, against a mean squared error in units of variance.
         steps: of Adam, with a rate that falls along a cosine.
         learning_rate: at the start, in z-scores.
+        belief: everyone's, stacked; None is the model as it came.
 
     Returns:
         Parameters, and the loss at every step.
@@ -266,12 +293,14 @@ def calibrate(
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps, 0.05))
     channels = on.peak.shape[-1]
 
-    def one(model: Any, own_on: Any, own_rows: Any, own_spread: Any) -> Any:
-        start: Any = initial(model, channels)
+    def one(model: Any, own_on: Any, own_rows: Any, own_spread: Any, own_belief: Any) -> Any:
+        start: Any = initial(model, channels) if own_belief is None else own_belief.mean
 
         def step(carry: Any, _: None) -> Any:
             z, state = carry
-            loss, gradient = jax.value_and_grad(objective)(z, model, own_on, own_rows, own_spread, prior_weight)
+            loss, gradient = jax.value_and_grad(objective)(
+                z, model, own_on, own_rows, own_spread, prior_weight, own_belief
+            )
             with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
                 updates, state = optimiser.update(gradient, state, z)
             return (optax.apply_updates(z, updates), state), loss
@@ -279,5 +308,5 @@ def calibrate(
         (z, _), losses = jax.lax.scan(step, (start, optimiser.init(start)), None, length=steps)
         return z, losses
 
-    z, losses = jax.vmap(one)(models, on, rows, spread)
+    z, losses = jax.vmap(one)(models, on, rows, spread, belief)
     return z, losses.T
