@@ -83,6 +83,7 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
     own = [_own_model(config, base, s) for s in cohort.subjects]
     everyone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
     torque, force, reserve = _labels(config, cohort, table, everyone)
+    everyone = _mistaken(config, everyone)  # after the labels, which are not the learner's
     samples = windows.upload(table, force, torque)
     net = Network(
         inputs=table.jets.shape[2],
@@ -146,6 +147,18 @@ def _own_model(config: Config, base: MusculoskeletalModel, subject: Subject) -> 
     if subject.model is not None and config.personalize.scaled:
         return conform(_with_settings(config, models.load(subject.model)), base, subject.name)
     return scale_to_body(base, subject.height_m, subject.mass_kg, subject.sex) if config.personalize.scaled else base
+
+
+def _mistaken(config: Config, models: MusculoskeletalModel) -> MusculoskeletalModel:
+    """The learner's models with the errors that the wrong-physics control puts into them."""
+    heavier, longer = config.model.inertia_factor, config.model.moment_arm_factor
+    if heavier == 1.0 and longer == 1.0:
+        return models
+    return dataclasses.replace(
+        models,
+        pseudo_inertia=models.pseudo_inertia * jnp.float32(heavier),
+        path_scale=models.path_scale * jnp.float32(longer),
+    )
 
 
 def folds(config: Config, subjects: int) -> tuple[Fold, ...]:

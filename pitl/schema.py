@@ -16,6 +16,8 @@ Arm = Literal[
     "ridge",
     "hill_calibrated",
     "svr",
+    "pi_cnn",
+    "distributed",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 
@@ -77,6 +79,15 @@ class ModelConfig(Section):
     electrodes: dict[str, tuple[str, ...]] = _item({}, "channels of muscles that are not called like their channel")
     damping: tuple[float, ...] = _item((), "of each coordinate, in place of the model's", "N m s/rad")
     stiffness: tuple[float, ...] = _item((), "of each coordinate, in place of the model's", "N m/rad")
+    inertia_factor: float = _item(
+        1.0,
+        "wrong on purpose: times the bodies' mass, so inertia and weight together; truth and labels stay",
+        "1",
+        gt=0,
+    )
+    moment_arm_factor: float = _item(
+        1.0, "wrong on purpose: times the muscles' moment arms; truth and labels stay", "1", gt=0
+    )
 
     @field_validator("electrodes", mode="before")
     @classmethod
@@ -186,6 +197,11 @@ class TrainConfig(Section):
         "total", "recipe of velocity and acceleration; all but total are ablations"
     )
     residual: Literal["strong", "weak"] = _item("strong", "equation of motion pointwise, or averaged with a kernel")
+    balance: Literal["fixed", "relobralo", "gradient_norm"] = _item(
+        "fixed", "factors of the terms of the loss, beside their weights, that follow the course of training"
+    )
+    curriculum: int = _item(1, "levels of training, from smoothed recordings to the recordings as they are", "1", ge=1)
+    curriculum_hz: float = _item(1.0, "corner of the smoothing at the first level; doubles at each", "Hz", gt=0)
     patience: int = _item(6, "checks without improvement before it stops", "checks", ge=1)
     check_every: int = _item(100, "steps between looks at the held-out people", "steps", ge=1)
     refit: bool = _item(True, "train again for as many steps with the held-out people among the sources")
