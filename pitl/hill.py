@@ -70,6 +70,13 @@ class Electrodes(NamedTuple):
     peak: Float[Array, " C"]  # envelope that counts as full activation, before the gain is fitted
 
 
+class Belief(NamedTuple):
+    """What is known of a person's muscles before their data: z-scores around a mean, in z-scores."""
+
+    mean: Parameters
+    deviation: Parameters
+
+
 class Rows(NamedTuple):
     """What one person did and showed, T rows."""
 
@@ -238,13 +245,6 @@ def prior(z: Parameters) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([jnp.sum(x * x) for x in jax.tree.leaves(z)]))
 
 
-class Belief(NamedTuple):
-    """What is known of a person's muscles before their data: z-scores around a mean, in z-scores."""
-
-    mean: Parameters
-    deviation: Parameters
-
-
 def from_the_model(model: MusculoskeletalModel, channels: int) -> Belief:
     """The model as it came, with the spread that `PRIOR` names."""
     none = initial(model, channels)
@@ -264,7 +264,7 @@ def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]
     return jnp.sum(jnp.where(weight > 0, x, 0.0) * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-@partial(jax.jit, static_argnames=("steps", "learning_rate"))
+@partial(jax.jit, static_argnames=("steps", "learning_rate", "free"))
 def calibrate(
     models: MusculoskeletalModel,
     on: Electrodes,
@@ -274,6 +274,7 @@ def calibrate(
     steps: int = 400,
     learning_rate: float = 0.05,
     belief: Belief | None = None,
+    free: tuple[str, ...] = tuple(PRIOR),
 ) -> tuple[Parameters, Float[Array, "steps P"]]:
     """Fits P people at once; everything is stacked over them in front.
 
@@ -286,6 +287,7 @@ def calibrate(
         steps: of Adam, with a rate that falls along a cosine.
         learning_rate: at the start, in z-scores.
         belief: everyone's, stacked; None is the model as it came.
+        free: names of the parameters that are fitted; the others stay where they start.
 
     Returns:
         Parameters, and the loss at every step.
@@ -301,6 +303,7 @@ def calibrate(
             loss, gradient = jax.value_and_grad(objective)(
                 z, model, own_on, own_rows, own_spread, prior_weight, own_belief
             )
+            gradient = gradient.replace(**{k: jnp.zeros_like(getattr(z, k)) for k in PRIOR if k not in free})
             with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
                 updates, state = optimiser.update(gradient, state, z)
             return (optax.apply_updates(z, updates), state), loss

@@ -61,6 +61,7 @@ def calibrate(
     spread: Spread,
     *,
     with_forces: bool,
+    free: tuple[str, ...] = tuple(hill.PRIOR),
 ) -> Calibrated:
     """Fits everybody's muscles on their labelled calibration rows.
 
@@ -71,6 +72,7 @@ def calibrate(
         labelled: (W,) everyone's mask of rows whose labels may be used.
         spread: units, stacked over people.
         with_forces: whether force labels may be used as well as angles.
+        free: names of the parameters that are fitted.
     """
     on = electrodes(config, prepared)
     longest = max(len(r) for r in rows)
@@ -83,7 +85,7 @@ def calibrate(
     if any(subject.mvc is None for subject in prepared.cohort.subjects):
         on = on._replace(peak=on.peak * _common_gain(prepared.models, on, stacked, spread)[:, None])
     z, losses = hill.calibrate(
-        prepared.models, on, stacked, spread, settings.prior_weight, settings.steps, settings.learning_rate
+        prepared.models, on, stacked, spread, settings.prior_weight, settings.steps, settings.learning_rate, free=free
     )
     return Calibrated(z, on, stacked, np.asarray(losses))
 
