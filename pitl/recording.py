@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pitl.errors import PitlError
+
+
+class Load(NamedTuple):
+    """A known weight that is fixed to a body during a trial, such as a dumbbell in the hand."""
+
+    mass_kg: float
+    place_m: tuple[float, float, float]  # of its centre, in the body's coordinates
+    body: str  # name of a moving body of the musculoskeletal model
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Recording:
         force_source: what the forces are: `"truth"`, `"static_optimisation"`, or a file.
         torque: (T, D) net muscle torque, true or measured [N m]; None if unknown.
         valid: (T,) False where the samples are unusable (dropout, gap); None means all are good.
+        load: known weight that was carried; None is nothing.
         source: the file it came from, or `"virtual"`.
         notes: decisions taken while reading, one sentence each, to be shown to the user.
     """
@@ -48,6 +58,7 @@ class Recording:
     valid: np.ndarray | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
+    load: Load | None = None
 
     def __post_init__(self) -> None:
         where = f"{self.source or 'recording'} ({self.subject}/{self.trial})"
@@ -57,6 +68,13 @@ class Recording:
             raise PitlError(
                 f"{where}: EMG has shape {self.emg.shape} but {len(self.channels)} channels are named "
                 f"({', '.join(self.channels)}); expected (samples, channels)."
+            )
+        if self.load is not None and not (
+            np.isfinite(self.load.mass_kg) and self.load.mass_kg > 0 and np.all(np.abs(self.load.place_m) < 1.0)
+        ):
+            raise PitlError(
+                f"{where}: the load of {self.load.mass_kg} kg at {tuple(self.load.place_m)} m is none; give a mass "
+                "above 0 kg and a place within 1 m of the joint, in the coordinates of the body that carries it."
             )
         columns = (("angle", self.angle, self.dofs), ("force", self.force, self.muscles))
         for name, values, names in (*columns, ("torque", self.torque, self.dofs)):

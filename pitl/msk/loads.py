@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl.msk import bodies
 from pitl.msk.model import MusculoskeletalModel
-from pitl.msk.shapes import expect
+from pitl.msk.shapes import at_posture, expect
 
 
 def carry(
@@ -29,6 +29,48 @@ def carry(
     at = jnp.append(jnp.asarray(place, jnp.float32), 1.0)
     added = jnp.asarray(mass, jnp.float32) * at[:, None] * at[None, :]  # kg m2 | kg m | kg
     return replace(model, pseudo_inertia=model.pseudo_inertia.at[:, index].add(added[None]))
+
+
+def weight_torque(
+    model: MusculoskeletalModel,
+    q: Float[Array, "... D"],
+    qd: Float[Array, "... D"],
+    qdd: Float[Array, "... D"],
+    posture: Int[Array, "..."] | int,
+    body: str,
+    mass: Float[Array, "..."],
+    place: Float[Array, "... 3"],
+) -> Float[Array, "... D"]:
+    """Torque on the coordinates [N m] of a small weight that is fixed to a body, its inertia included.
+
+    The same as the change of the equation of motion by `carry`, moved to its right side, for weights that differ from
+    sample to sample.
+
+    Args:
+        model: the mechanics, without the weight.
+        q: joint angles [rad].
+        qd: angular velocities [rad/s].
+        qdd: angular accelerations [rad/s2].
+        posture: index of the posture of each sample, or one index for all.
+        body: name of a moving body.
+        mass: of the weight at each sample [kg]; zero where nothing is carried.
+        place: where it is, in the body's coordinates [m], at each sample.
+
+    Raises:
+        PitlError: the body is not known, or the shapes do not fit.
+    """
+    index = bodies.body_index(model, body)
+    expect(q.shape[:-1], qd=(qd, len(model.dofs)), qdd=(qdd, len(model.dofs)), place=(place, 3))
+
+    def where(x: Array) -> Array:
+        return bodies.point(model, x, posture, index, place)
+
+    def speed(x: Array, v: Array) -> Array:
+        return jax.jvp(where, (x,), (v,))[1]
+
+    acceleration = jax.jvp(speed, (q, qd), (qd, qdd))[1]  # m/s2
+    down = at_posture(model.gravity, posture, q.shape[:-1])  # m/s2
+    return point_force_torque(model, q, posture, body, place, mass[..., None] * (down - acceleration))
 
 
 def point_force_torque(

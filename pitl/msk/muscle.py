@@ -74,12 +74,17 @@ class Fibre(NamedTuple):
 
 def fibre_state(model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int) -> Fibre:
     """Length and pennation of fibres of constant thickness (Zajac 1989, Crit. Rev. Biomed. Eng. 17:359)."""
-    optimal = lift(model.optimal_fibre_length, q.ndim)  # m
-    slack = lift(model.tendon_slack_length, q.ndim)  # m
-    stretch = (geometry.musculotendon_length(model, q, posture) - slack) / optimal
+    return fibre_at(model, geometry.musculotendon_length(model, q, posture))
+
+
+def fibre_at(model: MusculoskeletalModel, path: Float[Array, "... M"]) -> Fibre:
+    """The same from musculotendon lengths [m]."""
+    optimal = lift(model.optimal_fibre_length, path.ndim)  # m
+    slack = lift(model.tendon_slack_length, path.ndim)  # m
+    stretch = (path - slack) / optimal
     # a tendon cannot push: below slack length the fibre shortens towards zero instead of turning inside out
     along = _positive(stretch, _TAUT)
-    width = lift(jnp.sin(model.pennation), q.ndim)
+    width = lift(jnp.sin(model.pennation), path.ndim)
     length = jnp.sqrt(along * along + width * width + 1e-6)  # the last term keeps the gradient finite at zero
     cosine = along / length
     taut = along / jnp.sqrt(stretch * stretch + _TAUT * _TAUT)  # d(along)/d(stretch)
@@ -100,10 +105,13 @@ def active_force_capacity(
     posture: Int[Array, "..."] | int,
 ) -> Float[Array, "... M"]:
     """Active force along the tendon per unit activation [N], at angles [rad] and angular velocities [rad/s]."""
-    fibre = fibre_state(model, q, posture)
-    strength = lift(model.max_isometric_force, q.ndim)  # N
-    fastest = lift(model.optimal_fibre_length * model.max_contraction_velocity, q.ndim)  # m/s
-    velocity = geometry.lengthening_velocity(model, q, qd, posture) * fibre.gearing / fastest
+    return _capacity(model, fibre_state(model, q, posture), geometry.lengthening_velocity(model, q, qd, posture))
+
+
+def _capacity(model: MusculoskeletalModel, fibre: Fibre, lengthening: Float[Array, "... M"]) -> Float[Array, "... M"]:
+    strength = lift(model.max_isometric_force, lengthening.ndim)  # N
+    fastest = lift(model.optimal_fibre_length * model.max_contraction_velocity, lengthening.ndim)  # m/s
+    velocity = lengthening * fibre.gearing / fastest
     return strength * active_force_length(fibre.length) * force_velocity(velocity) * fibre.cos_pennation  # N
 
 
@@ -111,8 +119,12 @@ def passive_force(
     model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... M"]:
     """Passive force of the fibres along the tendon [N]."""
-    fibre = fibre_state(model, q, posture)
-    return lift(model.max_isometric_force, q.ndim) * passive_force_length(fibre.length) * fibre.cos_pennation  # N
+    return _passive(model, fibre_state(model, q, posture))
+
+
+def _passive(model: MusculoskeletalModel, fibre: Fibre) -> Float[Array, "... M"]:
+    strength = lift(model.max_isometric_force, fibre.length.ndim)  # N
+    return strength * passive_force_length(fibre.length) * fibre.cos_pennation  # N
 
 
 def hill_force(
@@ -126,6 +138,17 @@ def hill_force(
     expect(q.shape[:-1], activation=(activation, len(model.muscles)))
     capacity = active_force_capacity(model, q, qd, posture)  # N
     return activation * capacity + passive_force(model, q, posture)  # N
+
+
+def force_along(
+    model: MusculoskeletalModel,
+    activation: Float[Array, "... M"],
+    path: Float[Array, "... M"],
+    lengthening: Float[Array, "... M"],
+) -> Float[Array, "... M"]:
+    """The same for paths that are already known: musculotendon lengths [m] and their rates [m/s]."""
+    fibre = fibre_at(model, path)
+    return activation * _capacity(model, fibre, lengthening) + _passive(model, fibre)  # N
 
 
 def excitation_shape(u: Float[Array, "... M"], shape: Float[Array, " M"]) -> Float[Array, "... M"]:

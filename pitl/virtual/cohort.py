@@ -15,10 +15,10 @@ from pitl.msk import model as msk
 from pitl.msk.joints import WRIST
 from pitl.msk.muscle import calibrate_slack_length
 from pitl.msk.planar import builtin
-from pitl.recording import Cohort, Recording, Subject
+from pitl.recording import Cohort, Load, Recording, Subject
 from pitl.virtual import motion, reference, surface_emg
 from pitl.virtual.settings import VirtualSettings
-from pitl.virtual.subject import UNRECORDED, Person, draw
+from pitl.virtual.subject import UNRECORDED, Joint, Person, draw
 
 _STEP_S = 5e-4  # s, longest step of the integration
 _WARM_UP_S = 1.5  # s, simulated before the recording begins
@@ -36,6 +36,7 @@ class _Task(NamedTuple):
     place: float
     posture: str
     key: tuple[int, int, int]  # of its random numbers
+    load: Load | None = None  # as the laboratory knows it
 
 
 def simulate(settings: VirtualSettings, progress: Callable[[int, int], None] | None = None) -> Cohort:
@@ -44,7 +45,7 @@ def simulate(settings: VirtualSettings, progress: Callable[[int, int], None] | N
     Angles are as a goniometer reads them and MVCs as recorded. `force` and `torque` are the truth: tendon forces of the
     muscles under the electrodes, and the torque of all muscles, palmaris longus included. A subject's `truth` holds the
     hidden parameters (muscle arrays in the order of `truth["muscles"]`) and per trial, as `"<trial>/<name>"`, `angle`
-    [rad], `activation` (T, N), `friction`, `ligament` and `unrecorded` torque [N m].
+    [rad], `activation` (T, N), `friction`, `ligament` and `unrecorded` torque [N m], and `load_place` [m] of a load.
 
     Everything follows from the seed: the same settings give the same bits on one machine, and more subjects leave the
     earlier ones as they were. Cost is linear in subjects, trials and seconds.
@@ -104,6 +105,12 @@ def _tasks(settings: VirtualSettings, subject: int) -> list[_Task]:
             posture = settings.postures[len(tasks) % len(settings.postures)] if settings.postures else ""
             place = k / (count - 1) if count > 1 else 0.5
             tasks.append(_Task(subject, f"{task}{k + 1}", task, place, posture, (subject, 1 + kind, k)))
+    for k in range(settings.load_trials):
+        posture, mass, place = (
+            v[k % len(v)] for v in (settings.load_postures, settings.load_kg, settings.load_place_m)
+        )
+        load = Load(mass, (place, 0.0, 0.0), "hand")
+        tasks.append(_Task(subject, f"load{k + 1}", "load", 0.5, posture, (subject, 1 + len(counts), k), load))
     if not tasks or not settings.postures:
         raise PitlError(
             "the virtual cohort has no trials or no postures; set rhythmic_trials or random_trials, and postures."
@@ -176,7 +183,7 @@ def _prepare(
     plan = reference.plan(task.task, task.place, rng, steps + beyond, step_rate)
     blocks = math.ceil(steps / round(step_rate / _NOISE_HZ))
     trial = motion.Trial(
-        person.joint,
+        _with_load(settings, person.joint, task),
         person.muscles,
         person.control,
         person.muscles.length[posture],
@@ -187,6 +194,30 @@ def _prepare(
     )
     noise = rng.standard_normal((blocks, len(person.muscles.strength)), np.float32)
     return trial, motion.Target(plan.angle, plan.rate, plan.acceleration), noise
+
+
+_GRIP_M = 0.003  # m, deviation of where a load is from where it was measured to be
+
+
+def _load_place(settings: VirtualSettings, task: _Task) -> float:
+    """Where a load really is, along the hand [m]."""
+    if task.load is None:
+        return 0.0
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(*task.key, 2)))
+    return task.load.place_m[0] + settings.measurement_noise * _GRIP_M * rng.standard_normal()
+
+
+def _with_load(settings: VirtualSettings, joint: Joint, task: _Task) -> Joint:
+    """The hand together with what it holds, which the person knows as well as their hand."""
+    if task.load is None:
+        return joint
+    place, added = _load_place(settings, task), task.load.mass_kg  # m, kg
+    mass = joint.mass + added
+    return joint._replace(
+        mass=mass,
+        lever=(joint.mass * joint.lever + added * place) / mass,
+        inertia=joint.inertia + added * place**2,
+    )
 
 
 def _record(
@@ -223,6 +254,7 @@ def _record(
         force_source="truth",
         torque=torque.sum(axis=1, keepdims=True),
         source="virtual",
+        load=task.load,
     )
     hidden = {
         "angle": angle.copy(),
@@ -231,6 +263,8 @@ def _record(
         "ligament": samples.ligament[:length, lane].copy(),
         "unrecorded": torque[:, recorded].copy(),
     }
+    if task.load:
+        hidden["load_place"] = np.asarray(_load_place(settings, task))
     return record, hidden
 
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-Task = Literal["rhythmic", "random", "hold", "rest"]
+Task = Literal["rhythmic", "random", "hold", "rest", "load"]
 
 _LARGEST = np.deg2rad(60.0)  # rad, targets stay this far inside the range of +-70 deg
 
@@ -23,14 +23,14 @@ def plan(task: Task, place: float, rng: np.random.Generator, steps: int, rate_hz
     """A target movement with the irregularities of a person.
 
     Args:
-        task: rhythmic flexion-extension, random smooth tracking, held positions, or rest.
+        task: rhythmic flexion-extension, random smooth tracking, held positions, rest, or positions held with a load.
         place: 0 to 1, for rhythmic trials from slow and wide (0.4 Hz) to fast and narrow (1.3 Hz).
         rng: of this trial.
         steps: T, number of samples.
         rate_hz: samples per second.
     """
     time = np.arange(steps) / rate_hz  # s
-    shape = {"rhythmic": _rhythmic, "random": _random, "hold": _hold, "rest": _rest}[task]
+    shape = {"rhythmic": _rhythmic, "random": _random, "hold": _hold, "rest": _rest, "load": _hold}[task]
     angle = shape(place, rng, time)
     rate = np.gradient(angle, 1 / rate_hz)
     return Reference(angle, rate, np.gradient(rate, 1 / rate_hz), 0.1 if task == "rest" else 1.0)

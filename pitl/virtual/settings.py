@@ -1,5 +1,7 @@
 """What a virtual cohort is asked to be."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -27,6 +29,13 @@ class VirtualSettings(BaseModel):
         "neutral",
         "pronated",
     )  # trial k takes entry k modulo their number
+
+    # held targets with a known weight fixed to the hand; trial k takes entry k modulo their number, of each
+    load_trials: int = Field(default=0, ge=0)
+    load_kg: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), min_length=1)
+    # along the hand from the wrist; negative is behind it, as with a bar that reaches back: the weight lifts the hand
+    load_place_m: tuple[float, ...] = Field(default=(0.07,), min_length=1)
+    load_postures: tuple[str, ...] = Field(default=("pronated",), min_length=1)
 
     variation: float = Field(default=1.0, ge=0.0, le=1.5)  # spread between people; 0 makes everybody the generic model
     friction: float = Field(default=1.0, ge=0.0)  # Coulomb-like friction of joint and sheaths
