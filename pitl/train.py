@@ -2,8 +2,10 @@
 
     L = L_q + L_F + lambda R^2
 
-with every term in units of its own variance over the source subjects. Training stops early on source subjects
-that were held out of it, because the generic model is for a person it has never seen.
+with every term in units of its own variance over the source subjects, and if the configuration says so with factors
+that balance the terms as training goes on (`pitl.balance`), or from coarse to fine time scales (`pitl.curriculum`).
+Training stops early on source subjects that were held out of it, because the generic model is for a person it has never
+seen.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,27 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from pitl import devices, hill, loss, physics, store
+from pitl import balance, curriculum, devices, hill, loss, physics, store
 from pitl.config import TrainConfig
 from pitl.errors import PitlError
 from pitl.msk import weak
-from pitl.msk.model import MusculoskeletalModel
 from pitl.net import network
-from pitl.net.head import OutputScale
-from pitl.windows import Samples
+from pitl.problem import Problem, ready, terms
 
-
-class Problem(NamedTuple):
-    """Everything the compiled step reads; resident on the device."""
-
-    samples: Samples
-    models: MusculoskeletalModel | physics.People  # stacked over subjects
-    spread: loss.Spread
-    scale: OutputScale
-    weights: loss.Terms  # of the loss terms
-    electrodes: hill.Electrodes | None = None  # everyone's, stacked; needed by the Hill term
+__all__ = ["Problem", "Trained", "descend", "fit", "ready", "terms"]
 
 
 class Trained(NamedTuple):
@@ -45,59 +36,6 @@ class Trained(NamedTuple):
     muscles: hill.Parameters | None  # everyone's, stacked, where the Hill term learned them
     steps: int  # trained for: where the held-out loss was lowest, and with `refit` a few checks at least
     history: np.ndarray  # (checks, 6): step, training loss, held-out angle, force, physics and Hill terms
-
-
-def ready(problem: Problem) -> Problem:
-    """The same problem, with the constants that all people share kept once."""
-    if isinstance(problem.models, physics.People):
-        return problem
-    return problem._replace(models=physics.people(problem.models))
-
-
-def terms(
-    params: network.Parameters,
-    net: network.Network,
-    problem: Problem,
-    rows: Int[Array, "G S"],
-    gain: Float[Array, "G C"] | None = None,
-    *,
-    form: physics.Residual = "strong",
-    taps: weak.Kernel | None = None,
-    with_physics: bool = True,
-) -> loss.Terms:
-    """The terms of the loss on G stretches of S contiguous rows (S = 1 for the strong form).
-
-    Returns:
-        Dimensionless terms, not yet weighted. The Hill term, the sibling's "implicit" loss (Ma et al. 2024,
-        arXiv 2412.04213), is there if `params` has muscles.
-    """
-    samples, spread = problem.samples, problem.spread
-    muscles = params.get("muscles")
-    order = 3 if (with_physics and form == "strong") or muscles is not None else 1
-    wide = None if gain is None else jnp.broadcast_to(gain[:, None], (*rows.shape, gain.shape[-1]))
-    together = rows.shape[1] > 1
-    out = network.outputs(params, net, samples, rows, problem.scale, order=order, gain=wide, contiguous=together)
-    ones = jnp.ones(rows.shape, jnp.float32)
-    angle = loss.squared(out.angle[0] - samples.angle[rows], spread.angle, ones)
-    force = loss.squared(out.force - samples.force[rows], spread.force, ones)
-    flat, at = out, rows.reshape(-1)
-    if order > 1:
-        flat = jax.tree.map(lambda x: x.reshape(*x.shape[:-3], -1, x.shape[-1]), out)
-    implicit = jnp.zeros(())
-    if muscles is not None:
-        assert problem.electrodes is not None
-        who, posture = samples.subject[at], samples.posture[at]
-        pulled = physics.hill_rows(problem.models, who, muscles, problem.electrodes, samples.jets[at], flat, posture)
-        implicit = loss.squared(flat.force - pulled, spread.force, jnp.ones(at.shape, jnp.float32))
-    if not with_physics:
-        return loss.Terms(angle, force, jnp.zeros(()), implicit)
-    if form == "strong":
-        residual = physics.strong_rows(problem.models, samples.subject[at], flat, samples.posture[at])
-    else:
-        assert taps is not None
-        residual = physics.weak_stretches(problem.models, samples.subject[rows[:, 0]], out, samples.posture[rows], taps)
-    law = loss.squared(residual, spread.torque, jnp.ones(residual.shape[:-1], jnp.float32))
-    return loss.Terms(angle, force, law, implicit)
 
 
 def fit(
@@ -138,6 +76,7 @@ def fit(
     problem = devices.everywhere(problem, over)
     rows = devices.everywhere(jnp.asarray(checked, jnp.int32), over)
     labelled = float(problem.weights.force) > 0
+    finest = config.steps * (config.curriculum - 1) // config.curriculum  # step at which smoothed recordings are done
     best, best_params, best_step, history, waited = np.inf, {}, 0, [], 0
     for step, params, value in _course(key, static, problem, training, over):
         check = devices.whole(_check(static, params, problem, rows), over)
@@ -147,7 +86,7 @@ def fit(
             report(step, value, score)
         if score < best:
             best, best_params, best_step, waited = score, params, step, 0
-        else:
+        elif step > finest:
             waited += 1
         if waited >= config.patience:
             break
@@ -190,7 +129,7 @@ def _course(
     over: Mesh | None,
 ) -> Iterator[tuple[int, dict[str, Any], float]]:
     """Steps, parameters and mean loss at each check, from one random start."""
-    config = static.config
+    config, level, whole = static.config, -1, problem.samples
     k_init, k_batch = jax.random.split(key)
     params = network.init(k_init, static.net, problem.scale)
     if config.hill_weight > 0:
@@ -200,20 +139,27 @@ def _course(
         muscles = hill.initial(one, static.net.inputs)
         params["muscles"] = jax.tree.map(lambda x: jnp.broadcast_to(x, (everyone, *x.shape)), muscles)
     state = _optimiser(config).init(params)
+    factors = (
+        None if config.balance == "fixed" else balance.start(jax.random.fold_in(k_batch, 1), len(loss.Terms._fields))
+    )
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
-    params, state = devices.everywhere((params, state), over)
+    params, state, factors = devices.everywhere((params, state, factors), over)
     for step in range(0, config.steps, config.check_every):
+        before, level = level, step * config.curriculum // config.steps
+        corner = curriculum.corner_hz(level, config.curriculum, config.curriculum_hz)
         if isinstance(training, np.ndarray):
-            among = training
+            among, samples = training, whole
         else:
             samples, among = next(training)
-            problem = problem._replace(samples=devices.everywhere(samples, over))
+        if not isinstance(training, np.ndarray) or (level != before and config.curriculum > 1):
+            seen = samples if corner is None else curriculum.coarse(samples, corner, static.net.rate_hz)
+            problem = problem._replace(samples=devices.everywhere(seen, over))
         stretches = _in_a_step(config, among)
         pick = rng.integers(len(among), size=(config.check_every, stretches))
         rows = jnp.asarray(among[pick], jnp.int32)
         gains = jnp.asarray(_gains(rng, config, (*pick.shape, static.net.inputs)), jnp.float32)
         rows, gains = devices.split((rows, gains), over, axis=1)
-        params, state, losses = _steps(static, params, state, problem, rows, gains)
+        params, state, losses, factors = _steps(static, params, state, problem, rows, gains, factors)
         yield step + config.check_every, params, float(jnp.mean(devices.whole(losses, over)))
 
 
@@ -267,25 +213,62 @@ def _all_terms(static: _Static, params: Any, problem: Problem, rows: Array, gain
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _steps(static: _Static, params: Any, state: Any, problem: Problem, rows: Array, gains: Array) -> Any:
+def _steps(
+    static: _Static,
+    params: Any,
+    state: Any,
+    problem: Problem,
+    rows: Array,
+    gains: Array,
+    factors: balance.State | None = None,
+) -> Any:
     optimiser = _optimiser(static.config)
+    w = problem.weights
 
-    def total(params: Any, rows: Array, gain: Array) -> Array:
-        t = _all_terms(static, params, problem, rows, gain)
-        w = problem.weights
-        total = w.angle * t.angle + w.force * t.force + w.physics * t.physics + w.hill * t.hill
+    def separate(params: Any, rows: Array, gain: Array) -> loss.Terms:
+        return _all_terms(static, params, problem, rows, gain)
+
+    def total(params: Any, rows: Array, gain: Array, factors: Any) -> Any:
+        t = separate(params, rows, gain)
+        if factors is None:
+            total = w.angle * t.angle + w.force * t.force + w.physics * t.physics + w.hill * t.hill
+        else:
+            if static.config.balance == "relobralo":
+                factors = balance.relobralo(factors, jax.lax.stop_gradient(_vector(t)), _active(static, params, w))
+            total = jnp.sum(factors.factor * _vector(w) * _vector(t))
         if "muscles" in params:
             people = params["muscles"].delay.shape[0]
             total += static.config.hill_prior_weight * hill.prior(params["muscles"]) / people
-        return total
+        return total, factors
+
+    def measured(params: Any, rows: Array, gain: Array, factors: balance.State) -> balance.State:
+        """Factors from the gradients that each term by itself has with respect to the network."""
+        network_alone = {k: v for k, v in params.items() if k != "muscles"}
+        apart = jax.jacrev(lambda p: _vector(separate({**params, **p}, rows, gain)))(network_alone)
+        return balance.gradient_norm(factors, balance.norms(apart), _active(static, params, w))
 
     def step(carry: Any, batch: Any) -> Any:
-        params, state = carry
-        value, grads = jax.value_and_grad(total)(params, *batch)
-        return descend(optimiser, grads, state, params), value
+        params, state, factors = carry
+        if static.config.balance == "gradient_norm":
+            now = factors.step % balance.EVERY == 0
+            factors = jax.lax.cond(now, measured, lambda _p, _r, _g, f: f, params, *batch, factors)
+            factors = factors._replace(step=factors.step + 1)
+        (value, factors), grads = jax.value_and_grad(total, has_aux=True)(params, *batch, factors)
+        params, state = descend(optimiser, grads, state, params)
+        return (params, state, factors), value
 
-    (params, state), losses = jax.lax.scan(step, (params, state), (rows, gains))
-    return params, state, losses
+    (params, state, factors), losses = jax.lax.scan(step, (params, state, factors), (rows, gains))
+    return params, state, losses, factors
+
+
+def _vector(terms: loss.Terms) -> Float[Array, " K"]:
+    return jnp.stack([jnp.asarray(t, jnp.float32) for t in terms])
+
+
+def _active(static: _Static, params: Any, weights: loss.Terms) -> Array:
+    """Which terms are part of the loss: those that have a weight and are computed."""
+    there = jnp.asarray([True, True, static.with_physics, "muscles" in params])
+    return (_vector(weights) > 0) & there
 
 
 @partial(jax.jit, static_argnums=0)
