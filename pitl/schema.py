@@ -18,6 +18,7 @@ Arm = Literal[
     "svr",
     "pi_cnn",
     "distributed",
+    "hope_mm",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pitl.arms import heads, muscles, regression, simple
+from pitl.arms import heads, hope_mm, muscles, own, regression, simple
 from pitl.arms.predict import mechanics, predict
 from pitl.arms.task import ArmResult, Inherited, Rows, Said, Task, rows
 from pitl.personalize import Supervision
@@ -33,7 +33,10 @@ ARMS: dict[str, Arm] = {
     "scratch": Arm(heads.scratch, _LABELLED),
     "ridge": Arm(regression.ridge, _LABELLED),
     "svr": Arm(regression.svr, _LABELLED),
+    "pi_cnn": Arm(own.pi_cnn, _LABELLED),
+    "distributed": Arm(own.distributed, _LABELLED),
     "hill_calibrated": Arm(muscles.hill_calibrated, _LABELLED, needs_electrodes=True),
+    "hope_mm": Arm(hope_mm.hope_mm, _LABELLED, needs_electrodes=True),
 }
 
 

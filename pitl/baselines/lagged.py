@@ -6,7 +6,7 @@ import numpy as np
 
 # Ten lags over the window are as good as forty: the envelope is smooth.
 LAGS = 10
-# EMG amplitude grows faster than linearly with effort and its noise with the amplitude; laboratories take roots and logs.
+# EMG grows faster than effort, and its noise with its amplitude; laboratories take roots and logarithms.
 Compression = Literal["linear", "root", "logarithm"]
 COMPRESSIONS: tuple[Compression, ...] = ("linear", "root", "logarithm")
 _FLOOR = 0.1  # of the channel's mean, where the logarithm becomes linear

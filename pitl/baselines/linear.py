@@ -38,11 +38,11 @@ def fit(inputs: Inputs, rows: np.ndarray, y: np.ndarray) -> Ridge:
 
     mean, scale = inputs.envelope[rows].mean(axis=0), lagged.Scale.of(y)
     folds = lagged.blocks(rows, inputs.trial[rows], _BLOCKS, inputs.window)
-    tried = []
+    tried: list[tuple[float, lagged.Compression, Any]] = []
     for how in lagged.COMPRESSIONS:
         ridge = RidgeCV(_PENALTIES, cv=folds, scoring="neg_mean_squared_error")
         regression = make_pipeline(StandardScaler(), ridge).fit(_seen(inputs, rows, how, mean), scale.to(y))
-        tried.append((float(ridge.best_score_), how, regression))
+        tried.append((float(ridge.best_score_ or 0.0), how, regression))
     _, how, regression = max(tried, key=lambda t: t[0])
     return Ridge(how, mean, regression, scale, lagged.bounds(y, inputs.posture[rows], inputs.postures))
 

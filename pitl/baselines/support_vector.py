@@ -47,16 +47,18 @@ def fit(inputs: Inputs, rows: np.ndarray, y: np.ndarray) -> SupportVectors:
     limits = lagged.bounds(y, inputs.posture[rows], inputs.postures)
     rows, z = rows[some], scale.to(y[some])
     folds = lagged.blocks(rows, inputs.trial[rows], _BLOCKS, inputs.window)
-    standard, seen = {}, {}
+    standard: dict[lagged.Compression, Any] = {}
+    seen: dict[lagged.Compression, np.ndarray] = {}
     for how in lagged.COMPRESSIONS:
         x = lagged.lags(lagged.compressed(how, inputs.envelope, mean), rows, inputs.window)
         standard[how] = StandardScaler().fit(x)
         seen[how] = _with_posture(standard[how].transform(x), inputs, rows)
     # one output stands for all where the inputs' settings are chosen: the one in the middle of the others
     first = 0 if z.shape[1] == 1 else int(np.argmax(np.abs(np.corrcoef(z.T)).sum(axis=0)))
-    choices = [
+    choices: list[tuple[float, lagged.Compression, float]] = [
         (_error(seen[how], z[:, first], folds, cost, width), how, width)
-        for how, width, cost in product(lagged.COMPRESSIONS, _WIDTHS, _COSTS)
+        for how in lagged.COMPRESSIONS
+        for width, cost in product(_WIDTHS, _COSTS)
     ]
     _, how, width = min(choices, key=lambda c: c[0])
     regressions = []

@@ -16,6 +16,9 @@ ARMS = {
     "ridge": "ridge regression",
     "hill_calibrated": "calibrated EMG-driven model",
     "svr": "support-vector regression",
+    "pi_cnn": "PI-CNN of one person",
+    "distributed": "distributed PI networks",
+    "hope_mm": "HOPE-MM-style calibration",
 }
 LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown
