@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pitl import __version__
-from pitl.cli import experiment, handover, live, model, recordings
+from pitl.cli import experiment, handover, live, model, recordings, study
 
 app = typer.Typer(
     add_completion=False,
@@ -14,7 +14,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (experiment, model, recordings, live, handover):
+for room in (experiment, study, model, recordings, live, handover):
     room.register(app)
 
 

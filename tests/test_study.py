@@ -1,0 +1,264 @@
+"""A study goes on where it stopped, its cells are pure, workers share them; what fails is named and hurts nobody."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from pitl import study
+from pitl.errors import PitlError
+from pitl.study import plan, table, work
+from pitl.study.claims import claim
+
+BASE = """
+[virtual]
+subjects = 3
+seconds = 6.0
+rhythmic_trials = 1
+[train]
+steps = 20
+check_every = 10
+batch = 64
+[personalize]
+steps = 20
+[evaluate]
+folds = 3
+"""
+STUDY = """
+title = "tiny"
+[[cell]]
+name = "virtual"
+base = "base.toml"
+arms = ["generic_physics", "gain_offset", "head_data"]
+supervision = ["angle"]
+[[curve]]
+name = "calibration"
+cell = "virtual"
+keys = ["data.calibration_fraction"]
+values = [0.15, 0.3]
+generic = "reference"
+arms = ["generic_physics", "gain_offset"]
+supervision = ["angle"]
+set = { "data.test_after" = 0.5 }
+[[curve]]
+name = "lost"
+cell = "virtual"
+keys = ["perturb.lost"]
+values = [0, 1]
+arms = ["generic_physics"]
+"""
+
+
+def written(folder, text=STUDY):
+    (folder / "base.toml").write_text(BASE)
+    (folder / "study.toml").write_text(text)
+    return folder / "study.toml"
+
+
+def quietly(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def out(home):
+    study.run(written(home), None, home / "out", 1, quietly)
+    return home / "out"
+
+
+def same(a, b):
+    """The same tables, wall time aside."""
+    first, second = table.read(a / "study.csv"), table.read(b / "study.csv")
+    assert len(first) == len(second)
+    for x, y in zip(first, second, strict=True):
+        for key in set(x) - {"seconds"}:
+            if isinstance(x[key], float):
+                np.testing.assert_allclose(x[key], y[key], rtol=1e-3)
+            else:
+                assert x[key] == y[key], key
+
+
+def of(out, **where):
+    return [r for r in table.read(out / "study.csv") if all(r[k] == v for k, v in where.items())]
+
+
+def test_every_cell_arm_and_person_has_a_row(out):
+    found = {(r["cell"], r["arm"], r["subject"]) for r in of(out, task="all")}
+    wanted = {("virtual", a) for a in ("generic_physics", "gain_offset", "head_data")}
+    wanted |= {(f"calibration-{x}", a) for x in ("0.15", "0.3") for a in ("generic_physics", "gain_offset")}
+    wanted |= {(f"lost-{x}", "generic_physics") for x in ("0", "1")}
+    assert found == {(*w, p) for w in wanted for p in ("V01", "V02", "V03")}
+    about = json.loads((out / "study.json").read_text())
+    assert not about["failures"] and not about["missing"]
+
+
+def test_source_models_of_a_curve_are_the_references(out):
+    (only,) = (out / "generic").iterdir()
+    assert len(list(only.glob("seed*/fold*/*"))) == 6
+
+
+def test_a_cell_with_the_same_configuration_is_not_computed_twice(out):
+    whole = [r | {"cell": ""} for r in of(out, cell="virtual", arm="generic_physics", task="all")]
+    again = [r | {"cell": ""} for r in of(out, cell="lost-0", arm="generic_physics", task="all")]
+    for a, b in zip(whole, again, strict=True):
+        assert {k: a[k] for k in table.ANSWER} == {k: b[k] for k in table.ANSWER}
+    assert len(list((out / "cells").iterdir())) == 4
+
+
+def test_the_test_part_does_not_move_with_the_calibration(out):
+    marks = [
+        {r["subject"]: (r["test_mark"], r["test_rows"]) for r in of(out, cell=f"calibration-{x}")} for x in (0.15, 0.3)
+    ]
+    assert marks[0] == marks[1]
+    seconds = [of(out, cell=f"calibration-{x}")[0]["calibration_s"] for x in (0.15, 0.3)]
+    assert seconds == [pytest.approx(1.8, abs=0.05), pytest.approx(3.6, abs=0.05)]
+
+
+def test_lost_channels_cost_something_and_leave_the_rows_as_they_were(out):
+    whole, lost = (of(out, cell=f"lost-{n}", task="all") for n in (0, 1))
+    assert [r["test_mark"] for r in whole] == [r["test_mark"] for r in lost]
+    assert all(a["angle_rmse_deg"] != b["angle_rmse_deg"] for a, b in zip(whole, lost, strict=True))
+
+
+def test_a_killed_study_goes_on_where_it_stopped_and_gives_the_same_table(home, out, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(out, again)
+    (again / "study.csv").unlink()
+    lost = sorted((again / "cells").glob("*/*.csv"))
+    for path in lost[::2]:
+        path.unlink()
+    (model,) = (again / "generic").glob("*/seed0/fold1/data")
+    shutil.rmtree(model)
+    kept = lost[1].stat().st_mtime_ns
+    heard = []
+
+    def interrupted(text):
+        heard.append(text)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run(home / "study.toml", None, again, 1, interrupted)
+    assert json.loads((again / "study.json").read_text())["missing"] > 0
+    study.run(home / "study.toml", None, again, 1, quietly)
+    assert lost[1].stat().st_mtime_ns == kept
+    same(out, again)
+
+
+def test_two_workers_share_the_work_and_give_the_table_of_one(home, out, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(out / "generic", again / "generic")
+    said = ([], [])
+    found = plan.read(home / "study.toml", None)
+    threads = [threading.Thread(target=work.work, args=(found, again, own.append)) for own in said]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    done = [text.split("] ")[1].rpartition(",")[0] for own in said for text in own]
+    assert len(done) == len(set(done)) == 8  # nobody did what another had done
+    study.run(home / "study.toml", None, again, 1, quietly)
+    same(out, again)
+    assert not list((again / "locks").iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_table_of_one(home, out, tmp_path):
+    study.run(home / "study.toml", None, tmp_path / "two", 2, quietly)
+    same(out, tmp_path / "two")
+
+
+def test_what_fails_is_named_and_hurts_nobody_else(home, out, tmp_path):
+    text = STUDY + '\n[[curve]]\nname = "bad"\ncell = "virtual"\nkeys = ["perturb.lost"]\nvalues = [9]\n'
+    text += 'arms = ["generic_physics"]\n[[curve]]\nname = "typo"\ncell = "virtual"\nkeys = ["data.gap"]\nvalues = [1]'
+    path = written(tmp_path, text)
+    shutil.copytree(out, tmp_path / "out")
+    about = study.run(path, None, tmp_path / "out", 1, quietly)
+    why = {f["cell"]: f["why"] for f in about["failures"]}
+    assert set(why) == {"bad-9", "typo-1"}
+    assert "silences all 5 channels" in why["bad-9"] and "did you mean data.gap_s" in why["typo-1"]
+    assert len(of(tmp_path / "out", task="all")) == len(of(out, task="all"))
+    (told,) = (tmp_path / "out" / "cells").glob("*/*.failed.txt")
+    assert "silences all 5 channels" in told.read_text()
+    study.run(written(tmp_path), None, tmp_path / "out", 1, quietly)
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["failures"] == []
+
+
+def test_a_crash_inside_an_arm_is_a_failure_with_its_place(home, out, tmp_path, monkeypatch):
+    def broken(task):
+        raise ZeroDivisionError("by design")
+
+    monkeypatch.setitem(work.arms.ARMS, "gain_offset", work.arms.ARMS["gain_offset"]._replace(run=broken))
+    shutil.copytree(out, tmp_path / "out")
+    for path in (tmp_path / "out" / "cells").glob("*/seed0-gain_offset-angle.csv"):
+        path.unlink()
+    about = study.run(home / "study.toml", None, tmp_path / "out", 1, quietly)
+    assert len(about["failures"]) == 3
+    assert all("ZeroDivisionError in test_study.py" in f["why"] for f in about["failures"])
+    monkeypatch.undo()
+    assert not study.run(home / "study.toml", None, tmp_path / "out", 1, quietly)["failures"]
+    same(out, tmp_path / "out")
+
+
+def test_results_of_other_defaults_are_not_mixed_in(home, out, tmp_path):
+    shutil.copytree(out, tmp_path / "out")
+    (settings,) = (tmp_path / "out" / "generic").glob("*/settings.json")
+    settings.write_text(settings.read_text().replace('"physics_weight": 0.1', '"physics_weight": 0.2'))
+    for path in (tmp_path / "out" / "cells").glob("*/seed0-head_data-angle.csv"):
+        path.unlink()
+    about = study.run(home / "study.toml", None, tmp_path / "out", 1, quietly)
+    assert [f["arm"] for f in about["failures"]] == ["head_data"]
+    assert "was made when train.physics_weight was 0.2, now it is 0.1" in about["failures"][0]["why"]
+
+
+def test_real_recordings_are_left_out_without_their_folder(tmp_path):
+    text = STUDY + '\n[[cell]]\nname = "uci"\nbase = "base.toml"\nset = { "data.kind" = "uci" }\n'
+    found = plan.read(written(tmp_path, text), None)
+    assert found.left_out == ("uci: is on real recordings, name their folder with --data",)
+    assert "uci" not in {c.cohort for c in found.cells}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (STUDY.replace("gain_offset", "gain_ofset"), "cell.0.arms.1"),
+        (STUDY.replace('cell = "virtual"', 'cell = "wrist"'), "there is no cell 'wrist'; the cells are virtual"),
+        (STUDY.replace("[0.15, 0.3]", "[0.3, 0.3]"), "calibration-0.3 is there twice"),
+        ("[[cell]\n", "is not valid TOML"),
+        (STUDY.replace('title = "tiny"', 'titel = "tiny"'), "titel"),
+    ],
+)
+def test_a_study_file_that_cannot_be_is_refused_in_a_sentence(tmp_path, text, sentence):
+    with pytest.raises(PitlError) as found:
+        plan.read(written(tmp_path, text), None)
+    assert sentence in str(found.value) and "\n" not in str(found.value)
+
+
+def test_a_living_lock_is_respected_and_a_dead_one_taken_over(tmp_path):
+    lock = tmp_path / "x.lock"
+    with claim(lock) as first:
+        assert first
+        with claim(lock) as second:
+            assert not second
+    assert not lock.exists()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid, "id": "x"}))
+    with claim(lock) as taken:
+        assert taken
+    lock.write_text(json.dumps({"host": "elsewhere", "pid": 1, "id": "x"}))
+    with claim(lock) as taken:
+        assert not taken
+    os.utime(lock, (0, 0))
+    with claim(lock) as taken:
+        assert taken
