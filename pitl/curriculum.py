@@ -2,8 +2,9 @@
 
 A multi-resolution network (Taneja et al. 2023, arXiv 2305.16593) is trained on slow components first and hands its
 parameters on to finer scales. The authors decompose with a fast wavelet transform. Here every level is the recording
-smoothed with a Gaussian, which plays the part of the scaling function and commutes with the time derivative, so that
-velocity and acceleration of the envelope stay exact at every level.
+smoothed with a Gaussian, which plays the part of the scaling function, and the derivatives of the envelope are those of
+the smoothed one: the Gaussian's derivatives over the envelope itself. (Smoothing its sampled second derivative would
+fold what that has above half the sampling rate into the slow components.)
 """
 
 import jax.numpy as jnp
@@ -34,27 +35,20 @@ def coarse(samples: Samples, corner_hz: float, rate_hz: float) -> Samples:
     jets = np.array(samples.jets, float)
     others = {name: np.array(getattr(samples, name), float) for name in ("angle", "force", "torque")}
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        value = jets[start:stop, 0].copy()
         for order in range(3):
-            jets[start:stop, order] = _smooth(jets[start:stop, order], width, order)
+            jets[start:stop, order] = rate_hz**order * _smooth(value, width, order)
         for values in others.values():
-            values[start:stop] = _smooth(values[start:stop], width, 0)
+            values[start:stop] = _smooth(values[start:stop], width)
     f = np.float32
     return samples._replace(jets=jnp.asarray(jets, f), **{k: jnp.asarray(v, f) for k, v in others.items()})
 
 
-def _smooth(x: Float[np.ndarray, "T F"], width: float, order: int) -> Float[np.ndarray, "T F"]:
-    """A Gaussian over a signal, or over its derivative of this order.
-
-    Beyond its ends the signal goes on as its own point reflection. That has a continuous slope, and what is done here
-    to the derivatives is the derivative of it.
-    """
+def _smooth(x: Float[np.ndarray, "T F"], width: float, order: int = 0) -> Float[np.ndarray, "T F"]:
+    """A signal under a Gaussian, or the derivative per sample of that; beyond its ends it is point-reflected."""
     if len(x) < 2:
-        return x
-    beyond = int(np.ceil(4.0 * width))
-    ends = ((beyond, beyond), (0, 0))
-    wide = np.pad(x, ends, mode="reflect", reflect_type="odd" if order == 0 else "even")
-    if order == 2:
-        wide[:beyond] *= -1.0
-        wide[len(wide) - beyond :] *= -1.0
-    smooth = np.asarray(ndimage.gaussian_filter1d(wide, width, axis=0, mode="nearest", truncate=4.0))
+        return x if order == 0 else np.zeros_like(x)
+    beyond = int(np.ceil(5.0 * width))
+    wide = np.pad(x, ((beyond, beyond), (0, 0)), mode="reflect", reflect_type="odd")
+    smooth = np.asarray(ndimage.gaussian_filter1d(wide, width, axis=0, order=order, mode="nearest", truncate=5.0))
     return smooth[beyond : len(smooth) - beyond]

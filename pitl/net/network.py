@@ -105,6 +105,16 @@ def _recipe(net: Network) -> dict[str, Any]:
     return {"strides": net.strides, "activation": net.activation, "recurrent_stride": net.recurrent_stride}
 
 
+def trunk_width(net: Network) -> int:
+    """Numbers that the encoder's trunk hands to its last layer."""
+    if net.encoder == "gru":
+        return net.recurrent_state
+    length = net.window
+    for taps, stride in zip(net.kernels, net.strides, strict=True):
+        length = (length - taps) // stride + 1
+    return length * net.channels[-1]
+
+
 def trunk(
     params: Parameters,
     net: Network,
