@@ -76,7 +76,7 @@ def trained(
         return bundle.load(at)
     net = prepared.net
     spread, scale = statistics(prepared, fold)
-    has_force = 0.0 if prepared.force_source == "none" else 1.0
+    has_force = 0.0 if prepared.force_source == "none" else config.train.force_weight
     weights = (1.0, has_force, config.train.physics_weight, config.train.hill_weight)
     electrodes = emg_driven.electrodes(config, prepared) if config.train.hill_weight > 0 else None
     terms = loss.Terms(*(jnp.float32(w) for w in weights))

@@ -59,6 +59,11 @@ def source_statistics(
     return spread, scale
 
 
+def without_forces(scale: OutputScale) -> OutputScale:
+    """The scale of outputs where nobody has seen a force: a tenth of each muscle's strength stands in for the mean."""
+    return scale._replace(force_mean=_USUAL_FORCE * scale.strength)
+
+
 def squared(error: Float[Array, "... F"], spread: Float[Array, " F"], weight: Float[Array, "..."]) -> Float[Array, ""]:
     """Weighted mean over rows, mean over columns, of (error / spread)^2.
 

@@ -32,7 +32,7 @@ from pitl.train import descend
 from pitl.windows import Cover, Samples
 
 Supervision = Literal["angle_force", "angle", "none"]
-Group = Literal["encoder", "head", "correction"]
+Group = Literal["encoder", "features", "head", "correction"]  # features: the last layer of the encoder alone
 
 
 class Person(NamedTuple):
@@ -138,7 +138,7 @@ def fit(
         lanes = np.repeat(block, settings_each)
         head_start, units, own, who = _take((params, (fixed.spread, fixed.scale), models, people), lanes)
         cached = None
-        if "encoder" not in settings.trainable:
+        if "encoder" not in settings.trainable:  # of which then nothing moves, or the last layer alone
             mine = jax.tree.map(lambda x, b=block: x[b], params)
             theirs = devices.split((mine, _covers(people.rows[block], _stretches(people.rows))), over)
             cached = _features(static, settings_each, over, samples, theirs)
@@ -170,7 +170,8 @@ _PROGRAM_BYTES = 2**30
 
 def _lanes(static: "_Static", people: Person) -> int:
     """How many lanes fit into memory at once."""
-    wide = static.net.features + 8 * static.net.hidden + 40
+    kept = network.trunk_width(static.net) if "features" in static.settings.trainable else static.net.features
+    wide = kept + 8 * static.net.hidden + 40
     return max(1, _PROGRAM_BYTES // (4 * static.order * people.rows.shape[1] * wide))
 
 
@@ -186,7 +187,11 @@ class _Static(NamedTuple):
 
 
 def _optimiser(static: _Static) -> optax.GradientTransformation:
-    labels = {g: "train" if g in static.settings.trainable else "frozen" for g in ("encoder", "head", "correction")}
+    trainable = static.settings.trainable
+    labels: dict[str, Any] = {g: "train" if g in trainable else "frozen" for g in ("encoder", "head", "correction")}
+    if "features" in trainable:
+        trunk = "recurrence" if static.net.encoder == "gru" else "convolutions"
+        labels["encoder"] = {trunk: "frozen", "features": "train"}
     schedule = optax.cosine_decay_schedule(static.config.learning_rate, static.config.steps, 0.1)
     # set_to_zero, not optax.masked: masked would pass the raw gradient through
     return optax.multi_transform({"train": optax.adam(schedule), "frozen": optax.set_to_zero()}, labels)
@@ -204,7 +209,8 @@ def _features(static: _Static, times: int, over: Mesh | None, samples: Samples, 
     def several(samples: Samples, theirs: Any) -> Array:
         def one(args: tuple[Any, Cover]) -> Array:
             params, cover = args
-            return network.features_of_rows(params, static.net, samples, cover, static.order)
+            last_moves = "features" in static.settings.trainable
+            return network.features_of_rows(params, static.net, samples, cover, static.order, trunk_only=last_moves)
 
         # one person after the other: the windows of all would fill the memory
         return jnp.repeat(jax.lax.map(one, theirs), times, axis=0)
@@ -227,6 +233,20 @@ def _covers(rows: Int[Array, "P T"], most: int) -> Cover:
     return Cover(jnp.asarray(first), jnp.asarray(np.stack([c.place for c in found])))
 
 
+def unfrozen(config: PersonalizeConfig) -> tuple[Group, ...]:
+    """What of the encoder trains together with the head."""
+    chosen: dict[str, tuple[Group, ...]] = {"nothing": (), "features": ("features",), "encoder": ("encoder",)}
+    return chosen[config.unfreeze]
+
+
+def _with(current: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with some groups replaced."""
+    whole = {k: v for k, v in groups.items() if k != "features"}
+    if "features" in groups:
+        whole["encoder"] = {**current["encoder"], "features": groups["features"]}
+    return {**current, **whole}
+
+
 def objective(
     current: dict[str, Any],
     generic_head: Any,
@@ -240,7 +260,10 @@ def objective(
 ) -> Float[Array, ""]:
     """The personalised loss of one person; `physics_weight` stands in for the configuration's."""
     net, config, samples = static.net, static.config, fixed.samples
-    z = cached if cached is not None else network.features(current, net, samples, who.rows, static.order)
+    if cached is None:
+        z = network.features(current, net, samples, who.rows, static.order)
+    else:
+        z = network.read_out(current, net, cached) if "features" in static.settings.trainable else cached
     around = network.context(net, samples, who.rows, static.order)
     out = network.infer(current, net, z, around, stronger(fixed.scale, current["correction"]))
     angle, force, posture = samples.angle[who.rows], samples.force[who.rows], samples.posture[who.rows]
@@ -307,19 +330,19 @@ def _steps(
         own_knobs: Knobs,
     ) -> Any:
         own = Fixed(fixed.samples, *units)
-        trainable = {g: current[g] for g in static.settings.trainable}
+        trainable = {g: current["encoder"][g] if g == "features" else current[g] for g in static.settings.trainable}
 
         if z is None and not static.settings.physics:
             who = _drawn(key, who, static.config.batch)
 
         def total(trainable: Any) -> Array:
             return objective(
-                {**current, **trainable}, generic_head, static, own, model, who, z, kernel, own_knobs.physics_weight
+                _with(current, trainable), generic_head, static, own, model, who, z, kernel, own_knobs.physics_weight
             )
 
         value, grads = jax.value_and_grad(total)(trainable)
         # what is frozen has no gradient at all, so that its size can never scale anybody's update
-        grads = {g: grads.get(g, jax.tree.map(jnp.zeros_like, current[g])) for g in current}
+        grads = _with(jax.tree.map(jnp.zeros_like, current), grads)
         before = current
         current, state = descend(optimiser, grads, state, current)
         # the optimiser runs at the configuration's rate; Adam's steps are proportional to it

@@ -34,6 +34,7 @@ class Prepared(NamedTuple):
     taps: weak.Kernel
     force_source: str  # what the force labels are
     reserve_nm: float  # largest torque that static optimisation could not give to the muscles
+    learns_forces: bool = True  # whether there are force labels and training may see them
 
 
 class Fold(NamedTuple):
@@ -108,7 +109,8 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
         "static_optimisation": "static_optimisation",
         "none": "none",
     }[config.data.force_labels]
-    return Prepared(cohort, table, samples, everyone, net, taps, source, reserve)
+    learns = source != "none" and config.train.force_weight > 0
+    return Prepared(cohort, table, samples, everyone, net, taps, source, reserve, learns)
 
 
 def chosen_model(config: Config, cohort: Cohort) -> MusculoskeletalModel:
@@ -191,16 +193,16 @@ def folds(config: Config, subjects: int) -> tuple[Fold, ...]:
 
 
 def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale]:
-    """Units of the loss and the outputs, from the source subjects of a fold alone."""
+    """Units of the loss and the outputs, from the source subjects of a fold alone.
+
+    Where training may not see the force labels that there are, they are still the units in which forces are judged, but
+    the network does not start from their mean.
+    """
     rows = windows.rows_of(prepared.table, "all", subjects=fold.source + fold.held_out, window=prepared.net.window)
     strength = np.asarray(prepared.models.max_isometric_force)[list(fold.source)].mean(axis=0)
-    return loss.source_statistics(
-        np.asarray(prepared.samples.angle)[rows],
-        np.asarray(prepared.samples.force)[rows],
-        np.asarray(prepared.samples.torque)[rows],
-        strength,
-        labelled=prepared.force_source != "none",
-    )
+    values = (np.asarray(x)[rows] for x in (prepared.samples.angle, prepared.samples.force, prepared.samples.torque))
+    spread, scale = loss.source_statistics(*values, strength, labelled=prepared.force_source != "none")
+    return spread, scale if prepared.learns_forces else loss.without_forces(scale)
 
 
 def _usable(cohort: Cohort, config: Config, progress: Callable[[str], None] | None) -> Cohort:

@@ -191,6 +191,7 @@ class TrainConfig(Section):
     channel_dropout: float = _item(
         0.0, "chance that a channel is silent in a batch, so that its loss is survived", "1", ge=0, lt=1
     )
+    force_weight: float = _item(1.0, "weight of the force error; 0 learns without labels that may still judge", "1", ge=0)
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
     hill_weight: float = _item(0.0, "weight of the distance from an EMG-driven Hill model", "1", ge=0)
     hill_prior_weight: float = _item(3e-3, "pull of that model's parameters, learned with it, to 0", "1", ge=0)
@@ -219,6 +220,9 @@ class PersonalizeConfig(Section):
     force_weight: float = _item(1.0, "weight of the force error, in units of its variance", "1", ge=0)
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
     residual: Literal["weak", "strong"] = _item("weak", "equation of motion averaged with a kernel, or pointwise")
+    unfreeze: Literal["nothing", "features", "encoder"] = _item(
+        "nothing", "what of the encoder trains with the head of head_data and head_physics: its last layer, or all of it"
+    )
     along: Literal["predicted", "measured"] = _item("predicted", "motion along which the weak residual is taken")
     batch: int = _item(512, "windows per step", "1", ge=1)
     scaled: bool = _item(True, "modified physics: masses, lengths and strengths of the person's own size")

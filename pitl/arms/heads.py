@@ -1,4 +1,7 @@
-"""Personalised networks: the head alone on a frozen encoder, with or without physics; everything; from scratch."""
+"""Personalised networks: the head alone on a frozen encoder, with or without physics; everything; from scratch.
+
+`personalize.unfreeze` lets the encoder's last layer, or all of it, train with the head.
+"""
 
 from functools import partial
 from typing import Any
@@ -18,14 +21,14 @@ _EVERYTHING: tuple[personalize.Group, ...] = ("encoder", "head")
 
 def head_data(task: Task) -> ArmResult:
     """The head on a frozen encoder, by data alone."""
-    return fine_tune(task, Settings(("head",), task.supervision, False), task.inherited.data)
+    trainable = (*personalize.unfrozen(task.config.personalize), "head")
+    return fine_tune(task, Settings(trainable, task.supervision, False), task.inherited.data)
 
 
 def head_physics(task: Task) -> ArmResult:
     """The method: the head on a frozen encoder, by data and modified physics together."""
-    trainable: tuple[personalize.Group, ...] = (
-        ("head", "correction") if task.config.personalize.learnable else ("head",)
-    )
+    learned: tuple[personalize.Group, ...] = ("correction",) if task.config.personalize.learnable else ()
+    trainable = (*personalize.unfrozen(task.config.personalize), "head", *learned)
     return fine_tune(task, Settings(trainable, task.supervision, True), task.inherited.physics)
 
 
