@@ -75,24 +75,49 @@ def quartiles(values: Iterable[float]) -> Quartiles | None:
     return Quartiles(float(median), float(lower), float(upper), len(v))
 
 
-def compare(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Comparison]:
-    """The method against the other arms; Holm's correction covers the comparisons in one grade of supervision."""
+def compare(
+    rows: Sequence[Mapping[str, Any]], metric: str, method: str = METHOD, against: Sequence[str] = AGAINST
+) -> list[Comparison]:
+    """One arm against others; Holm's correction covers the comparisons in one grade of supervision."""
     arms, found = arms_in(rows), []
-    for supervision in [s for s in GRADES if (METHOD, s) in arms]:
+    for supervision in [s for s in GRADES if (method, s) in arms]:
         family = []
-        for against in AGAINST:
-            other = "none" if against.startswith("generic") else supervision
-            if (against, other) in arms:
-                first = per_subject(rows, metric, METHOD, supervision)
-                second = per_subject(rows, metric, against, other)
-                names = sorted(set(first) & set(second))
-                if names:
-                    difference = np.array([first[n] - second[n] for n in names])
-                    family.append(_paired(supervision, against, metric, difference))
-        corrected = iter(holm([c.p for c in family if c.p is not None]))
-        for c in family:
-            found.append(c._replace(p_holm=None if c.p is None else next(corrected), family=len(family)))
+        for other in against:
+            grade = "none" if other.startswith("generic") else supervision
+            if other != method and (other, grade) in arms:
+                one = paired(rows, metric, (method, supervision), (other, grade))
+                family += [one] if one else []
+        found += corrected(family)
     return found
+
+
+def paired(
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    first: tuple[str, str],
+    second: tuple[str, str],
+    others: Sequence[Mapping[str, Any]] | None = None,
+) -> Comparison | None:
+    """One arm with its grade against another on the people that both have; None if there are none.
+
+    Args:
+        rows: errors.
+        metric: which of them.
+        first: arm and grade of supervision.
+        second: arm and grade that it is compared with.
+        others: rows of the second, where they are of another run.
+    """
+    a, b = per_subject(rows, metric, *first), per_subject(rows if others is None else others, metric, *second)
+    names = sorted(set(a) & set(b))
+    if not names:
+        return None
+    return _paired(first, second[0], metric, np.array([a[n] - b[n] for n in names]))
+
+
+def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+    """Comparisons with p corrected for their number, after Holm."""
+    stepped = iter(holm([c.p for c in family if c.p is not None]))
+    return [c._replace(p_holm=None if c.p is None else next(stepped), family=len(family)) for c in family]
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -104,7 +129,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def _paired(supervision: str, against: str, metric: str, difference: np.ndarray) -> Comparison:
+def _paired(first: tuple[str, str], against: str, metric: str, difference: np.ndarray) -> Comparison:
     count = len(difference)
     low = high = effect = p = None
     moved = difference[difference != 0]
@@ -115,8 +140,7 @@ def _paired(supervision: str, against: str, metric: str, difference: np.ndarray)
     if count > 1:
         low, high = median_interval(difference)
     return Comparison(
-        METHOD,
-        supervision,
+        *first,
         against,
         metric,
         count,

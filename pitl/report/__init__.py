@@ -22,12 +22,22 @@ __all__ = ["lost_table", "summary_table", "write"]
 
 
 def write(out: str | Path) -> Path:
-    """Makes OUT/report.html from the numbers that a run left in OUT.
+    """Makes OUT/report.html from the numbers that a run, or a study, left in OUT.
 
     Raises:
         PitlError: if a file of the run is missing or damaged, or the page cannot be written.
     """
+    if (Path(out) / "study.csv").exists():
+        from pitl.report import study
+
+        with canvas.style():
+            return _rendered("study.html.jinja", study.context(Path(out)), Path(out))
     found = inputs.read(Path(out))
+    with canvas.style():
+        return _rendered("page.html.jinja", _context(found), Path(out))
+
+
+def _rendered(name: str, context: dict[str, Any], out: Path) -> Path:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -37,11 +47,10 @@ def write(out: str | Path) -> Path:
         "values": words.values,
         "signed": lost.signed,
     }
-    template = (resources.files("pitl.report") / "page.html.jinja").read_text(encoding="utf-8")
-    with canvas.style():
-        context = _context(found)
-    path = Path(out) / "report.html"
-    atomic_write_text(path, environment.from_string(template).render(context))
+    room = resources.files("pitl.report")
+    template, style = ((room / file).read_text(encoding="utf-8") for file in (name, "style.css.jinja"))
+    path = out / "report.html"
+    atomic_write_text(path, environment.from_string(template).render(context | {"style": style}))
     return path
 
 
