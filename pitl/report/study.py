@@ -41,7 +41,8 @@ class Found(NamedTuple):
     @property
     def targets(self) -> list[targets.Target]:
         """What was to be reached, judged."""
-        kinds = {name: c["config"]["data"]["kind"] for name, c in self.cohorts.items()}
+        judged = [name for name in self.cohorts if name in self.about["judged"]]
+        kinds = {name: self.cohorts[name]["config"]["data"]["kind"] for name in judged}
         return targets.judged(self.rows, kinds, self.about["curves"], *self.ours)
 
 
@@ -75,7 +76,7 @@ def read(out: Path) -> Found:
     path = out / "study.json"
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("method", "grade", "cells", "curves", "failures", "left_out", "missing", "environment"):
+        for key in ("method", "grade", "cells", "judged", "curves", "failures", "left_out", "missing", "environment"):
             about[key]
     except OSError as e:
         raise PitlError(f"cannot read {path}: {e.strerror}; `pitl study` makes it.") from e
@@ -130,7 +131,7 @@ def _cohort(found: Found, name: str, cell: dict[str, Any]) -> dict[str, Any]:
         "best": {m: tables.best(lines, m) for m in metrics},
         "families": families(rows, method),
         "figures": [f for f in shown if f],
-        "curves": [_curve(found, c) for c in found.about["curves"] if c["cell"] == name],
+        "curves": [_curve(found, c) for c in found.about["curves"] if c["cell"] == name and found.of(curve=c["name"])],
         "ablations": ablations(found, name),
         "seconds": sum({(r["arm"], r["supervision"], r["seed"], r["subject"]): r["seconds"] for r in rows}.values()),
     }

@@ -93,6 +93,7 @@ def _gather(study: Study, out: Path, seconds: float, processes: int, command: st
         "method": file.method,
         "grade": file.grade,
         "cells": [_told(c) for c in study.cells],
+        "judged": [c.name for c in file.cell if c.judged],
         "curves": [c.model_dump(mode="json") for c in file.curve],
         "left_out": list(study.left_out),
         "failures": failures,

@@ -32,6 +32,7 @@ class CellEntry(_Compared):
     name: str = Field(pattern=r"^[\w.-]+$")
     base: str
     title: str = ""
+    judged: bool = True  # whether the targets are judged here
 
 
 class CurveEntry(_Compared):
@@ -47,7 +48,7 @@ class CurveEntry(_Compared):
 
 
 class FolderEntry(_Compared):
-    """Every configuration of a folder, on the people of a cell."""
+    """Every configuration of a folder, on the people of a cell; what a file says itself stands before what is `set`."""
 
     path: str
     cell: str
@@ -124,8 +125,11 @@ def read(path: Path, data: Path | None) -> Study:
     if twice:
         raise PitlError(f"{path}: {', '.join(twice)} is there twice; give every cell and curve a name of its own.")
     kept, left_out = [], []
+    kinds = {c.name: c.config.data.kind for c in found if c.config is not None}
     for cell in found:
-        if cell.config is None or cell.config.data.kind == "virtual":
+        if cell.config is not None and cell.config.data.kind != kinds.get(cell.cohort, cell.config.data.kind):
+            left_out.append(f"{cell.name}: is on other recordings than {cell.cohort}, with which it would be compared")
+        elif cell.config is None or cell.config.data.kind == "virtual":
             kept.append(cell)
         elif data is None:
             left_out.append(f"{cell.name}: is on real recordings, name their folder with --data")
@@ -160,8 +164,20 @@ def _cells(file: StudyFile, path: Path, roots: Mapping[str, CellEntry]) -> Itera
             )
     for folder in file.folder:
         for each in sorted((path.parent / folder.path).glob("*.toml")):
-            config, error = _load(each, {**roots[folder.cell].set, **folder.set})
+            changes = {**roots[folder.cell].set, **folder.set}
+            config, error = _load(each, {k: v for k, v in changes.items() if not _says(each, k)})
             yield _cell(f"{each.parent.name}-{each.stem}", folder.cell, "ablation", folder, config, config, error)
+
+
+def _says(path: Path, key: str) -> bool:
+    """Whether a file itself, not what it builds on, sets a key."""
+    try:
+        found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return False
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found is not None
 
 
 def _cell(
