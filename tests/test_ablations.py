@@ -1,0 +1,89 @@
+"""Every ablation and member of the family is a small file, says what it changes, and runs from data to answers."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pitl import arms, config, generic
+from pitl.prepare import folds, load_cohort, prepare
+
+ROOT = Path(__file__).resolve().parents[1] / "configs"
+FILES = sorted([*(ROOT / "ablations").glob("*.toml"), *(ROOT / "family").glob("*.toml")])
+TINY = [
+    "virtual.subjects=3", "virtual.seconds=6.0", "virtual.rhythmic_trials=1", "virtual.random_trials=1",
+    "train.steps=6", "train.check_every=2", "train.batch=32", "train.refit=false", "personalize.steps=4",
+    "hill.steps=4", "evaluate.folds=3",
+]  # fmt: skip
+REAL = {"uci_knee_no_physics"}  # recordings that tests do not have
+# Compiling takes most of the time, so the others are for a slow run.
+FAST = {"pigrn", "encoder_last_layer_trains", "forces_of_any_sign"}
+
+
+def flat(tree, at=()):
+    """Every setting by its dotted name, but the run's own name and where its data lie."""
+    found = {}
+    for key, value in tree.items():
+        name = (*at, key)
+        found |= flat(value, name) if isinstance(value, dict) and len(at) < 1 else {".".join(name): value}
+    return {k: v for k, v in found.items() if k not in ("name", "data.dir")}
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return load_cohort(config.load(ROOT / "virtual_wrist.toml", TINY))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_file_changes_exactly_what_its_first_line_names(path):
+    text = path.read_text(encoding="utf-8")
+    first = text.splitlines()[0]
+    assert first.startswith("# ") and ":" in first
+    named = {n.strip() for n in first[2:].partition(":")[0].split(",")}
+    assert all(re.fullmatch(r"\w+\.\w+", n) for n in named)
+    own, base = (flat(config.to_dict(config.load(p))) for p in (path, path.parent / tomllib.loads(text)["base"]))
+    assert {k for k in own if own[k] != base[k]} == named
+
+
+def test_ablations_differ_from_each_other():
+    seen = {p.stem: repr(sorted(flat(config.to_dict(config.load(p))).items())) for p in FILES}
+    assert len(set(seen.values())) == len(seen)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[] if p.stem in FAST else pytest.mark.slow) for p in FILES if p.stem not in REAL],
+    ids=lambda p: p.stem,
+)
+def test_a_file_trains_and_personalises(path, tmp_path, cohort):
+    settings = config.load(path, TINY)
+    prepared = prepare(settings, cohort)
+    split = folds(settings, 3)
+    made = generic.trained(settings, prepared, split[0], 0, 0, "physics", tmp_path / "model", lambda _: None)
+    assert made.net == prepared.net and all(np.isfinite(x).all() for x in jax.tree.leaves(made.params))
+    # one model for everybody, and for both kinds: this is about running, not about what comes out
+    one = arms.Inherited(made.params, made.params, made.spread, made.scale)
+    inherited = jax.tree.map(lambda x: jnp.stack([x] * 3), one)
+    rows = arms.rows(settings, prepared)
+    task = arms.Task("angle", jax.random.key(0), settings, prepared, rows, inherited, split)
+    answer = arms.run("head_physics", task)
+    for person, test in zip(answer.said, rows.test, strict=True):
+        assert person.angle.shape == (len(test), 1) and np.isfinite(person.angle).all()
+        assert person.force is not None and person.force.shape[1] == 5 and np.isfinite(person.force).all()
+        assert settings.net.nonnegative is False or person.force.min() >= 0
+    assert answer.fitted is not None
+    before, after = inherited.physics["encoder"], answer.fitted.params["encoder"]
+    trunk = {k: v for k, v in before.items() if k != "features"}
+    moved = {
+        "features": not np.array_equal(before["features"]["w"], after["features"]["w"]),
+        "encoder": any(
+            not np.array_equal(a, b)
+            for a, b in zip(jax.tree.leaves(trunk), jax.tree.leaves({k: after[k] for k in trunk}), strict=True)
+        ),
+    }
+    how = settings.personalize.unfreeze
+    assert moved == {"features": how != "nothing", "encoder": how == "encoder"}
