@@ -23,9 +23,7 @@ def keep(path: Path, answer: ArmResult, seconds: float) -> None:
     """Writes an arm's answers for everybody, so that a killed run need not make them again."""
     arrays: dict[str, np.ndarray] = {"seconds": np.array(seconds)}
     for s, said in enumerate(answer.said):
-        arrays[f"angle{s}"] = said.angle
-        if said.force is not None:
-            arrays[f"force{s}"] = said.force
+        arrays |= {f"{name}{s}": value for name, value in said._asdict().items() if value is not None}
     if answer.fitted is not None:
         for name, value in vars(answer.fitted.correction).items():
             arrays[f"correction/{name}"] = np.asarray(value)
@@ -36,7 +34,7 @@ def said(path: Path, people: int) -> tuple[tuple[Said, ...], float]:
     """Reads an arm's answers back, and its seconds per person."""
     with np.load(path) as data:
         return (
-            tuple(Said(data[f"angle{s}"], data.get(f"force{s}")) for s in range(people)),
+            tuple(Said(data[f"angle{s}"], *(data.get(f"{k}{s}") for k in Said._fields[1:])) for s in range(people)),
             float(data["seconds"]),
         )
 

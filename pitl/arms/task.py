@@ -46,6 +46,8 @@ class Said(NamedTuple):
 
     angle: np.ndarray  # (W, D) rad
     force: np.ndarray | None  # (W, M) N
+    angle_spread: np.ndarray | None = None  # (W, D) rad, how far the members of an ensemble disagree
+    force_spread: np.ndarray | None = None  # (W, M) N
 
 
 class ArmResult(NamedTuple):

@@ -19,6 +19,7 @@ ARMS = {
     "pi_cnn": "PI-CNN of one person",
     "distributed": "distributed PI networks",
     "hope_mm": "HOPE-MM-style calibration",
+    "ensemble": "ensemble of personal heads",
 }
 LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown
