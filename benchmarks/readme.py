@@ -1,8 +1,12 @@
-"""Writes the results tables and the picture of README.md from stored runs; nothing there is typed by hand.
+"""Writes the tables and the picture of README.md and STUDY.md from stored runs; nothing there is typed by hand.
 
 python benchmarks/readme.py --store OUT NAME   keeps the metrics of a finished run as benchmarks/results/NAME.json
+python benchmarks/readme.py --study OUT NAME   keeps a finished study in benchmarks/results/NAME
 python benchmarks/readme.py --picture OUT      draws benchmarks/picture.svg from a run's traces
-python benchmarks/readme.py                    writes the tables into README.md
+python benchmarks/readme.py                    writes the tables into README.md and benchmarks/STUDY.md
+
+A block `<!-- results NAME -->` ... `<!-- end -->` is filled with the table of a run, `<!-- study NAME TABLE OF -->`
+with one of a study: targets, arms COHORT, comparisons COHORT, curve CURVE, ablations COHORT, failures, made.
 """
 
 import argparse
@@ -47,6 +51,18 @@ def store(out: Path, name: str) -> Path:
     return path
 
 
+def store_study(out: Path, name: str) -> Path:
+    """Keeps a study in the project: every person's errors over all tasks."""
+    from pitl.study import FILE
+    from pitl.study import table as tables
+
+    place = RESULTS / name
+    rows = [r for r in tables.read(out / tables.FILE) if r["task"] == "all"]
+    tables.write(place / tables.FILE, (*tables.CELL, *tables.ANSWER), rows)
+    atomic_write_text(place / FILE, (out / FILE).read_text())
+    return place
+
+
 def table(found: dict[str, Any]) -> str:
     """A Markdown table: median [quartiles] over people of every arm and grade of supervision."""
     rows = [r for r in found["rows"] if r["task"] == "all"]
@@ -76,13 +92,20 @@ def table(found: dict[str, Any]) -> str:
 
 
 def render(text: str) -> str:
-    """README.md with every `<!-- results NAME -->` block filled from the stored run of that name."""
+    """A text with every `<!-- results NAME -->` and `<!-- study NAME TABLE OF -->` block filled from what is stored."""
+    from pitl.report import study
+    from pitl.report.study_markdown import markdown
 
     def filled(match: re.Match[str]) -> str:
         found = json.loads((RESULTS / f"{match[1]}.json").read_text())
         return f"<!-- results {match[1]} -->\n{table(found)}\n<!-- end -->"
 
-    return re.sub(r"<!-- results (\w+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
+    def studied(match: re.Match[str]) -> str:
+        name, *asked = match[1].split()
+        return f"<!-- study {match[1]} -->\n{markdown(study.read(RESULTS / name), *asked)}\n<!-- end -->"
+
+    text = re.sub(r"<!-- results (\w+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
+    return re.sub(r"<!-- study ([^>]+?) -->\n.*?<!-- end -->", studied, text, flags=re.DOTALL)
 
 
 def picture(out: Path) -> Path:
@@ -131,14 +154,18 @@ def picture(out: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", nargs=2, metavar=("OUT", "NAME"))
+    parser.add_argument("--study", nargs=2, metavar=("OUT", "NAME"))
     parser.add_argument("--picture", metavar="OUT")
     arguments = parser.parse_args()
     if arguments.store:
         print(store(Path(arguments.store[0]), arguments.store[1]))
+    if arguments.study:
+        print(store_study(Path(arguments.study[0]), arguments.study[1]))
     if arguments.picture:
         print(picture(Path(arguments.picture)))
-    readme = ROOT / "README.md"
-    atomic_write_text(readme, render(readme.read_text()))
+    for text in (ROOT / "README.md", ROOT / "benchmarks" / "STUDY.md"):
+        if text.exists():
+            atomic_write_text(text, render(text.read_text()))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,9 @@ def _train(job: Job, prepared: Prepared) -> list[Inherited]:
         pairs = []
         for k, fold in enumerate(split):
             with job.timed("generic models"):
-                places = {kind: generic.folder(job.out / "generic", seed, k, kind) for kind in generic.KINDS}
+                places: dict[generic.Kind, Path] = {
+                    kind: generic.folder(job.out / "generic", seed, k, kind) for kind in generic.KINDS
+                }
                 pairs.append(
                     {
                         kind: generic.trained(config, prepared, fold, k, seed, kind, at, say)

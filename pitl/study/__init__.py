@@ -69,7 +69,7 @@ def _gather(study: Study, out: Path, seconds: float, processes: int, command: st
     from pitl.study import work
 
     rows: list[table.Row] = []
-    failures = [{"cell": c.name, "why": c.error} for c in study.cells if c.config is None]
+    failures: list[dict[str, Any]] = [{"cell": c.name, "why": c.error} for c in study.cells if c.config is None]
     missing = 0
     for a in work.answers(study, out):
         cell = {k: getattr(a.cell, k) for k in ("cohort", "role", "curve", "x")} | {"cell": a.cell.name}

@@ -1,0 +1,192 @@
+"""The page of a study stands alone and says what the table says; targets are judged by the table alone."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pitl import report, statistics
+from pitl.config import Config, DataConfig
+from pitl.errors import PitlError
+from pitl.report import study as page
+from pitl.report import words
+from pitl.study import table, targets
+
+PEOPLE = tuple(f"V{n:02d}" for n in range(1, 11))
+LEVEL = {  # angle error [deg] and ratio of force and torque errors to the generic model's
+    ("generic_physics", "none"): (15.0, 1.0),
+    ("gain_offset", "angle"): (11.0, 1.0),
+    ("scratch", "angle"): (9.0, None),
+    ("head_data", "angle"): (8.5, 1.1),
+    ("head_physics", "angle"): (8.0, 0.68),
+}
+
+
+def row(subject, arm, grade, angle, ratio, **changes):
+    force = None if ratio is None else 10.0 * ratio
+    base = dict.fromkeys((*table.CELL, *table.ANSWER), "")
+    return base | {
+        "cell": "virtual", "cohort": "virtual", "role": "main", "subject": subject, "task": "all", "arm": arm,
+        "supervision": grade, "seed": 0, "angle_rmse_deg": angle, "angle_nrmse": angle / 100, "angle_r": 0.9,
+        "angle_r2": 1 - angle / 40, "force_rmse_n": force, "force_nrmse": ratio, "force_r2": None,
+        "torque_rmse_nm": ratio,
+        "residual_nm": 0.1, "seconds": 1.0, "calibration_s": 8.0, "test_rows": 100, "test_mark": "a", "forces": "truth",
+        "device": "cpu x2", "code": "c0de",
+    } | changes  # fmt: skip
+
+
+def rows(levels=LEVEL, **changes):
+    rng = np.random.default_rng(0)
+    own = dict(zip(PEOPLE, rng.uniform(0.8, 1.2, len(PEOPLE)), strict=True))
+    noise = lambda: rng.uniform(0.99, 1.01)  # noqa: E731
+    return [
+        row(p, arm, grade, angle * own[p] * noise(), None if ratio is None else ratio * own[p] * noise(), **changes)
+        for (arm, grade), (angle, ratio) in levels.items()
+        for p in PEOPLE
+    ]
+
+
+def everything():
+    found = rows()
+    for x, seconds, generic in (("0.1", 2.0, 7.0), ("0.4", 8.0, 15.0)):
+        levels = LEVEL | {("generic_physics", "none"): (generic, 1.0)}
+        found += rows(levels, cell=f"cal-{x}", role="curve", curve="cal", x=x, calibration_s=seconds)
+    worse = {("head_physics", "angle"): (12.0, 1.4), ("pi_cnn", "angle"): (20.0, 1.4)}
+    found += rows(worse, cell="ablations-relu", role="ablation")
+    return found
+
+
+def about(**changes):
+    config = Config(data=DataConfig(kind="virtual")).model_dump(mode="json")
+    main = {"name": "virtual", "cohort": "virtual", "role": "main", "curve": "", "x": "", "title": "Wrists", "seeds": 1}
+    curve = {"name": "cal", "cell": "virtual", "keys": ["data.calibration_fraction"], "title": "Length", "unit": ""}
+    return {
+        "schema": 1, "name": "s", "title": "A study", "about": "", "method": "head_physics", "grade": "angle",
+        "cells": [main | {"config": config}], "judged": ["virtual"], "curves": [curve],
+        "left_out": ["uci: <no folder>"],
+        "failures": [{"cell": "bad-1", "seed": 0, "arm": "scratch", "supervision": "angle", "why": "it broke <here>"}],
+        "missing": 2, "environment": {"jax": "0.10"}, "processes": 1, "wall_seconds": 90.0, "command": "pitl study s",
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def out(tmp_path):
+    table.write(tmp_path / table.FILE, (*table.CELL, *table.ANSWER), everything())
+    (tmp_path / "study.json").write_text(json.dumps(about()))
+    return tmp_path
+
+
+def test_the_table_comes_back_as_it_was_written(out):
+    for a, b in zip(everything(), table.read(out / table.FILE), strict=True):
+        for key, value in a.items():
+            assert b[key] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
+
+
+def test_the_page_stands_alone_and_names_what_failed(out):
+    text = report.write(out).read_text()
+    assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "")
+    assert "it broke &lt;here&gt;" in text and "&lt;no folder&gt;" in text and "2 answers are not made yet" in text
+    assert text.count("<svg") >= 6 and "ablations-relu" in text and "90.0 s" in text
+    assert "The test part is the same at every point" in text
+
+
+def test_a_test_part_that_moved_along_a_curve_is_said(out):
+    moved = [r | {"test_mark": "b"} if (r["x"], r["subject"]) == ("0.1", "V03") else r for r in everything()]
+    table.write(out / table.FILE, (*table.CELL, *table.ANSWER), moved)
+    assert "The test part moved along this curve for V03." in report.write(out).read_text()
+
+
+def by_statement(found, text):
+    (one,) = [t for t in found if re.search(text, t.statement)]
+    return one
+
+
+def test_targets_follow_from_the_table():
+    found = targets.judged(everything(), {"virtual": "virtual"}, about()["curves"], "head_physics", "angle")
+    force = by_statement(found, "^True force")
+    assert force.reached and force.people == 10 and force.low <= force.value <= force.high
+    assert force.value == pytest.approx(0.68, rel=0.02)
+    assert by_statement(found, "^People whose true force").value == 100.0
+    assert by_statement(found, "^Worst person").reached
+    assert by_statement(found, "^Torque").reached
+    assert not by_statement(found, "^Median angle .* with 2 s").reached  # there the generic model is the best
+    assert by_statement(found, "^Median angle .* with 8 s").reached
+    assert by_statement(found, "^People no worse .* with 2 s").value == 0.0
+    assert [t.reached for t in found if t.note == "not part of this study"] == [None, None]
+
+
+def test_forces_that_are_not_true_reach_no_target_of_true_forces():
+    labelled = [r | {"forces": "static_optimisation"} for r in everything()]
+    found = targets.judged(labelled, {"virtual": "virtual"}, [], "head_physics", "angle")
+    assert by_statement(found, "^True force").reached is None
+    assert by_statement(found, "^Torque").reached
+
+
+def test_real_people_have_targets_of_their_own():
+    found = targets.judged(everything(), {"virtual": "uci"}, [], "head_physics", "angle")
+    assert by_statement(found, "^Generic model, angle RMSE").reached
+    assert not by_statement(found, "force RMSE / s.d.").reached
+    assert by_statement(found, "^Personalised .* angle RMSE").value == pytest.approx(8.0, rel=0.1)
+
+
+def test_an_ablation_is_compared_with_the_same_arm_or_with_the_method(out):
+    found = page.ablations(page.read(out), "virtual")
+    against = {a.arm: a.against for a in found}
+    assert against == {"head_physics": "head_physics", "pi_cnn": "head_physics"}
+    for a in found:
+        c = a.differences["angle_rmse_deg"]
+        assert c.better == 0 and c.low > 0 and c.significant and c.family == 2
+        assert c.p_holm == pytest.approx(2 * c.p)
+        assert c.effect == 1.0
+
+
+def test_any_arm_can_be_the_one_that_is_compared():
+    found = statistics.compare(everything()[: 10 * len(LEVEL)], "angle_rmse_deg", "scratch", ("head_data", "scratch"))
+    assert [(c.arm, c.against, c.better) for c in found] == [("scratch", "head_data", 0)]
+
+
+def rendered(text, monkeypatch, out):
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "readme.py"
+    spec = importlib.util.spec_from_file_location("readme", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", out / "results")
+    module.store_study(out, "small")
+    return module.render(text)
+
+
+def test_tables_of_a_text_are_written_from_the_stored_study(out, monkeypatch):
+    blocks = ("targets", "arms virtual", "comparisons virtual", "curve cal", "ablations virtual", "failures", "made")
+    text = "\n".join(f"## {b}\n<!-- study small {b} -->\nSTALE\n<!-- end -->\nkept" for b in blocks)
+    found = rendered(text, monkeypatch, out)
+    assert "STALE" not in found and found.count("kept") == len(blocks)
+    assert rendered(found, monkeypatch, out) == found
+    (line,) = re.findall(r"\| personal head, with physics \| angle \| Angle RMSE.*", found)
+    assert line.count("|") == 6  # a cell for each point of the curve
+    expected = statistics.quartiles(
+        statistics.per_subject(everything()[: 10 * len(LEVEL)], "angle_rmse_deg", "head_physics", "angle").values()
+    )
+    assert f"| personal head, with physics | angle | {words.spread(expected)} |" in found
+    assert "it broke <here>" in found and "version c0de of the program" in found
+
+
+def test_a_table_that_a_study_does_not_have_is_a_sentence(out, monkeypatch):
+    with pytest.raises(PitlError, match="no curve 'noise'; it has cal"):
+        rendered("<!-- study small curve noise -->\n<!-- end -->", monkeypatch, out)
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[", "null"])
+def test_a_damaged_study_is_a_sentence(out, damage):
+    (out / "study.json").write_text(damage)
+    with pytest.raises(PitlError, match="study.json is damaged"):
+        report.write(out)
+
+
+def test_a_damaged_table_is_a_sentence(out):
+    text = (out / table.FILE).read_text()
+    (out / table.FILE).write_text(text.replace(",0.9,", ",half,", 1))
+    with pytest.raises(PitlError, match="study.csv is damaged"):
+        report.write(out)
