@@ -8,7 +8,7 @@ is `optax.set_to_zero` in the partition: the encoder comes out bit-identical.
 
 over the calibration part. The modified physics is a set of switches: `scaled` (the model is the person's own, decided
 before it comes here), `learnable` (bounded corrections of the model are trained with the head), `unlabelled` (the
-residual is also taken where there are no labels).
+residual is also taken where there are no labels), `muscle` (the head is drawn to forces that `pitl.muscle_part` finds).
 """
 
 from collections.abc import Callable
@@ -41,6 +41,8 @@ class Person(NamedTuple):
     rows: Int[Array, " T"]  # into Samples
     labelled: Float[Array, " T"]  # 1 where the labels may be used, else 0
     stretch: Float[Array, " R"]  # 1 where K contiguous rows begin and the residual may be taken; R = T - K + 1
+    pull: Float[Array, "T M"] | None = None  # N, forces that the head is drawn to: the muscle part of the physics
+    pulled: Float[Array, " T"] | None = None  # 1 where it is, else 0
 
 
 class Settings(NamedTuple):
@@ -287,6 +289,8 @@ def objective(
             counted = counted * jnp.pad(who.stretch, (0, counted.shape[0] - who.stretch.shape[0]))
         weight = config.physics_weight if physics_weight is None else physics_weight
         total += weight * loss.squared(residual, fixed.spread.torque, counted)
+    if who.pull is not None and who.pulled is not None and static.settings.physics:
+        total += config.muscle_weight * loss.squared(out.force - who.pull, fixed.spread.force, who.pulled)
     if "correction" in static.settings.trainable:
         total -= config.prior_weight * log_prior(current["correction"])
     if "head" in static.settings.trainable:

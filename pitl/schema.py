@@ -11,6 +11,9 @@ Arm = Literal[
     "gain_offset",
     "head_data",
     "head_physics",
+    "head_muscle",
+    "head_muscle_unfitted",
+    "blend",
     "full_finetune",
     "scratch",
     "ridge",
@@ -19,6 +22,7 @@ Arm = Literal[
     "pi_cnn",
     "distributed",
     "hope_mm",
+    "ensemble",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 
@@ -63,6 +67,9 @@ class DataConfig(Section):
         None, "where the test part of each trial begins; right after calibration and gap if not given", "1", gt=0, lt=1
     )
     offset: Literal["auto", "none"] = _item("auto", "find sign and zero of the angle from the calibration part, or not")
+    offset_fraction: float | None = _item(
+        None, "first part of each trial that shows sign and zero; the calibration part if not given", "1", gt=0, lt=1
+    )
     overrides: dict[str, dict[str, Any]] = _item({}, "your decisions on single subjects or trials, by name")
     force_labels: Literal["recorded", "static_optimisation", "none"] = _item("recorded", "where force labels come from")
     angle_lowpass_hz: float = _item(6.0, "corner of the zero-phase smoothing of measured angles", "Hz", gt=0)
@@ -221,6 +228,10 @@ class PersonalizeConfig(Section):
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
     residual: Literal["weak", "strong"] = _item("weak", "equation of motion averaged with a kernel, or pointwise")
     unfreeze: Literal["nothing", "features", "encoder"] = _item(
+        "nothing",
+        "what of the encoder trains with the head of head_data and head_physics: its last layer, or all of it",
+    )
+    unfreeze: Literal["nothing", "features", "encoder"] = _item(
         "nothing", "what of the encoder trains with the head of head_data and head_physics: its last layer, or all of it"
     )
     along: Literal["predicted", "measured"] = _item("predicted", "motion along which the weak residual is taken")
@@ -228,16 +239,10 @@ class PersonalizeConfig(Section):
     scaled: bool = _item(True, "modified physics: masses, lengths and strengths of the person's own size")
     learnable: bool = _item(True, "modified physics: corrections of the model train together with the head")
     unlabelled: bool = _item(True, "modified physics: the residual also sees recordings without labels")
-    muscle: bool = _item(False, "modified physics: reserved for forces through a calibrated Hill model")
+    muscle: bool = _item(False, "modified physics: forces are drawn to those of muscles fitted by the law of motion")
+    muscle_weight: float = _item(0.3, "weight of the distance from these forces, in units of their variance", "1", ge=0)
     prior_weight: float = _item(1e-2, "pull of the corrections towards 1", "1", ge=0)
     weak_kernel_s: float = _item(0.06, "length of the kernel of the weak residual", "s", gt=0)
-
-    @field_validator("muscle")
-    @classmethod
-    def _reserved(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("is reserved until the Hill calibration exists; leave it false")
-        return value
 
 
 class HillConfig(Section):
@@ -246,6 +251,13 @@ class HillConfig(Section):
     steps: int = _item(400, "optimiser steps", "1", ge=1)
     learning_rate: float = _item(0.05, "at the start, in z-scores; falls along a cosine", "1", gt=0)
     prior_weight: float = _item(3e-3, "pull of the muscles' parameters to those of the model", "1", ge=0)
+    people_weight: float = _item(1e-2, "the same, in the muscle part, to those of the source people", "1", ge=0)
+    doubt: float = _item(
+        0.4,
+        "torque error of the generic forces, over the torque's spread, at which fitted muscles count as much as they do",
+        "1",
+        gt=0,
+    )
 
 
 # Without being asked for; the other arms cost more time or are there for studies.

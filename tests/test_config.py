@@ -75,7 +75,6 @@ def test_every_key_says_what_it_means():
         ("emg.bandpass_hz=[50, 20]", "a low and a higher frequency"),
         ("emg.bandpass_hz=[50]", "too short"),
         ("emg.lowpass_order=2", "at least 3"),
-        ("personalize.muscle=true", "reserved until the Hill calibration exists"),
         ("train=3", "a table of keys."),
         ("name=a/b", "names a folder"),
         ("foo", "write a change as section.key=value"),

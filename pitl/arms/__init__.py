@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pitl.arms import heads, hope_mm, muscles, own, regression, simple
+from pitl.arms import blend, ensemble, heads, hope_mm, muscles, own, regression, simple
 from pitl.arms.predict import mechanics, predict
 from pitl.arms.task import ArmResult, Inherited, Rows, Said, Task, rows
 from pitl.personalize import Supervision
@@ -29,6 +29,9 @@ ARMS: dict[str, Arm] = {
     "gain_offset": Arm(simple.gain_offset, _LABELLED),
     "head_data": Arm(heads.head_data, _LABELLED),
     "head_physics": Arm(heads.head_physics, _ALL),
+    "head_muscle": Arm(heads.head_muscle, _ALL, needs_electrodes=True),
+    "head_muscle_unfitted": Arm(heads.head_muscle_unfitted, _ALL, needs_electrodes=True),
+    "blend": Arm(blend.blend, _LABELLED),
     "full_finetune": Arm(heads.full_finetune, _LABELLED),
     "scratch": Arm(heads.scratch, _LABELLED),
     "ridge": Arm(regression.ridge, _LABELLED),
@@ -37,6 +40,7 @@ ARMS: dict[str, Arm] = {
     "distributed": Arm(own.distributed, _LABELLED),
     "hill_calibrated": Arm(muscles.hill_calibrated, _LABELLED, needs_electrodes=True),
     "hope_mm": Arm(hope_mm.hope_mm, _LABELLED, needs_electrodes=True),
+    "ensemble": Arm(ensemble.ensemble, _LABELLED),
 }
 
 

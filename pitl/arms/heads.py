@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pitl import personalize
+from pitl.arms import muscle_part
 from pitl.arms.predict import predict
 from pitl.arms.task import ArmResult, Said, Task
 from pitl.net import network
@@ -27,9 +28,28 @@ def head_data(task: Task) -> ArmResult:
 
 def head_physics(task: Task) -> ArmResult:
     """The method: the head on a frozen encoder, by data and modified physics together."""
+    return _with_physics(task, task.config.personalize.muscle)
+
+
+def head_muscle(task: Task) -> ArmResult:
+    """The method with the muscle part of the modified physics, whatever the configuration says."""
+    return _with_physics(task, True)
+
+
+def head_muscle_unfitted(task: Task) -> ArmResult:
+    """The control of the muscle part: muscles are the source people's mean, and no law of motion fits them."""
+    return _with_physics(task, True, by_physics=False)
+
+
+def _with_physics(task: Task, muscle: bool, *, by_physics: bool = True) -> ArmResult:
+    muscles = None
+    if muscle:
+        drawn = muscle_part.drawn(task, by_physics=by_physics)
+        task, muscles = task.but(split=muscle_part.pulled(task.split, drawn)), drawn.fitted
     learned: tuple[personalize.Group, ...] = ("correction",) if task.config.personalize.learnable else ()
     trainable = (*personalize.unfrozen(task.config.personalize), "head", *learned)
-    return fine_tune(task, Settings(trainable, task.supervision, True), task.inherited.physics)
+    found = fine_tune(task, Settings(trainable, task.supervision, True), task.inherited.physics)
+    return found._replace(muscles=muscles)
 
 
 def full_finetune(task: Task) -> ArmResult:

@@ -19,6 +19,7 @@ from pitl.loss import Spread
 from pitl.msk import dynamics, forward
 from pitl.msk.model import MusculoskeletalModel
 from pitl.prepare import Prepared
+from pitl.windows import Motion
 
 _SUBSTEPS = 4  # of the integration, between two envelope samples
 
@@ -62,6 +63,9 @@ def calibrate(
     *,
     with_forces: bool,
     free: tuple[str, ...] = tuple(hill.PRIOR),
+    belief: hill.Belief | None = None,
+    prior_weight: float | None = None,
+    motion: Motion | None = None,
 ) -> Calibrated:
     """Fits everybody's muscles on their labelled calibration rows.
 
@@ -73,11 +77,14 @@ def calibrate(
         spread: units, stacked over people.
         with_forces: whether force labels may be used as well as angles.
         free: names of the parameters that are fitted.
+        belief: what is known of everyone's muscles before, stacked; None is the model as it came.
+        prior_weight: in place of the configuration's.
+        motion: of all rows, in place of the measured one.
     """
     on = electrodes(config, prepared)
     longest = max(len(r) for r in rows)
     data = [
-        _rows(prepared, s, r, longest, mask, with_forces)
+        rows_of(prepared, s, r, longest, mask, with_forces, motion)
         for s, (r, mask) in enumerate(zip(rows, labelled, strict=True))
     ]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *data)
@@ -85,7 +92,15 @@ def calibrate(
     if any(subject.mvc is None for subject in prepared.cohort.subjects):
         on = on._replace(peak=on.peak * _common_gain(prepared.models, on, stacked, spread)[:, None])
     z, losses = hill.calibrate(
-        prepared.models, on, stacked, spread, settings.prior_weight, settings.steps, settings.learning_rate, free=free
+        prepared.models,
+        on,
+        stacked,
+        spread,
+        settings.prior_weight if prior_weight is None else prior_weight,
+        settings.steps,
+        settings.learning_rate,
+        free=free,
+        belief=belief,
     )
     return Calibrated(z, on, stacked, np.asarray(losses))
 
@@ -112,21 +127,28 @@ def _common_gain(models: MusculoskeletalModel, on: hill.Electrodes, rows: hill.R
     return jax.vmap(one)(models, on, rows, spread)
 
 
-def _rows(
-    prepared: Prepared, subject: int, rows: np.ndarray, length: int, labelled: np.ndarray, with_forces: bool
+def rows_of(
+    prepared: Prepared,
+    subject: int,
+    rows: np.ndarray,
+    length: int,
+    labelled: np.ndarray,
+    with_forces: bool,
+    motion: Motion | None = None,
 ) -> hill.Rows:
+    """One person's rows, padded to a length; along the measured motion, or another one of all rows."""
     f = np.float32
     padded = np.concatenate([rows, np.full(length - len(rows), rows[-1])])
     weight = jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows))))
-    motion = [jnp.asarray(x[padded], f) for x in prepared.table.motion]
+    along = [jnp.asarray(x[padded], f) for x in motion or prepared.table.motion]
     posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
     own = jax.tree.map(lambda x: x[subject], prepared.models)
     # never the recorded torque: of virtual people that is the truth
-    torque = _inverse_dynamics(own, *motion, posture)
+    torque = _inverse_dynamics(own, *along, posture)
     force = prepared.samples.force[jnp.asarray(padded)]
     nothing = jnp.zeros_like(weight)
     jets = prepared.samples.jets[jnp.asarray(padded)]
-    return hill.Rows(jets, motion[0], motion[1], posture, torque, force, weight, weight if with_forces else nothing)
+    return hill.Rows(jets, along[0], along[1], posture, torque, force, weight, weight if with_forces else nothing)
 
 
 _inverse_dynamics = jax.jit(dynamics.inverse_dynamics)
@@ -139,8 +161,8 @@ def answers(prepared: Prepared, fitted: Calibrated, spread: Spread, test: tuple[
     found = []
     for s, rows in enumerate(test):
         own, z, on, units = jax.tree.map(lambda x, s=s: x[s], (prepared.models, fitted.z, fitted.on, spread))
-        data = _rows(prepared, s, rows, most, np.ones(len(rows), bool), False)
-        force = np.asarray(_forces(own, z, on, data))[: len(rows)]
+        data = rows_of(prepared, s, rows, most, np.ones(len(rows), bool), False)
+        force = np.asarray(forces(own, z, on, data))[: len(rows)]
         angle = np.zeros((len(rows), len(own.dofs)))
         for t in prepared.table.trials:
             mine = np.flatnonzero((rows >= t.test_start) & (rows < t.stop))
@@ -149,7 +171,7 @@ def answers(prepared: Prepared, fitted: Calibrated, spread: Spread, test: tuple[
             first = int(rows[mine[0]])
             course = np.arange(first, first + longest)
             course = np.minimum(course, t.stop - 1)
-            motion = _rows(prepared, s, course, longest, np.ones(longest, bool), False)
+            motion = rows_of(prepared, s, course, longest, np.ones(longest, bool), False)
             simulated = _simulate(own, z, on, motion, units.torque, 1 / prepared.net.rate_hz)
             angle[mine] = np.asarray(simulated)[rows[mine] - first]
         # a simulation that ran away says nothing: it stays at the end of the joint's range
@@ -198,7 +220,8 @@ def identification_table(found: dict[str, dict[str, dict[str, Any]]]) -> Any:
 
 
 @jax.jit
-def _forces(model: MusculoskeletalModel, z: hill.Parameters, on: hill.Electrodes, rows: hill.Rows) -> Array:
+def forces(model: MusculoskeletalModel, z: hill.Parameters, on: hill.Electrodes, rows: hill.Rows) -> Array:
+    """One person's muscle forces (T, M) [N]."""
     return hill.forces(model, z, on, rows.jets, rows.angle, rows.rate, rows.posture)
 
 

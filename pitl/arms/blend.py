@@ -1,0 +1,84 @@
+"""Several personalised models together, weighted by what each said about the end of the calibration part.
+
+No single way of personalising is best at every amount of data: after seconds the generic model is hard to beat, after
+half a minute a network of one's own is. Each member is fitted once on the first part of the calibration and judged on
+its last part; those errors weigh the members that are fitted on all of it. Nobody's test part is looked at.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from pitl.arms import heads, simple
+from pitl.arms.task import ArmResult, Rows, Said, Task, people
+
+MEMBERS = {
+    "generic_physics": simple.generic_physics,
+    "gain_offset": simple.gain_offset,
+    "head_physics": heads.head_physics,
+    "full_finetune": heads.full_finetune,
+    "scratch": heads.scratch,
+}
+METHOD = "head_physics"  # whose forces count where forces have no labels
+_FITTED_ON = 0.65  # of each trial's calibration; the members are judged on the rest
+_SHARPNESS = 2.0  # weights go with the mean square error to this negative power
+
+
+class Halves(NamedTuple):
+    """A calibration part split in two, for everybody; and whether there was enough of it."""
+
+    rows: Rows  # `test` is the last part of the calibration
+    judged: tuple[bool, ...]
+
+
+def blend(task: Task) -> ArmResult:
+    """The members' weighted mean: angles, and forces where these have labels; else the method's own forces."""
+    answers = {name: run(task) for name, run in MEMBERS.items()}
+    found = []
+    for s, weight in enumerate(weights(task)):
+        own = {name: a.said[s] for name, a in answers.items()}
+        angle = sum(w * own[name].angle for name, w in weight.items())
+        force = own[METHOD].force
+        if task.supervision == "angle_force":
+            force = sum(w * np.asarray(own[name].force) for name, w in weight.items())
+        found.append(Said(np.asarray(angle), None if force is None else np.asarray(force)))
+    return ArmResult(tuple(found), answers[METHOD].fitted)
+
+
+def weights(task: Task) -> list[dict[str, float]]:
+    """Everyone's weight of each member, summing to one; equal where the calibration is too short to judge."""
+    halves = split(task)
+    early = task.but(split=halves.rows, key=jax.random.fold_in(task.key, 1))
+    answers = {name: run(early).said for name, run in MEMBERS.items()}
+    angle = np.asarray(task.prepared.samples.angle)
+    found = []
+    for s, judged in enumerate(halves.judged):
+        rows = halves.rows.test[s]
+        error = np.array([np.mean((a[s].angle - angle[rows]) ** 2) for a in answers.values()])
+        weight = error**-_SHARPNESS if judged else np.ones(len(error))
+        found.append(dict(zip(answers, (weight / weight.sum()).tolist(), strict=True)))
+    return found
+
+
+def split(task: Task) -> Halves:
+    """The labelled calibration rows of every trial, first part and last part, a window apart."""
+    prepared = task.prepared
+    window, shortest = prepared.net.window, 2 * len(prepared.taps.average)
+    first, last, judged = [], [], []
+    for s, (rows, labelled) in enumerate(zip(task.split.calibration, task.split.labelled, strict=True)):
+        early, late = [], []
+        for t in prepared.table.trials:
+            mine = rows[labelled & (rows >= t.start) & (rows < t.stop)]
+            if t.subject == s and len(mine):
+                cut = mine[0] + int(_FITTED_ON * (mine[-1] + 1 - mine[0]))
+                early.append(mine[mine < cut])
+                late.append(mine[mine >= cut + window])
+        kept = np.concatenate(early), np.concatenate(late)
+        judged.append(min(map(len, kept)) >= shortest)
+        # where there is too little, something must stand there for the compiled program; it is not used
+        first.append(kept[0] if judged[-1] else rows)
+        last.append(kept[1] if judged[-1] else rows)
+    masks = [np.ones(len(r), bool) for r in first]
+    padded = people(task.config, prepared, tuple(first), masks, tuple(last))
+    return Halves(Rows(tuple(first), tuple(last), padded), tuple(judged))
