@@ -251,7 +251,7 @@ class HillConfig(Section):
     steps: int = _item(400, "optimiser steps", "1", ge=1)
     learning_rate: float = _item(0.05, "at the start, in z-scores; falls along a cosine", "1", gt=0)
     prior_weight: float = _item(3e-3, "pull of the muscles' parameters to those of the model", "1", ge=0)
-    people_weight: float = _item(1e-2, "the same, in the muscle part, to those of the source people", "1", ge=0)
+    people_weight: float = _item(5e-2, "the same, in the muscle part, to those of the source people", "1", ge=0)
     doubt: float = _item(
         0.4,
         "torque error of the generic forces, over the torque's spread, at which fitted muscles count as much as they do",
