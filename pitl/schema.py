@@ -70,11 +70,24 @@ class DataConfig(Section):
     offset_fraction: float | None = _item(
         None, "first part of each trial that shows sign and zero; the calibration part if not given", "1", gt=0, lt=1
     )
+    offset_fraction: float | None = _item(
+        None, "first part of each trial that shows sign and zero; the calibration part if not given", "1", gt=0, lt=1
+    )
     overrides: dict[str, dict[str, Any]] = _item({}, "your decisions on single subjects or trials, by name")
     force_labels: Literal["recorded", "static_optimisation", "none"] = _item("recorded", "where force labels come from")
     angle_lowpass_hz: float = _item(6.0, "corner of the zero-phase smoothing of measured angles", "Hz", gt=0)
 
     _split = field_validator("tasks", "subjects", mode="before")(_comma_separated)
+
+    @model_validator(mode="after")
+    def _zero_before_test(self) -> Self:
+        begins = self.test_after or self.calibration_fraction
+        if self.offset_fraction is not None and self.offset_fraction > begins:
+            raise ValueError(
+                f"offset_fraction = {self.offset_fraction:g} looks into the test part, which begins at {begins:g}; "
+                "lower it, or begin the test part later with test_after"
+            )
+        return self
 
 
 class ModelConfig(Section):

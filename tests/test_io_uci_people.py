@@ -251,3 +251,23 @@ def test_real_people_are_kept_once_and_swapped_files_put_right(real: SimpleNames
     for r in found.values():
         assert degrees(r).min() > -15 and degrees(r).max() < 130 and np.ptp(degrees(r)) > 40
         assert len(r.emg) > 5000 and np.isfinite(r.emg).all() and 1e-3 > np.abs(r.emg).std() > 1e-6
+
+
+def test_sign_and_zero_may_be_decided_in_a_longer_part_than_calibrates(tmp_path):
+    # at first nobody moves, so that the straightest knee has not been seen
+    table = knee("sen")
+    late = np.concatenate([np.tile(table[:1], (2000, 1)), table])
+    person(tmp_path, sen=late)
+
+    def seated(**settings):
+        found = read_folder(tmp_path, DataConfig(kind="uci", **settings)).subjects[0].recordings
+        return degrees(next(r for r in found if r.task == "sen"))
+
+    shown = seated(calibration_fraction=0.1, test_after=0.6, offset_fraction=0.5)
+    np.testing.assert_array_equal(shown, seated(calibration_fraction=0.5))
+    assert abs(np.median(shown - seated(calibration_fraction=0.1))) > 1
+
+
+def test_sign_and_zero_are_never_looked_up_in_the_test_part():
+    with pytest.raises(ValueError, match="looks into the test part, which begins at 0.4"):
+        DataConfig(offset_fraction=0.5)

@@ -24,7 +24,7 @@ def read_folder(folder: Path, data: DataConfig) -> Cohort:
         return uci.read_cohort(
             folder,
             tasks=data.tasks or ("sen", "pie"),
-            calibration_fraction=data.calibration_fraction,
+            calibration_fraction=data.offset_fraction or data.calibration_fraction,
             offset=data.offset,
             overrides=data.overrides,
         )

@@ -118,7 +118,7 @@ def work(study: Study, out: Path, say: Callable[[str], None], alive: Callable[[]
         alive: whether to go on; looked at between pieces of work.
     """
     every = answers(study, out)
-    distinct = list({a.path: a for a in every}.values())
+    distinct = list({a.path: a for a in reversed(every)}.values())[::-1]  # the first cell to ask gives its name
     desk = Desk(out, lambda text: say(f"[{sum(a.settled for a in distinct)}/{len(distinct)}] {text}"))
     groups: dict[tuple[Path, int], list[Answer]] = {}
     for a in distinct:
