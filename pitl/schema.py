@@ -70,9 +70,6 @@ class DataConfig(Section):
     offset_fraction: float | None = _item(
         None, "first part of each trial that shows sign and zero; the calibration part if not given", "1", gt=0, lt=1
     )
-    offset_fraction: float | None = _item(
-        None, "first part of each trial that shows sign and zero; the calibration part if not given", "1", gt=0, lt=1
-    )
     overrides: dict[str, dict[str, Any]] = _item({}, "your decisions on single subjects or trials, by name")
     force_labels: Literal["recorded", "static_optimisation", "none"] = _item("recorded", "where force labels come from")
     angle_lowpass_hz: float = _item(6.0, "corner of the zero-phase smoothing of measured angles", "Hz", gt=0)
