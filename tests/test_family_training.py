@@ -9,10 +9,11 @@ import optax
 import pytest
 from live_models import RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import balance, bundle, curriculum, export, loss, train, windows
+from pitl import arms, balance, bundle, curriculum, export, loss, personalize, train, windows
 from pitl.config import Config, DataConfig, EvaluateConfig, TrainConfig, VirtualConfig
 from pitl.live import stream
-from pitl.msk import dynamics, geometry
+from pitl.msk import dynamics, geometry, weak
+from pitl.msk.correction import identity_correction
 from pitl.net import network
 from pitl.prepare import folds, load_cohort, prepare, statistics
 from pitl.schema import ModelConfig
@@ -248,8 +249,8 @@ def test_wrong_physics_is_the_learners_alone(prepared, factor):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(other.models.pseudo_inertia, factor * prepared.models.pseudo_inertia, rtol=1e-6)
     q, posture = jnp.full((3, 1), 0.2), jnp.zeros(3, jnp.int32)
-    arms = [jax.vmap(lambda m, x, p: geometry.moment_arm(m, x, p))(m.models, q, posture) for m in (other, prepared)]
-    np.testing.assert_allclose(arms[0], factor * arms[1], rtol=1e-5)
+    levers = [jax.vmap(lambda m, x, p: geometry.moment_arm(m, x, p))(m.models, q, posture) for m in (other, prepared)]
+    np.testing.assert_allclose(levers[0], factor * levers[1], rtol=1e-5)
     still = jnp.zeros((3, 1))
     for how, acceleration in ((posture, jnp.full((3, 1), 9.0)), (posture + 1, still)):  # inertia; weight
         base, more = (
@@ -261,3 +262,57 @@ def test_wrong_physics_is_the_learners_alone(prepared, factor):
     computed = config.model_copy(update={"data": DataConfig(force_labels="static_optimisation")})
     right = computed.model_copy(update={"model": ModelConfig()})
     np.testing.assert_array_equal(prepare(computed, cohort).samples.force, prepare(right, cohort).samples.force)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "gru"])
+def test_the_last_layer_trains_on_a_kept_trunk_as_it_would_on_windows(prepared, kind):
+    net = dataclasses.replace(prepared.net, encoder=kind)
+    task = problem(prepared)
+    params = network.init(jax.random.key(5), net, task.scale)
+    everyone = lambda tree: jax.tree.map(lambda x: jnp.stack([x] * 3), tree)  # noqa: E731
+    people = arms.rows(CONFIG, prepared).people
+    one = jax.tree.map(lambda x: x[0], people)
+    model = jax.tree.map(lambda x: x[0], prepared.models)
+    current = {**params, "correction": identity_correction(model)}
+    settings = personalize.Settings(("features", "head", "correction"), "angle", True)
+    config = CONFIG.personalize.model_copy(update={"residual": "strong", "steps": 5})
+    static = personalize._Static(net, settings, config, 3)
+    fixed = personalize.Fixed(prepared.samples, task.spread, task.scale)
+    taps = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in prepared.taps))
+    cover = jax.tree.map(jnp.asarray, windows.cover(np.asarray(one.rows)))
+    trunk = network.features_of_rows(params, net, prepared.samples, cover, 3, trunk_only=True)
+    assert trunk.shape == (3, len(one.rows), network.trunk_width(net))
+
+    def total(layer, kept):
+        now = {**current, "encoder": {**current["encoder"], "features": layer}}
+        return personalize.objective(now, params["head"], static, fixed, model, one, kept, taps)
+
+    layer = params["encoder"]["features"]
+    (a, ga), (b, gb) = (jax.value_and_grad(total)(layer, kept) for kept in (trunk, None))
+    np.testing.assert_allclose(a, b, rtol=1e-4)
+    for x, y in zip(jax.tree.leaves(ga), jax.tree.leaves(gb), strict=True):
+        assert float(jnp.abs(y).max()) > 0
+        np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3 * float(jnp.abs(y).max()))
+    fixed = personalize.Fixed(prepared.samples, everyone(task.spread), everyone(task.scale))
+    fitted = personalize.fit(everyone(params), net, fixed, prepared.models, people, settings, config, prepared.taps)
+    before, after = everyone(params)["encoder"], fitted.params["encoder"]
+    still = "recurrence" if kind == "gru" else "convolutions"
+    for x, y in zip(jax.tree.leaves(before[still]), jax.tree.leaves(after[still]), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert not np.array_equal(before["features"]["w"], after["features"]["w"])
+
+
+def test_forces_that_only_judge_teach_nothing(prepared):
+    """Other force labels, same training: the units in which forces are judged apart, nothing of them arrives."""
+    blind = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"force_weight": 0.0})})
+    unseen = prepare(blind, load_cohort(blind))
+    assert prepared.learns_forces and not unseen.learns_forces
+    fold = folds(blind, 3)[0]
+    spread, scale = statistics(unseen, fold)
+    np.testing.assert_allclose(scale.force_mean, 0.1 * scale.strength, rtol=1e-6)
+    np.testing.assert_array_equal(spread.force, statistics(prepared, fold)[0].force)
+    task = problem(prepared, (1.0, 0.0, 0.1, 0.0))._replace(scale=scale)
+    other = task._replace(samples=task.samples._replace(force=task.samples.force[::-1] + 50.0))
+    a, b = (trained(prepared, t)[0] for t in (task, other))
+    for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True):
+        np.testing.assert_array_equal(x, y)
