@@ -1,4 +1,4 @@
-"""Several personal heads at once, trained on different parts of the calibration: their mean, and how far they disagree."""
+"""Several personal heads at once, trained on different parts of the calibration: their mean, and their disagreement."""
 
 from functools import partial
 from typing import Any
