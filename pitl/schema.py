@@ -226,6 +226,16 @@ class TrainConfig(Section):
     refit: bool = _item(True, "train again for as many steps with the held-out people among the sources")
     holdout_fraction: float = _item(0.2, "part of the source people kept out to decide when to stop", "1", gt=0, lt=1)
 
+    @model_validator(mode="after")
+    def _every_level_is_reached(self) -> Self:
+        least = self.curriculum * self.check_every
+        if self.curriculum > 1 and self.steps < least:
+            raise ValueError(
+                f"a curriculum of {self.curriculum} levels changes at checks and needs {least} steps at least (curriculum "
+                f"times check_every), not {self.steps}; lower check_every"
+            )
+        return self
+
 
 class PersonalizeConfig(Section):
     """The personalised models."""

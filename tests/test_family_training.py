@@ -214,6 +214,12 @@ def test_smoothing_keeps_slow_motion_halves_power_at_its_corner_and_never_mixes_
     np.testing.assert_array_equal(found.angle[:, 0], found.jets[:, 0, 0])
 
 
+def test_a_curriculum_whose_last_level_would_never_come_is_refused():
+    with pytest.raises(ValueError, match="3 levels changes at checks and needs 300 steps"):
+        TrainConfig(steps=200, check_every=100, curriculum=3)
+    assert TrainConfig(steps=200, check_every=50, curriculum=3).curriculum == 3
+
+
 def test_levels_double_their_corner_and_the_last_is_the_recording_itself():
     assert [curriculum.corner_hz(k, 3, 1.0) for k in range(3)] == [1.0, 2.0, None]
     assert curriculum.corner_hz(0, 1, 1.0) is None
