@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pitl import loss, models, usable, windows
+from pitl import external, loss, models, usable, windows
 from pitl.config import Config
 from pitl.errors import PitlError
 from pitl.msk import dynamics, redundancy, weak
@@ -249,6 +249,8 @@ def _labels(
     torque = table.torque
     if torque is None:
         torque = np.asarray(_inverse_dynamics(everyone, jnp.asarray(table.subject, np.int32), *motion, posture))
+        carried = external.torque(table, everyone)
+        torque = torque if carried is None else torque - carried
     muscles = len(everyone.muscles)
     if config.data.force_labels == "none":
         return torque, np.zeros((len(torque), muscles)), 0.0

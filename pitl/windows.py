@@ -15,7 +15,7 @@ from scipy import signal
 from pitl import emg, normalisation, perturb
 from pitl.config import Config
 from pitl.errors import PitlError
-from pitl.recording import Cohort, Recording, Subject
+from pitl.recording import Cohort, Load, Recording, Subject
 
 
 class Samples(NamedTuple):
@@ -42,6 +42,7 @@ class Trial(NamedTuple):
     calibration_stop: int  # rows from start to here belong to calibration
     test_start: int  # rows from here to stop belong to test
     has_angle: bool
+    load: Load | None = None  # that was carried
 
 
 class Motion(NamedTuple):
@@ -138,6 +139,7 @@ def tabulate(cohort: Cohort, config: Config, postures: tuple[str, ...], dofs: in
                     rows + calibration,
                     rows + test,
                     recording.angle is not None,
+                    recording.load,
                 )
             )
             rows += count

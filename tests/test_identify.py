@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl import hill
+from pitl import external, hill, windows
+from pitl.baselines import emg_driven
+from pitl.config import Config, DataConfig
 from pitl.errors import PitlError
 from pitl.identify import evidence, unknowns, verdict
 from pitl.identify.fit import fit
 from pitl.msk import dynamics, loads
 from pitl.msk.muscle import calibrate_slack_length
 from pitl.msk.planar import builtin
+from pitl.prepare import prepare
 from pitl.recording import Load, Recording, Subject
 from pitl.schema import EmgConfig
 from pitl.virtual import VirtualSettings, simulate
@@ -196,3 +199,37 @@ def test_no_unknown_leaves_its_bounds(name):
         if name not in ("slack", "shape", "delay", "bias"):
             low, high = np.exp(low), np.exp(high)
         assert np.all(x >= low - 1e-5) and np.all(x <= high + 1e-5)
+
+
+def test_labels_and_calibration_of_a_loaded_trial_count_the_load():
+    cohort = simulate(
+        VirtualSettings(
+            subjects=3,
+            seconds=6.0,
+            rhythmic_trials=1,
+            random_trials=0,
+            load_trials=1,
+            load_kg=(1.5,),
+            variation=0.0,
+            friction=0.0,
+            unrecorded_muscle=0.0,
+            end_stiffness=0.0,
+            measurement_noise=0.0,
+        )
+    )
+    config = Config(name="loaded", data=DataConfig(kind="virtual", force_labels="none"))
+    unknown = replace(
+        cohort,
+        subjects=tuple(
+            replace(s, recordings=tuple(replace(r, torque=None) for r in s.recordings)) for s in cohort.subjects
+        ),
+    )
+    prepared = prepare(config, unknown)
+    truth = windows.tabulate(cohort, config, MODEL.postures, 1).torque
+    for t in prepared.table.trials:
+        rows = np.arange(t.start + 100, t.stop - 50)
+        np.testing.assert_allclose(prepared.samples.torque[rows], truth[rows], atol=0.03)
+        mask = np.ones(len(rows), bool)
+        calibrated = emg_driven.rows_of(prepared, t.subject, rows, len(rows), mask, False)
+        np.testing.assert_allclose(calibrated.torque, prepared.samples.torque[rows], atol=1e-5)
+    assert external.torque(prepared.table._replace(trials=()), prepared.models) is None

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pitl import hill
+from pitl import external, hill
 from pitl.config import Config
 from pitl.identification import identification as identification_of
 from pitl.loss import Spread
@@ -144,7 +144,9 @@ def rows_of(
     posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
     own = jax.tree.map(lambda x: x[subject], prepared.models)
     # never the recorded torque: of virtual people that is the truth
-    torque = _inverse_dynamics(own, *along, posture)
+    carried = external.torque(prepared.table, prepared.models, motion)
+    known = None if carried is None else jnp.asarray(carried[padded])
+    torque = _inverse_dynamics(own, *along, posture, known)
     force = prepared.samples.force[jnp.asarray(padded)]
     nothing = jnp.zeros_like(weight)
     jets = prepared.samples.jets[jnp.asarray(padded)]
