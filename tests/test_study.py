@@ -10,8 +10,9 @@ import threading
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from pitl import study
+from pitl import cli, study
 from pitl.errors import PitlError
 from pitl.study import plan, table, work
 from pitl.study.claims import claim
@@ -176,6 +177,36 @@ def test_two_workers_share_the_work_and_give_the_table_of_one(home, out, tmp_pat
 def test_two_processes_give_the_table_of_one(home, out, tmp_path):
     study.run(home / "study.toml", None, tmp_path / "two", 2, quietly)
     same(out, tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_study_whose_processes_are_killed_goes_on(home, out, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(out / "generic", again / "generic")
+    command = [sys.executable, "-m", "pitl", "study", home / "study.toml", "--out", again, "--processes", "2"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    first = child.stdout.readline()
+    child.kill()  # it cannot tell its workers, who have to notice
+    rest = child.stdout.read()  # ends when the last worker has
+    assert first.count("[1/8]") == 1 and "[8/8]" not in rest
+    study.run(home / "study.toml", None, again, 1, quietly)
+    same(out, again)
+
+
+def test_the_command_ends_on_the_page_and_says_what_failed(home, out, tmp_path):
+    again = shutil.copytree(out, tmp_path / "out")
+    done = CliRunner().invoke(cli.app, ["study", str(home / "study.toml"), "--out", str(again)])
+    assert done.exit_code == 0 and done.output == f"Report: {again / 'report.html'}\n"
+    page = (again / "report.html").read_text()
+    (again / "report.html").unlink()
+    assert CliRunner().invoke(cli.app, ["report", str(again)]).exit_code == 0
+    assert (again / "report.html").read_text() == page
+    bad = written(tmp_path, STUDY.replace("values = [0, 1]", "values = [0, 9]"))
+    done = CliRunner().invoke(cli.app, ["study", str(bad), "--out", str(again)])
+    assert done.exit_code == 1 and "failed: lost-9 0 generic_physics none perturb.lost = 9 silences" in done.output
+    missing = CliRunner().invoke(cli.app, ["study", str(tmp_path / "no.toml"), "--out", str(again)])
+    assert missing.exit_code == 1 and "cannot read the study" in missing.output
 
 
 def test_what_fails_is_named_and_hurts_nobody_else(home, out, tmp_path):
