@@ -208,7 +208,7 @@ class TrainConfig(Section):
     channel_dropout: float = _item(
         0.0, "chance that a channel is silent in a batch, so that its loss is survived", "1", ge=0, lt=1
     )
-    force_weight: float = _item(1.0, "weight of the force error; 0 learns without labels that may still judge", "1", ge=0)
+    force_weight: float = _item(1.0, "weight of the force error; 0 learns without labels, which still judge", "1", ge=0)
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
     hill_weight: float = _item(0.0, "weight of the distance from an EMG-driven Hill model", "1", ge=0)
     hill_prior_weight: float = _item(3e-3, "pull of that model's parameters, learned with it, to 0", "1", ge=0)
@@ -231,8 +231,8 @@ class TrainConfig(Section):
         least = self.curriculum * self.check_every
         if self.curriculum > 1 and self.steps < least:
             raise ValueError(
-                f"a curriculum of {self.curriculum} levels changes at checks and needs {least} steps at least (curriculum "
-                f"times check_every), not {self.steps}; lower check_every"
+                f"a curriculum of {self.curriculum} levels changes at checks and needs {least} steps at least "
+                f"(curriculum times check_every), not {self.steps}; lower check_every"
             )
         return self
 
@@ -248,11 +248,7 @@ class PersonalizeConfig(Section):
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
     residual: Literal["weak", "strong"] = _item("weak", "equation of motion averaged with a kernel, or pointwise")
     unfreeze: Literal["nothing", "features", "encoder"] = _item(
-        "nothing",
-        "what of the encoder trains with the head of head_data and head_physics: its last layer, or all of it",
-    )
-    unfreeze: Literal["nothing", "features", "encoder"] = _item(
-        "nothing", "what of the encoder trains with the head of head_data and head_physics: its last layer, or all of it"
+        "nothing", "what of the encoder trains with the head: its last layer (features), or all of it"
     )
     along: Literal["predicted", "measured"] = _item("predicted", "motion along which the weak residual is taken")
     batch: int = _item(512, "windows per step", "1", ge=1)
