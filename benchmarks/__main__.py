@@ -27,7 +27,7 @@ from benchmarks.measure import process_bytes
 from benchmarks.row import Row
 from pitl.outputs import atomic_write_text
 
-ORDER = ("startup", "step", "personal", "encoder", "cohort", "live", "mechanics")
+ORDER = ("startup", "step", "personal", "encoder", "cohort", "live", "mechanics", "scaling")
 
 
 def suite() -> dict[str, Callable[[], Iterator[Row]]]:

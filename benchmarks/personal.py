@@ -115,7 +115,7 @@ def against_torch() -> Iterator[Row]:
 def one_more() -> Iterator[Row]:
     """Cost of a person at 1, 8, 64, 512 people, and 4096 on an accelerator."""
     counts = (1, 8, 64, 512, 4096) if measure.on_gpu() else (1, 8, 64, 512)
-    times = measure.interleaved({str(n): _ours(n) for n in counts}, rounds=3)
+    times = measure.interleaved({str(n): _ours(n) for n in counts}, rounds=3, at_most_s=30.0)
     each = {n: times[str(n)].median / n for n in counts}
     said = ", ".join(f"{n}: {1e3 * s:.1f} ms" for n, s in each.items())
     flat = all(each[b] <= 1.15 * each[a] for a, b in zip(counts, counts[1:], strict=False))

@@ -26,6 +26,8 @@ class Row:
     compile_s: float | None = None
     times: dict[str, dict[str, float]] = field(default_factory=dict)  # every side: min, median, p99 [s], rounds
 
+    curve: dict[str, list[float]] = field(default_factory=dict)  # of a scaling row: size, seconds, bytes
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -4,8 +4,8 @@ A slope is that of log(cost) over log(size): 1 is linear, 0 is no growth. A fixe
 the slope between the two largest sizes is given as well.
 """
 
-import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,8 +17,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from benchmarks import measure, personal, problem
+from benchmarks.chains import chain
 from benchmarks.row import Row
 from pitl import train
 from pitl.msk import dynamics
@@ -26,7 +28,7 @@ from pitl.net.network import Network
 
 ROOT = Path(__file__).resolve().parents[1]
 _BATCH = 256
-_HOURS = (0.1, 0.3, 1.0, 3.0)
+_HOURS = (0.1, 0.3, 1.0)  # more with PITL_BENCH_HOURS=3,10,30,100
 # of noise in a timed slope on a shared machine
 _LINEAR = 1.1
 
@@ -34,6 +36,16 @@ _LINEAR = 1.1
 def slope(sizes: Any, costs: Any) -> float:
     """Exponent of the power law through all sizes."""
     return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float)), 1)[0])
+
+
+def half_width(sizes: Any, costs: Any) -> float:
+    """Of the 95 % interval of the slope, from the points' scatter about the power law; NaN for two points."""
+    x, y = np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float))
+    if len(x) < 3:
+        return float("nan")
+    left = y - np.polyval(np.polyfit(x, y, 1), x)
+    error = np.sqrt((left**2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum())
+    return float(stats.t.ppf(0.975, len(x) - 2) * error)
 
 
 def _row(
@@ -55,9 +67,11 @@ def _row(
         "linear",
         target=f"slopes <= {_LINEAR}",
         met=most <= _LINEAR,
-        note=f"{each}; between the last two {last:.2f}{storage}",
+        note=f"{each}; 95 % interval of the slope +- {half_width(sizes, seconds):.2f}; "
+        f"between the last two {last:.2f}{storage}",
         memory_bytes=kept[-1] if kept else None,
         times=times,
+        curve={"size": [float(n) for n in sizes], "seconds": seconds, "bytes": kept},
     )
 
 
@@ -73,7 +87,10 @@ def _curve(name: str, what: str, programs: Mapping[Any, tuple[Callable[..., Any]
 
 def _step(net: Network, rows: int = 20_000, subjects: int = 8) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Loss and gradient of one batch, physics included."""
-    task = train.ready(problem.training(net, rows, subjects))
+    task = problem.training(net, rows, 8)
+    models: Any = jax.tree.map(lambda x: jnp.tile(x, (-(-subjects // 8), *(1,) * (x.ndim - 1)))[:subjects], task.models)
+    owner = jnp.asarray(np.arange(rows) * subjects // rows, jnp.int32)
+    task = train.ready(task._replace(models=models, samples=task.samples._replace(subject=owner)))
     at = np.random.default_rng(0).integers(net.window, rows, (_BATCH, 1))
 
     def total(params: Any, task: train.Problem, at: Any) -> Any:
@@ -84,12 +101,9 @@ def _step(net: Network, rows: int = 20_000, subjects: int = 8) -> tuple[Callable
 
 
 def _chain(joints: int, muscles: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Residual and its gradient on a made-up chain, the one that the tests of the mechanics use."""
-    spec = importlib.util.spec_from_file_location("msk_models", ROOT / "tests" / "msk_models.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model = module.chain(joints, muscles)
+    """Residual and its gradient on a made-up chain, `muscles` at each joint."""
+    model = chain(joints, muscles)
+    muscles *= joints
     rng = np.random.default_rng(0)
     q, qd, qdd = (jnp.asarray(rng.normal(size=(_BATCH, joints)), jnp.float32) for _ in range(3))
     force = jnp.asarray(rng.uniform(0, 100, (_BATCH, muscles)), jnp.float32)
@@ -108,23 +122,23 @@ _LAW = f"law of motion and its gradient in {_BATCH} rows, made-up chain, against
 
 
 def subjects() -> Iterator[Row]:
-    programs = {n: _step(problem.DEFAULT, 32_000, n) for n in (8, 32, 128)}
+    programs = {n: _step(problem.DEFAULT, 32_000, n) for n in (8, 64, 512, 4096)}
     yield _curve("scaling_subjects", _STEP + "source subjects", programs)
 
 
 def length() -> Iterator[Row]:
-    programs = {n: _step(problem.DEFAULT, n) for n in (10_000, 40_000, 160_000)}
+    programs = {n: _step(problem.DEFAULT, n) for n in (10_000, 100_000, 1_000_000)}
     yield _curve("scaling_length", _STEP + "rows resident on the device", programs)
 
 
 def channels() -> Iterator[Row]:
-    programs = {n: _step(replace(problem.DEFAULT, inputs=n)) for n in (4, 16, 64)}
+    programs = {n: _step(replace(problem.DEFAULT, inputs=n)) for n in (4, 16, 64, 256)}
     yield _curve("scaling_channels", _STEP + "EMG channels", programs)
 
 
 def parameters() -> Iterator[Row]:
     programs = {}
-    for k in (1, 2, 4):
+    for k in (1, 2, 4, 8):
         net = replace(problem.DEFAULT, channels=(16 * k, 32 * k), features=48 * k, hidden=48 * k)
         program = _step(net)
         programs[sum(x.size for x in jax.tree.leaves(program[1][0]))] = program
@@ -132,16 +146,16 @@ def parameters() -> Iterator[Row]:
 
 
 def muscles() -> Iterator[Row]:
-    yield _curve("scaling_muscles", _LAW + "muscles at 3 joints", {n: _chain(3, n) for n in (8, 32, 128)})
+    yield _curve("scaling_muscles", _LAW + "muscles at 2 joints", {2 * n: _chain(2, n) for n in (4, 32, 256)})
 
 
 def joints() -> Iterator[Row]:
-    yield _curve("scaling_joints", _LAW + "joints with 16 muscles", {n: _chain(n, 16) for n in (1, 2, 4)})
+    yield _curve("scaling_joints", _LAW + "joints with 4 muscles each", {n: _chain(n, 4) for n in (2, 3, 4)})
 
 
 def people() -> Iterator[Row]:
     """Personalising all of them, in chunks of bounded memory."""
-    counts = [8, 32, 128]
+    counts = [8, 64, 512]
     times = measure.interleaved({str(n): personal._ours(n) for n in counts}, rounds=3, at_most_s=20.0)
     yield _row(
         "scaling_people",
@@ -156,7 +170,8 @@ def people() -> Iterator[Row]:
 def hours() -> Iterator[Row]:
     """Memory of raw 2 kHz EMG to envelopes to a store to training, against hours; each in a process of its own."""
     found = []
-    for n in _HOURS:
+    asked = os.environ.get("PITL_BENCH_HOURS")
+    for n in [float(h) for h in asked.split(",")] if asked else _HOURS:
         command = [sys.executable, "-m", "benchmarks.scaling", str(n)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
@@ -179,6 +194,7 @@ def hours() -> Iterator[Row]:
         f"the envelopes of {size[-1]:g} h are {found[-1]['stored'] / 2**20:.0f} MiB on disk; "
         f"training step {found[0]['step_ms']:.1f} ms at {size[0]:g} h, {found[-1]['step_ms']:.1f} ms at {size[-1]:g} h",
         memory_bytes=peak[-1],
+        curve={"size": size, "bytes": [float(x) for x in peak], "seconds": [f["step_ms"] * 1e-3 for f in found]},
     )
     seconds = [f["made_s"] for f in found]
     yield _row(

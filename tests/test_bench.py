@@ -1,15 +1,18 @@
 """The benchmarks measure what they say: same loss on both sides, every side in turn, a table that says what failed."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import measure, problem
+from benchmarks import chains, measure, problem, scaling
 from benchmarks.row import Row, skipped
 from pitl import physics, train
+from pitl.arms import predict
+from pitl.msk import dynamics, geometry
 from pitl.net import network
 from pitl.net.network import Network
 
@@ -99,3 +102,39 @@ def test_pytorch_has_the_same_loss_and_gradient(motion):
     for layer, mine in (("features", grads["encoder"]["features"]), ("angle", grads["head"]["angle"])):
         weight = getattr(model, layer).weight.grad.T.numpy()
         np.testing.assert_allclose(weight, mine["w"], rtol=2e-3, atol=1e-3 * float(np.abs(mine["w"]).max()))
+
+
+def test_the_law_of_motion_is_the_sum_of_its_terms_however_it_is_computed():
+    model = chains.chain(3)
+    rng = np.random.default_rng(0)
+    q, qd, qdd = (jax.numpy.asarray(rng.normal(size=(20, 3)) * 0.6, "float32") for _ in range(3))
+    force = jax.numpy.asarray(rng.uniform(0, 100, (20, 12)), "float32")
+    found = jax.jit(lambda *x: dynamics.terms(model, *x, posture=0))(q, qd, qdd, force)
+    direct = jax.jit(lambda *x: dynamics.residual(model, *x, posture=0))(q, qd, qdd, force)
+    np.testing.assert_allclose(direct, found.residual, atol=2e-5 * float(np.abs(found.residual).max()))
+    assert float(np.abs(found.coriolis).max()) > 0.1
+
+
+def test_muscles_of_a_chain_reach_only_the_joints_they_cross():
+    arms = jax.jit(lambda q: geometry.moment_arm(chains.chain(3), q, 0))(jax.numpy.full((1, 3), 0.2, "float32"))[0]
+    assert (np.abs(np.asarray(arms)) > 1e-4).sum(axis=1).tolist() == [2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1]
+
+
+def test_a_slope_is_the_exponent_and_its_interval_shrinks_to_nothing_on_a_power_law():
+    size = [1.0, 4.0, 16.0]
+    assert scaling.slope(size, [3.0, 6.0, 12.0]) == pytest.approx(0.5)
+    assert scaling.half_width(size, [3.0, 6.0, 12.0]) == pytest.approx(0.0, abs=1e-9)
+    assert scaling.half_width(size, [3.0, 7.0, 12.0]) > 0.1
+
+
+@pytest.mark.parametrize("apart", [1, 40])
+def test_predictions_do_not_depend_on_whether_windows_share_convolutions(apart):
+    task = problem.training(SMALL, rows=3000, subjects=2)
+    params = network.init(jax.random.key(0), SMALL, task.scale)
+    both, scale = jax.tree.map(lambda x: jax.numpy.stack([x, x]), (params, task.scale))
+    rows = (np.arange(30, 1500, apart), np.concatenate([np.arange(1600, 1900, apart), np.arange(2500, 3000, apart)]))
+    prepared = SimpleNamespace(net=SMALL, samples=task.samples)
+    for r, said in zip(rows, predict(prepared, both, scale, rows), strict=True):
+        single = network.outputs(params, SMALL, task.samples, jax.numpy.asarray(r, "int32"), task.scale)
+        np.testing.assert_allclose(said.angle, single.angle[0], atol=1e-5)
+        np.testing.assert_allclose(said.force, single.force, rtol=1e-4, atol=1e-3)

@@ -18,19 +18,45 @@ from pitl.prepare import Prepared
 
 
 @partial(jax.jit, static_argnums=0)
-def _predict(net: network.Network, params: Any, scale: OutputScale, samples: windows.Samples, rows: Array) -> Any:
+def _each(net: network.Network, params: Any, scale: OutputScale, samples: windows.Samples, rows: Array) -> Any:
     out = network.outputs(params, net, samples, rows, scale)
     return out.angle[0], out.force
 
 
+@partial(jax.jit, static_argnums=0)
+def _along(
+    net: network.Network,
+    params: Any,
+    scale: OutputScale,
+    samples: windows.Samples,
+    rows: Array,
+    cover: windows.Cover,
+) -> Any:
+    z = network.features_of_rows(params, net, samples, cover, 1)
+    out = network.infer(params, net, z, network.context(net, samples, rows, 1), scale)
+    return out.angle[0], out.force
+
+
+# Rows of the stretches that cover the rows asked for, for each of these, up to which sharing convolutions pays.
+_SPARSE = 2
+
+
 def predict(prepared: Prepared, params: Any, scale: OutputScale, rows: tuple[np.ndarray, ...]) -> tuple[Said, ...]:
-    """Everyone's own parameters on everyone's own rows."""
+    """Everyone's own parameters on everyone's own rows; neighbouring windows share their convolutions."""
     longest = max(len(r) for r in rows)
+    padded = [np.concatenate([r, np.full(longest - len(r), r[-1])]).astype(np.int32) for r in rows]
+    covers = [windows.cover(r) for r in padded]
+    most = max(len(c.first) for c in covers)
+    dense = most * windows.COVER <= _SPARSE * max(longest, windows.COVER)
     found = []
-    for s, r in enumerate(rows):
-        padded = jnp.asarray(np.concatenate([r, np.full(longest - len(r), r[-1])]), jnp.int32)
+    for s, (r, wide, cover) in enumerate(zip(rows, padded, covers, strict=True)):
         own_params, own_scale = jax.tree.map(lambda x, s=s: x[s], (params, scale))
-        angle, force = _predict(prepared.net, own_params, own_scale, prepared.samples, padded)
+        given = (prepared.net, own_params, own_scale, prepared.samples, jnp.asarray(wide))
+        if dense:
+            first = np.pad(cover.first, (0, most - len(cover.first)), mode="edge")
+            angle, force = _along(*given, windows.Cover(jnp.asarray(first), jnp.asarray(cover.place)))
+        else:
+            angle, force = _each(*given)
         found.append(Said(np.asarray(angle)[: len(r)], np.asarray(force)[: len(r)]))
     return tuple(found)
 

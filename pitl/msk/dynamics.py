@@ -223,7 +223,39 @@ def residual(
     external: Float[Array, "... D"] | None = None,
 ) -> Float[Array, "... D"]:
     """Torque by which motion and forces contradict the equation of motion [N m]; arguments as in `terms`."""
-    return terms(model, q, qd, qdd, force, posture, external).residual
+    if len(model.dofs) == 1:
+        return terms(model, q, qd, qdd, force, posture, external).residual
+    outside = jnp.zeros_like(q) if external is None else external
+    muscle = muscle_torque(model, q, force, posture)  # N m
+    return _carried(model, q, qd, qdd, posture) + passive_torque(model, q, qd, posture) - muscle - outside  # N m
+
+
+def _carried(
+    model: MusculoskeletalModel,
+    q: Float[Array, "... D"],
+    qd: Float[Array, "... D"],
+    qdd: Float[Array, "... D"],
+    posture: Int[Array, "..."] | int,
+) -> Float[Array, "... D"]:
+    """Inertia, Coriolis and gravity together [N m], in time that grows with the number of bodies.
+
+    sum <dT/dq_i, T'' J - gravity J_4> for all i at once is one product of the frames' transposed derivative; the terms
+    one by one need the mass matrix, which grows with the third power.
+    """
+    expect(q.shape[:-1], q=(q, len(model.dofs)), qd=(qd, len(model.dofs)), qdd=(qdd, len(model.dofs)))
+
+    def stacked(x: Array) -> Array:
+        return bodies.stacked_frames(model, x, posture)
+
+    def rate(x: Array, v: Array) -> Array:
+        return jax.jvp(stacked, (x,), (v,))[1]
+
+    bend = jax.jvp(rate, (q, qd), (qd, qdd))[1]  # T''
+    inertia = at_posture(model.pseudo_inertia, posture, q.shape[:-1])
+    gravity = at_posture(model.gravity, posture, q.shape[:-1])  # m/s2
+    moment = lift(model.gravity_scale[:, None], q.ndim + 1) * inertia[..., 3, :]  # kg m | kg
+    load = _momentum(inertia, bend) - gravity[..., None, :, None] * moment[..., None, :]
+    return jax.vjp(stacked, q)[1](load)[0]  # N m
 
 
 def inverse_dynamics(
@@ -236,7 +268,7 @@ def inverse_dynamics(
 ) -> Float[Array, "... D"]:
     """Net muscle torque [N m] that a motion requires; arguments as in `terms`."""
     idle = jnp.zeros((*q.shape[:-1], len(model.muscles)), q.dtype)  # N
-    return terms(model, q, qd, qdd, idle, posture, external).residual
+    return residual(model, q, qd, qdd, idle, posture, external)
 
 
 def forward_acceleration(

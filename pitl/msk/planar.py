@@ -1,6 +1,6 @@
 """Built-in joints and planar chains, from plain numbers to a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,11 @@ def builtin(name: str) -> MusculoskeletalModel:
     return planar_chain(lambda p, q: (q[:, :1] ** powers) @ coefficients[p].T, numbers)
 
 
-def planar_chain(length: Callable[[int, np.ndarray], np.ndarray], numbers: Mapping[str, Any]) -> MusculoskeletalModel:
+def planar_chain(
+    length: Callable[[int, np.ndarray], np.ndarray],
+    numbers: Mapping[str, Any],
+    crossed: Sequence[tuple[int, ...]] | None = None,
+) -> MusculoskeletalModel:
     """Segments that move in one plane, each hinged to the one before, first axis along the first segment.
 
     Segment d turns with the posture's `base_orientation` plus the signed sum of the coordinates up to d.
@@ -37,6 +41,7 @@ def planar_chain(length: Callable[[int, np.ndarray], np.ndarray], numbers: Mappi
         numbers: fields of the model, and of each segment `segment_mass` [kg], `segment_length` (to the next joint),
             `segment_com` (joint to centre of mass) [m], `segment_inertia` (about it) [kg m2]; `flexion_sign`, the
             rotation sense of positive flexion; of each posture `base_orientation` [rad] and `gravity` in the plane.
+        crossed: coordinates that each muscle's length depends on; None is all of them, on a grid of D dimensions.
     """
     n = dict(numbers)
     mass, reach, com, about, sense, base, gravity = (
@@ -71,24 +76,37 @@ def planar_chain(length: Callable[[int, np.ndarray], np.ndarray], numbers: Mappi
     if dofs > 1:
         count = tuple(min(c, 33) for c in count)
     step = tuple(float(high - low) / (c - 1) for (low, high), c in zip(limits, count, strict=True))
-    group = Paths(
-        tuple(range(dofs)), tuple(range(len(n["muscles"]))), tuple(float(x) for x in limits[:, 0]), step, count
-    )
-    lengths = np.stack([length(p, splines.nodes(group)) for p in range(postures)])  # m
-    reference = lengths.mean(axis=1)
-    grids = [splines.interpolate((v - r).reshape(*count, -1)) for v, r in zip(lengths, reference, strict=True)]
+    everything = tuple(range(dofs))
+    each = [everything] * len(n["muscles"]) if crossed is None else list(crossed)
+    groups, grids, reference = [], [], np.zeros((postures, len(each)))
+    for own in dict.fromkeys(each):
+        members = [m for m, c in enumerate(each) if c == own]
+        group = Paths(
+            own,
+            tuple(members),
+            *(tuple(float(x[c]) for c in own) for x in (limits[:, 0], step)),
+            tuple(count[c] for c in own),
+        )
+        angles = np.zeros((len(splines.nodes(group)), dofs))
+        angles[:, list(own)] = splines.nodes(group)
+        lengths = np.stack([length(p, angles)[:, members] for p in range(postures)])  # m
+        reference[:, members] = lengths.mean(axis=1)
+        above = lengths - lengths.mean(axis=1, keepdims=True)
+        found = [splines.interpolate(v.reshape(*group.count, -1)) for v in above]
+        groups.append(group)
+        grids.append(np.stack([g.reshape(-1, g.shape[-1]) for g in found]))
     return assemble(
         {"angle_offset": np.zeros(dofs)}
         | n
         | {
             "links": tuple(links),
-            "paths": (group,),
+            "paths": tuple(groups),
             "link_coefficients": tuple(tables),
             "pseudo_inertia": np.stack([np.stack(pseudo)] * postures),
             "gravity": np.concatenate([gravity, np.zeros((postures, 1))], axis=1),
-            "path_coefficients": (np.stack([g.reshape(-1, g.shape[-1]) for g in grids]),),
+            "path_coefficients": tuple(grids),
             "path_reference": reference,
-            "path_scale": np.ones(lengths.shape[-1]),
+            "path_scale": np.ones(len(each)),
         }
     )
 
