@@ -86,7 +86,9 @@ def table(rows: list[Row]) -> Table:
 def main(arguments: list[str] | None = None) -> int:
     """Runs what is asked for; returns 1 where a benchmark failed, which is not a missed target."""
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the rows there; with --only other rows in it stay"
+    )
     parser.add_argument("--only", metavar="NAME", help="benchmarks whose name contains this")
     given = parser.parse_args(arguments)
     found = suite()
@@ -96,6 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"bench: no benchmark is called {given.only!r}; there are {', '.join(found)}.")
         return 2
     where = environment()
+    earlier: list[dict[str, Any]] = []
+    if given.only and given.json and given.json.exists():
+        earlier = json.loads(given.json.read_text())["rows"]
     rows: list[Row] = []
     peaks: list[int] = []
     failed = []
@@ -110,7 +115,10 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc(file=sys.stderr)
         where["peak_memory_bytes"] = process_bytes()
         if given.json:  # what was measured is kept even if a later one fails
-            kept = [r.to_json() | {"process_peak_bytes": m} for r, m in zip(rows, peaks, strict=True)]
+            here = {"time": where["time"], "load_before": where["load_before"], "device": where["device"]}
+            new = [r.to_json() | {"process_peak_bytes": m, "measured": here} for r, m in zip(rows, peaks, strict=True)]
+            measured = {r["name"] for r in new}
+            kept = [r for r in earlier if r["name"] not in measured] + new
             text = json.dumps({"environment": where, "rows": kept, "failed": failed}, indent=1)
             atomic_write_text(given.json, text)
     console.print(table(rows))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import chains, measure, problem, scaling
+from benchmarks import chains, measure, page, problem, scaling
 from benchmarks.row import Row, skipped
 from pitl import physics, train
 from pitl.arms import predict
@@ -138,3 +138,26 @@ def test_predictions_do_not_depend_on_whether_windows_share_convolutions(apart):
         single = network.outputs(params, SMALL, task.samples, jax.numpy.asarray(r, "int32"), task.scale)
         np.testing.assert_allclose(said.angle, single.angle[0], atol=1e-5)
         np.testing.assert_allclose(said.force, single.force, rtol=1e-4, atol=1e-3)
+
+
+def test_a_second_measurement_of_one_benchmark_keeps_the_rows_of_the_others(monkeypatch, tmp_path):
+    def of(name, value):
+        yield Row(name, "a number", value, "s")
+
+    path = tmp_path / "rows.json"
+    monkeypatch.setattr(bench, "suite", lambda: {"a": lambda: of("a", 1.0), "b": lambda: of("b", 2.0)})
+    bench.main(["--json", str(path)])
+    monkeypatch.setattr(bench, "suite", lambda: {"a": lambda: of("a", 3.0), "b": lambda: of("b", 4.0)})
+    bench.main(["--json", str(path), "--only", "b"])
+    rows = json.loads(path.read_text())["rows"]
+    assert {r["name"]: r["value"] for r in rows} == {"a": 1.0, "b": 4.0}
+    assert all(r["measured"]["device"] for r in rows)
+
+
+def test_the_page_carries_a_curve_on_as_a_straight_line_and_says_what_was_missed():
+    row = Row("scaling_people", "people", 1.0, "slope", curve={"size": [10.0, 110.0], "seconds": [6.0, 11.0]})
+    slow = Row("step", "a step", 2.0, "ms", 1.0, "other", 0.5, "ratio >= 1", False)
+    where = {"device": "cpu", "processor": "p", "cpus": 2, "jax": "0", "torch": None, "time": "t"}
+    found = {"environment": where, "rows": [row.to_json(), slow.to_json()]}
+    assert "| 10 and 110 | 10000 | 506 s |" in page.outlook(found)  # 11 s + 0.05 s each of the other 9890
+    assert page.table(found).splitlines()[2] == "| a step | 2 ms | 1, other | 0.5 | ratio >= 1 | no |"

@@ -1,0 +1,102 @@
+"""Writes the table of benchmarks in README.md and benchmarks/SCALING.md from stored rows; nothing is typed by hand.
+
+python -m benchmarks.page   reads what `bin/bench --json benchmarks/results/bench.json` wrote
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pitl.outputs import atomic_write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+STORED = ROOT / "benchmarks" / "results" / "bench.json"
+_WANTED = (10_000.0, 1000.0)  # people, hours
+
+
+def table(found: dict[str, Any]) -> str:
+    """Every row that has a target or a comparison, as Markdown, with the device and the command."""
+    lines = ["| benchmark | value | compared with | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
+    for r in found["rows"]:
+        if not (r["target"] or r["reference"] is not None) or r["name"].startswith("scaling_"):
+            continue
+        value = f"skipped: {r['note'].split(chr(10))[0]}" if r["value"] is None else f"{r['value']:.3g} {r['unit']}"
+        other = "" if r["reference"] is None else f"{r['reference']:.3g}, {r['against']}"
+        ratio = "" if r["ratio"] is None else f"{r['ratio']:.3g}"
+        met = {True: "yes", False: "no", None: ""}[r["met"]]
+        lines.append(f"| {r['what']} | {value} | {other} | {ratio} | {r['target']} | {met} |")
+    return "\n".join([*lines, "", _where(found)])
+
+
+def slopes(found: dict[str, Any]) -> str:
+    """The scaling curves, one a line."""
+    lines = ["| cost | slope | measured | met |", "| --- | --- | --- | --- |"]
+    for r in found["rows"]:
+        if r["name"].startswith("scaling_"):
+            met = {True: "yes", False: "no", None: ""}[r["met"]]
+            lines.append(f"| {r['what']} | {r['value']:.2f} | {r['note']} | {met} |")
+    return "\n".join(lines)
+
+
+def _where(found: dict[str, Any]) -> str:
+    e = found["environment"]
+    loads = [r["measured"]["load_before"] for r in found["rows"] if r.get("measured")]
+    busy = (
+        f"; load before {min(loads):.1f} to {max(loads):.1f}, so times are those of a shared machine" if loads else ""
+    )
+    return (
+        f"`bin/bench --json benchmarks/results/bench.json` on {e['device']}, {e['processor']}, {e['cpus']} CPUs, "
+        f"JAX {e['jax']}, PyTorch {e['torch'] or 'not installed'}, {e['time']}{busy}. No row is from a GPU "
+        "unless the device says so."
+    )
+
+
+def outlook(found: dict[str, Any]) -> str:
+    """What many people and hours would take, carried on from the two largest measured sizes of each curve."""
+    rows = {r["name"]: r for r in found["rows"] if r.get("curve")}
+    people, hours = _WANTED
+    lines = ["| what | carried on from | at | gives |", "| --- | --- | --- | --- |"]
+    for name, size, key, unit, label in (
+        ("scaling_people", people, "seconds", "s", "personalising, 50 steps on 256 rows each"),
+        ("scaling_subjects", people, "seconds", "s", "one training step, 256 windows, that many source people"),
+        ("scaling_subjects", people, "bytes", "B", "memory of that step"),
+        ("scaling_hours", hours, "bytes", "B", "peak memory of training from a store"),
+        ("scaling_hours_made", hours, "seconds", "s", "raw EMG to envelopes in a store"),
+        ("scaling_hours_made", hours, "bytes", "B", "envelopes on disk"),
+    ):
+        if name not in rows or len(rows[name]["curve"].get(key, [])) < 2:
+            continue
+        n, cost = rows[name]["curve"]["size"], rows[name]["curve"][key]
+        # a straight line through the two largest sizes: a fixed cost stays fixed
+        more = max(0.0, (cost[-1] - cost[-2]) / (n[-1] - n[-2]))
+        value = cost[-1] + more * (size - n[-1])
+        shown = f"{value:.3g} s" if unit == "s" else f"{value / 2**30:.3g} GiB"
+        lines.append(f"| {label} | {n[-2]:g} and {n[-1]:g} | {size:g} | {shown} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    found = json.loads(STORED.read_text())
+    parts = [
+        "# Scaling",
+        "Written by `python -m benchmarks.page`. A slope is the exponent of size in the cost; 1 is linear.",
+        slopes(found),
+        f"## {_WANTED[0]:,.0f} people, {_WANTED[1]:,.0f} hours",
+        "Extrapolated, not measured; on the machine below.",
+        outlook(found),
+        _where(found),
+    ]
+    atomic_write_text(ROOT / "benchmarks" / "SCALING.md", "\n\n".join(parts) + "\n")
+    readme = ROOT / "README.md"
+    text = re.sub(
+        r"<!-- benchmarks -->\n.*?<!-- benchmarks end -->",
+        lambda _: f"<!-- benchmarks -->\n{table(found)}\n<!-- benchmarks end -->",
+        readme.read_text(),
+        flags=re.DOTALL,
+    )
+    atomic_write_text(readme, text)
+
+
+if __name__ == "__main__":
+    main()
