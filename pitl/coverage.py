@@ -4,14 +4,17 @@ The same arm is run a second time with the end of everybody's calibration part k
 person's own data say about the size of their errors. See `pitl.uncertainty` for what is promised.
 """
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl import arms, uncertainty
-from pitl.arms import Rows, Said, Task
+from pitl import arms, results, uncertainty
+from pitl.arms import Inherited, Rows, Said, Task
+from pitl.config import Config
+from pitl.prepare import Prepared, folds
 from pitl.uncertainty import LEVEL, Person
 
 FILE = "uncertainty.json"
@@ -85,17 +88,18 @@ def _forces_known(task: Task) -> bool:
     return task.supervision == "angle_force"
 
 
-def arm_coverage(task: Task, arm: str, said: tuple[Said, ...], *, adapt: bool = True) -> list[dict[str, Any]]:
+def arm_coverage(
+    task: Task, arm: str, said: tuple[Said, ...], before: Task | None = None, earlier: tuple[Said, ...] | None = None
+) -> list[dict[str, Any]]:
     """Intervals of one arm for every output and person, as the report reads them.
 
     Args:
         task: as it was given to the arm.
         arm: name.
         said: what it answered.
-        adapt: whether the arm is run a second time, to learn how wrong it is on the end of the calibration part.
+        before: from `kept_out`, or None.
+        earlier: what the arm answered to that.
     """
-    before = kept_out(task) if adapt else None
-    earlier = arms.run(arm, before).said if before is not None else None
     prepared = task.prepared
     names = [s.name for s in prepared.cohort.subjects]
     sources = [task.sources(p) for p in range(len(names))]
@@ -128,7 +132,7 @@ def arm_coverage(task: Task, arm: str, said: tuple[Said, ...], *, adapt: bool = 
                 "output": output,
                 "unit": unit,
                 "level": LEVEL,
-                "adapted": adapt,
+                "adapted": earlier is not None,
                 "people": of_people,
                 **summary(of_people),
             }
@@ -148,17 +152,23 @@ def summary(people: dict[str, dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def everyone(
-    task_of: Callable[[str], Task], chosen: list[tuple[str, str]], said: Callable[[str, str], tuple[Said, ...]]
-) -> dict[str, Any]:
-    """Intervals of every arm that a run wants them for.
+def everyone(out: Path, config: Config, prepared: Prepared, split: Rows, inherited: Inherited) -> dict[str, Any] | None:
+    """Intervals of the first seed's arms of a run, as far as `ARMS` names them; None if there are none.
 
-    Args:
-        task_of: the work of a grade of supervision.
-        chosen: arms and grades of supervision.
-        said: the answers of each.
+    What the arms say with the end of the calibration kept out is left in OUT/kept_out, so that a killed run need not
+    make it again.
     """
-    found: list[dict[str, Any]] = []
-    for arm, supervision in chosen:
-        found += arm_coverage(task_of(supervision), arm, said(arm, supervision))
-    return {"level": LEVEL, "outputs": found}
+    sides, found = folds(config, len(prepared.cohort.subjects)), []
+    for arm in ARMS:
+        for path in sorted((out / "said" / "seed0").glob(f"{arm}-*.npz")):
+            supervision: Any = path.stem.split("-")[1]
+            task = Task(supervision, jax.random.key(0), config, prepared, split, inherited, sides)
+            said = results.said(path, len(split.test))[0]
+            before = earlier = None
+            if supervision != "none" and jax.process_count() == 1:  # others do not come here
+                before, kept = kept_out(task), out / "kept_out" / path.name
+                if not kept.exists():
+                    results.keep(kept, arms.run(arm, before), 0.0)
+                earlier = results.said(kept, len(split.test))[0]
+            found += arm_coverage(task, arm, said, before, earlier)
+    return {"level": LEVEL, "outputs": found} if found else None

@@ -5,7 +5,7 @@ OUT/generic/seed0/fold0/data|physics  generic models (see `pitl.bundle`)
 OUT/said/seed0/ARM-SUPERVISION.npz    every arm's answers on everyone's test rows
 OUT/personalized/SUBJECT              each person's model
 OUT/hill-SUPERVISION.json             what the data identify of the EMG-driven model
-OUT/metrics.json, traces/, learned.json, notes.json, lost_channels.json, model.png, report.html
+OUT/metrics.json, traces/, learned.json, notes.json, lost_channels.json, uncertainty.json, model.png, report.html
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import jax
 from rich.console import Console
 
 import pitl
-from pitl import arms, bundle, devices, generic, lost_channels, results
+from pitl import arms, bundle, coverage, devices, generic, lost_channels, results
 from pitl.arms import Inherited
 from pitl.baselines import emg_driven
 from pitl.config import Config, to_dict
@@ -223,6 +223,11 @@ def _evaluate(job: Job, prepared: Prepared, inherited: list[Inherited]) -> None:
             lost = lost_channels.everyone(job.out, job.config, prepared, split.test)
             if lost is not None:
                 atomic_write_text(job.out / lost_channels.FILE, json.dumps(lost, indent=1))
+    if job.config.evaluate.intervals:
+        with job.timed("intervals"):
+            intervals = coverage.everyone(job.out, job.config, prepared, split, inherited[0])
+            if intervals is not None:
+                atomic_write_text(job.out / coverage.FILE, json.dumps(intervals, indent=1))
     metrics = {"schema": 1, "config": to_dict(job.config), "environment": _environment(job), "rows": rows}
     atomic_write_text(job.out / "metrics.json", json.dumps(metrics, indent=1))
     picture = mechanics.png(jax.tree.map(lambda x: x[0], prepared.models))

@@ -251,7 +251,7 @@ class PersonalizeConfig(Section):
         "nothing", "what of the encoder trains with the head: its last layer (features), or all of it"
     )
     along: Literal["predicted", "measured"] = _item("predicted", "motion along which the weak residual is taken")
-    batch: int = _item(512, "windows per step", "1", ge=1)
+    batch: int = _item(512, "most windows of a person per step, chosen at random", "1", ge=64)
     scaled: bool = _item(True, "modified physics: masses, lengths and strengths of the person's own size")
     learnable: bool = _item(True, "modified physics: corrections of the model train together with the head")
     unlabelled: bool = _item(True, "modified physics: the residual also sees recordings without labels")
@@ -303,6 +303,7 @@ class EvaluateConfig(Section):
         ("angle_force", "angle"), "labels that personalisation may use, each in turn", min_length=1
     )
     lost_channels: bool = _item(True, "also measure what the loss of each EMG channel costs the personalised models")
+    intervals: bool = _item(True, "also put intervals around the personalised answers and count how many hold")
 
     _split = field_validator("arms", "supervision", mode="before")(_comma_separated)
 

@@ -114,9 +114,34 @@ def test_kept_out_rows_are_not_trained_on_and_neither_are_their_neighbours():
 def test_every_output_of_an_arm_gets_an_interval_for_everybody():
     work = task("angle")
     answer = arms.run("head_physics", work)
-    found = coverage.arm_coverage(work, "head_physics", answer.said)
+    before = coverage.kept_out(work)
+    found = coverage.arm_coverage(work, "head_physics", answer.said, before, arms.run("head_physics", before).said)
     assert [f["output"] for f in found] == [*work.prepared.models.dofs, *work.prepared.models.muscles]
     for f in found:
         assert len(f["people"]) == 3 and 0 <= f["mean"] <= 1 and f["width"] > 0
         # nobody without force labels knows how wrong their forces are
         assert f["kind"] == "angle" or all(p["trust"]["earlier"] == 0 for p in f["people"].values())
+
+
+def test_a_report_shows_every_output_and_names_where_intervals_fail():
+    from pitl.report import uncertainty as shown
+
+    def person(covered, end):
+        return {
+            "coverage": covered,
+            "width": 20.0,
+            "missed_s": 0.2,
+            "longest_missed_s": 1.0,
+            "parts": {"middle of the range": covered, "highest fifth of the range": end},
+            "trust": {"near": 1.0, "earlier": 0.5, "spread": 0.0},
+            "rows": 100,
+        }
+
+    people = {"P1": person(0.95, 0.9), "P2": person(0.92, 0.7), "P3": person(0.5, 0.4)}
+    output = {"arm": "head_physics", "supervision": "angle", "kind": "angle", "output": "knee", "unit": "deg"}
+    output |= {"level": 0.9, "adapted": True, "people": people, **coverage.summary(people)}
+    found = shown.intervals({"level": 0.9, "outputs": [output]})
+    assert found is not None and not found.lines[0].met and found.people == 3
+    assert "P3 50 %" in found.lines[0].poor and "highest fifth of the range 67 %" in found.lines[0].poor
+    assert len(found.figures) == 1 and "<svg" in found.figures[0]
+    assert shown.intervals({}) is None

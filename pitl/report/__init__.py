@@ -13,7 +13,7 @@ from rich.table import Table
 from pitl import statistics
 from pitl.errors import PitlError
 from pitl.outputs import atomic_write_text
-from pitl.report import canvas, curves, everyone, inputs, lost, tables, words
+from pitl.report import canvas, curves, everyone, inputs, lost, tables, uncertainty, words
 from pitl.report.inputs import Inputs
 from pitl.report.tables import summary_table
 from pitl.statistics import METHOD
@@ -74,6 +74,7 @@ def _context(found: Inputs) -> dict[str, Any]:
         "families": tables.families(rows),
         "verdict": tables.verdict,
         "lost": _lost(found),
+        "intervals": _intervals(found),
         "model_picture": _model_picture(found.out),
         "everyone": _everyone(found, supervision),
         "people_table": _people(found, supervision),
@@ -110,6 +111,14 @@ def _lost(found: Inputs) -> lost.Costs | None:
         return lost.costs(found.lost)
     except (KeyError, IndexError, TypeError, ValueError) as e:
         path = found.out / "lost_channels.json"
+        raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
+
+
+def _intervals(found: Inputs) -> uncertainty.Intervals | None:
+    try:
+        return uncertainty.intervals(found.intervals)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
+        path = found.out / "uncertainty.json"
         raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
 
 

@@ -24,6 +24,7 @@ class Inputs(NamedTuple):
     notes: list[str]
     force_source: str | None
     lost: dict[str, Any] = {}  # errors with lost channels, see `pitl.lost_channels`
+    intervals: dict[str, Any] = {}  # how often they hold, see `pitl.coverage`
 
 
 def read(out: Path) -> Inputs:
@@ -62,6 +63,7 @@ def read(out: Path) -> Inputs:
         [str(n) for n in _json(out / "notes.json", list)],
         source,
         _json(out / "lost_channels.json", dict),
+        _json(out / "uncertainty.json", dict),
     )
 
 
