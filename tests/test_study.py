@@ -209,6 +209,15 @@ def test_the_command_ends_on_the_page_and_says_what_failed(home, out, tmp_path):
     assert missing.exit_code == 1 and "cannot read the study" in missing.output
 
 
+def test_a_part_may_be_worked_on_first(home, out, tmp_path):
+    shutil.copytree(out / "generic", tmp_path / "out" / "generic")
+    about = study.run(home / "study.toml", None, tmp_path / "out", 1, quietly, only=("lost-*",))
+    assert {r["cell"] for r in of(tmp_path / "out")} >= {"lost-0", "lost-1"}
+    assert not of(tmp_path / "out", cell="calibration-0.3") and about["missing"] == 6
+    with pytest.raises(PitlError, match="no cell of .* is called like 'uci'; there are virtual, calibration, lost"):
+        study.run(home / "study.toml", None, tmp_path / "out", 1, quietly, only=("uci",))
+
+
 def test_what_fails_is_named_and_hurts_nobody_else(home, out, tmp_path):
     text = STUDY + '\n[[curve]]\nname = "bad"\ncell = "virtual"\nkeys = ["perturb.lost"]\nvalues = [9]\n'
     text += 'arms = ["generic_physics"]\n[[curve]]\nname = "typo"\ncell = "virtual"\nkeys = ["data.gap"]\nvalues = [1]'

@@ -10,6 +10,8 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,13 @@ read = plan.read
 
 
 def run(
-    path: Path, data: Path | None, out: Path, processes: int, say: Callable[[str], None], command: str = ""
+    path: Path,
+    data: Path | None,
+    out: Path,
+    processes: int,
+    say: Callable[[str], None],
+    command: str = "",
+    only: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Makes what is missing of a study and writes its table.
 
@@ -36,6 +44,7 @@ def run(
         processes: workers on this machine.
         say: told of progress.
         command: how it was asked for, for the page.
+        only: cells to work on now, by patterns of their names; the table has all that is finished either way.
 
     Returns:
         What `FILE` holds.
@@ -46,6 +55,10 @@ def run(
     from pitl.study import work
 
     study = plan.read(path, data)
+    for pattern in only:
+        if not any(fnmatch(c.name, pattern) for c in study.cells):
+            names = ", ".join(dict.fromkeys(c.curve or c.name for c in study.cells))
+            raise PitlError(f"no cell of {path} is called like '{pattern}'; there are {names} (curves: NAME-VALUE).")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -55,9 +68,9 @@ def run(
     began, before = time.perf_counter(), _before(out)
     try:
         if processes > 1:
-            _several(path, data, out, processes, say)
+            _several(path, data, out, processes, say, only)
         else:
-            work.work(study, out, say)
+            work.work(study, out, say, only=only)
     finally:
         seconds = before + time.perf_counter() - began
         about = _gather(study, out, seconds, processes, command)
@@ -123,10 +136,12 @@ def _before(out: Path) -> float:
         return 0.0
 
 
-def _several(path: Path, data: Path | None, out: Path, processes: int, say: Callable[[str], None]) -> None:
+def _several(
+    path: Path, data: Path | None, out: Path, processes: int, say: Callable[[str], None], only: tuple[str, ...]
+) -> None:
     """Workers in processes of their own, which know of each other by the files in OUT alone."""
     context = multiprocessing.get_context("spawn")  # a fork would copy JAX's threads half
-    workers = [context.Process(target=_worker, args=(path, data, out, n), daemon=True) for n in range(processes)]
+    workers = [context.Process(target=_worker, args=(path, data, out, n, only), daemon=True) for n in range(processes)]
     for worker in workers:
         worker.start()
     try:
@@ -142,12 +157,14 @@ def _several(path: Path, data: Path | None, out: Path, processes: int, say: Call
             say(f"worker {n} ended with code {worker.exitcode}; the same command makes what it left undone.")
 
 
-def _worker(path: Path, data: Path | None, out: Path, number: int) -> None:
+def _worker(path: Path, data: Path | None, out: Path, number: int, only: tuple[str, ...]) -> None:
     from pitl.cli import shell
     from pitl.study import work
 
-    shell.keep_compiled_programs()
+    def say(text: str) -> None:
+        print(f"{number}: {text}", flush=True)
+
     parent = os.getppid()
-    work.work(
-        plan.read(path, data), out, lambda text: print(f"{number}: {text}", flush=True), lambda: os.getppid() == parent
-    )
+    with suppress(KeyboardInterrupt):  # the parent says so
+        shell.keep_compiled_programs()
+        work.work(plan.read(path, data), out, say, lambda: os.getppid() == parent, only)

@@ -13,6 +13,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,13 @@ def folder(cell: Cell, out: Path) -> Path:
     return out / "cells" / f"{cell.cohort}-{name}"
 
 
-def work(study: Study, out: Path, say: Callable[[str], None], alive: Callable[[], bool] = lambda: True) -> None:
+def work(
+    study: Study,
+    out: Path,
+    say: Callable[[str], None],
+    alive: Callable[[], bool] = lambda: True,
+    only: tuple[str, ...] = (),
+) -> None:
     """Works until every answer is there or has failed.
 
     Args:
@@ -116,8 +123,9 @@ def work(study: Study, out: Path, say: Callable[[str], None], alive: Callable[[]
         out: folder that all workers share.
         say: told of progress.
         alive: whether to go on; looked at between pieces of work.
+        only: cells to work on, by patterns of names; all if empty.
     """
-    every = answers(study, out)
+    every = [a for a in answers(study, out) if not only or any(fnmatch(a.cell.name, p) for p in only)]
     distinct = list({a.path: a for a in reversed(every)}.values())[::-1]  # the first cell to ask gives its name
     desk = Desk(out, lambda text: say(f"[{sum(a.settled for a in distinct)}/{len(distinct)}] {text}"))
     groups: dict[tuple[Path, int], list[Answer]] = {}
