@@ -15,7 +15,7 @@ from pitl.schema import EmgConfig
 
 _SETTLED_S = 1.0  # the envelope's low-pass and the smoothing of the angle need this long at the start
 _END_S = 0.3  # and the smoothing this at the end
-ROWS_HZ = 10.0  # torque balances a second; smoothed motion holds no more
+ROWS_HZ = 5.0  # torque balances a second; errors nearer to each other are alike
 _NAMES = {"rhythmic": "motion", "random": "motion"}
 
 
