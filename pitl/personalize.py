@@ -298,12 +298,37 @@ def objective(
     return total
 
 
-def _drawn(key: Array, who: Person, batch: int) -> Person:
-    """A random batch of a person's labelled rows, for arms whose windows are too many to take at every step."""
+def _drawn(key: Array, who: Person, batch: int) -> Int[Array, " B"]:
+    """Where a random batch of a person's labelled rows is."""
     cumulated = jnp.cumsum(who.labelled)
     at = jnp.searchsorted(cumulated, jax.random.uniform(key, (batch,)) * cumulated[-1], side="right")
-    at = jnp.minimum(at, who.rows.shape[0] - 1)
-    return Person(who.rows[at], who.labelled[at], jnp.zeros((0,), jnp.float32))
+    return jnp.minimum(at, who.rows.shape[0] - 1)
+
+
+def _drawn_runs(key: Array, who: Person, batch: int) -> tuple[Int[Array, " B"], Float[Array, " S"]]:
+    """Where a random batch of runs of contiguous rows is, and where within it the residual may be taken."""
+    length, starts = who.rows.shape[0], who.stretch.shape[0]
+    taps = length - starts + 1
+    run = min(4 * taps, length)  # so that a kernel's margin is a quarter of the work
+    cumulated = jnp.cumsum(who.stretch)
+    first = jnp.searchsorted(cumulated, jax.random.uniform(key, (max(1, batch // run),)) * cumulated[-1], side="right")
+    at = jnp.minimum(first, length - run)[:, None] + jnp.arange(run)
+    fits = (jnp.arange(run) <= run - taps) & (at < starts)
+    stretch = jnp.where(fits, who.stretch[jnp.minimum(at, starts - 1)], 0.0)
+    return at.reshape(-1), stretch.reshape(-1)[: at.size - taps + 1]
+
+
+def _batch(key: Array, who: Person, z: Array | None, static: _Static) -> tuple[Person, Array | None]:
+    """The rows of one step: everything, or where that is much, a random part."""
+    batch = static.config.batch
+    if who.rows.shape[0] <= batch:
+        return who, z
+    if static.settings.physics:
+        at, stretch = _drawn_runs(key, who, batch)
+    else:
+        at, stretch = _drawn(key, who, batch), jnp.zeros((0,), jnp.float32)
+    pull, pulled = (None if x is None else x[at] for x in (who.pull, who.pulled))
+    return Person(who.rows[at], who.labelled[at], stretch, pull, pulled), None if z is None else z[:, at]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -336,8 +361,7 @@ def _steps(
         own = Fixed(fixed.samples, *units)
         trainable = {g: current["encoder"][g] if g == "features" else current[g] for g in static.settings.trainable}
 
-        if z is None and not static.settings.physics:
-            who = _drawn(key, who, static.config.batch)
+        who, z = _batch(key, who, z, static)
 
         def total(trainable: Any) -> Array:
             return objective(

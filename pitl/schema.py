@@ -12,6 +12,7 @@ Arm = Literal[
     "head_data",
     "head_physics",
     "head_muscle",
+    "head_no_muscle",
     "head_muscle_unfitted",
     "blend",
     "full_finetune",
@@ -23,6 +24,7 @@ Arm = Literal[
     "distributed",
     "hope_mm",
     "ensemble",
+    "domain_adaptation",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 

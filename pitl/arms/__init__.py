@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pitl.arms import blend, ensemble, heads, hope_mm, muscles, own, regression, simple
+from pitl.arms import adaptation, blend, ensemble, heads, hope_mm, muscles, own, regression, simple
 from pitl.arms.predict import mechanics, predict
 from pitl.arms.task import ArmResult, Inherited, Rows, Said, Task, rows
 from pitl.personalize import Supervision
@@ -30,6 +30,7 @@ ARMS: dict[str, Arm] = {
     "head_data": Arm(heads.head_data, _LABELLED),
     "head_physics": Arm(heads.head_physics, _ALL),
     "head_muscle": Arm(heads.head_muscle, _ALL, needs_electrodes=True),
+    "head_no_muscle": Arm(heads.head_no_muscle, _ALL),
     "head_muscle_unfitted": Arm(heads.head_muscle_unfitted, _ALL, needs_electrodes=True),
     "blend": Arm(blend.blend, _LABELLED),
     "full_finetune": Arm(heads.full_finetune, _LABELLED),
@@ -41,6 +42,7 @@ ARMS: dict[str, Arm] = {
     "hill_calibrated": Arm(muscles.hill_calibrated, _LABELLED, needs_electrodes=True),
     "hope_mm": Arm(hope_mm.hope_mm, _LABELLED, needs_electrodes=True),
     "ensemble": Arm(ensemble.ensemble, _LABELLED),
+    "domain_adaptation": Arm(adaptation.domain_adaptation, _LABELLED),
 }
 
 

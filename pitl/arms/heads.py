@@ -36,6 +36,11 @@ def head_muscle(task: Task) -> ArmResult:
     return _with_physics(task, True)
 
 
+def head_no_muscle(task: Task) -> ArmResult:
+    """The method without that part, whatever the configuration says."""
+    return _with_physics(task, False)
+
+
 def head_muscle_unfitted(task: Task) -> ArmResult:
     """The control of the muscle part: muscles are the source people's mean, and no law of motion fits them."""
     return _with_physics(task, True, by_physics=False)

@@ -74,7 +74,9 @@ def drawn(task: Task, *, by_physics: bool = True) -> Drawn:
         mine = doubt**2 / (doubt**2 + task.config.hill.doubt**2)
         force.append(mine * emg_driven.forces(own, z, on, data) + (1 - mine) * theirs)
         share.append(mine)
-    weight = jnp.stack([jnp.asarray(_padded(u.astype(np.float32), length)) for u in used])
+    # where forces have labels, nearly right ones of a Hill muscle only take the head away from them
+    counted = [np.zeros(len(u), bool) if task.supervision == "angle_force" else u for u in used]
+    weight = jnp.stack([jnp.asarray(_padded(u.astype(np.float32), length)) for u in counted])
     return Drawn(jnp.stack(force), weight, jnp.asarray(share, jnp.float32), fitted)
 
 

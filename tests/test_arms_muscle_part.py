@@ -1,0 +1,100 @@
+"""The muscle part of the modified physics, and a blend of members."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from arm_cohort import task
+
+from pitl import arms
+from pitl.arms import blend, muscle_part
+
+
+def quick(work, **hill):
+    changed = work.config.hill.model_copy(update={"steps": 40, **hill})
+    return work.but(config=work.config.model_copy(update={"hill": changed}))
+
+
+@pytest.fixture(scope="module")
+def work():
+    return quick(task("angle"))
+
+
+def test_the_law_of_motion_fits_muscles_that_the_source_people_only_suggest(work):
+    fitted, suggested = (muscle_part.drawn(work, by_physics=b) for b in (True, False))
+    assert (fitted.fitted.loss[-1] < fitted.fitted.loss[0]).all()
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), fitted.fitted.z, suggested.fitted.z)
+    assert moved.strength > 0.05 and moved.gain > 0.05
+    assert (np.asarray(fitted.share) == np.asarray(suggested.share)).all()  # the control has the same weights
+
+
+def test_forces_to_learn_lie_between_the_muscles_and_the_generic_model(work):
+    found = muscle_part.drawn(work)
+    share = np.asarray(found.share)
+    assert ((share > 0) & (share < 1)).all()
+    trusting = muscle_part.drawn(quick(work, doubt=100.0))  # a generic model that is never doubted
+    generic = arms.predict(work.prepared, work.inherited.physics, work.inherited.scale, work.split.calibration)
+    for s, said in enumerate(generic):
+        np.testing.assert_allclose(trusting.force[s, : len(said.force)], said.force, rtol=0.02, atol=0.5)
+
+
+def test_nobody_s_own_force_labels_reach_their_forces_to_learn(work):
+    samples = work.prepared.samples
+    mine = samples.subject == 0
+    wrong = samples._replace(force=jnp.where(mine[:, None], 7.0, samples.force))
+    other = work.but(prepared=work.prepared._replace(samples=wrong))
+    a, b = (muscle_part.drawn(w).force for w in (work, other))
+    assert np.array_equal(a[0], b[0])
+    assert not np.array_equal(a[1], b[1])  # person 0 is a source of person 1
+
+
+def test_without_labels_the_measured_motion_is_not_read(work):
+    motion = work.prepared.table.motion
+    wrong = work.prepared._replace(table=work.prepared.table._replace(motion=motion._replace(angle=motion.angle + 1.0)))
+    blind = work.but(supervision="none", split=work.split)
+    believed = muscle_part.believed(blind)
+    original = muscle_part.believed
+    try:
+        muscle_part.believed = lambda _: believed  # source people keep their labels
+        a, b = (muscle_part.drawn(w).force for w in (blind, blind.but(prepared=wrong)))
+    finally:
+        muscle_part.believed = original
+    assert np.array_equal(a, b)
+
+
+def test_the_head_follows_the_forces_it_is_drawn_to(work):
+    drawn = muscle_part.drawn(work)
+    heavier = work.config.personalize.model_copy(update={"muscle_weight": 30.0, "steps": 60})
+    strong = work.but(config=work.config.model_copy(update={"personalize": heavier}))
+    rows = work.split.calibration
+    distance = []
+    for name in ("head_physics", "head_muscle"):
+        found = arms.run(name, strong)
+        scale = work.inherited.scale
+        said = arms.predict(work.prepared, found.fitted.params, scale, rows)
+        apart = [np.abs(a.force - np.asarray(drawn.force[s])[: len(a.force)]).mean() for s, a in enumerate(said)]
+        distance.append(np.mean(apart))
+    assert distance[1] < 0.7 * distance[0]
+
+
+def test_weights_of_a_blend_follow_the_end_of_the_calibration_alone(work, monkeypatch):
+    good = {"generic_physics": 0.5, "gain_offset": 0.1}
+
+    def member(error):
+        def run(task):
+            angle = np.asarray(task.prepared.samples.angle)
+            return arms.ArmResult(tuple(arms.Said(angle[r] + error, np.ones((len(r), 5))) for r in task.split.test))
+
+        return run
+
+    monkeypatch.setattr(blend, "MEMBERS", {k: member(e) for k, e in good.items()})
+    monkeypatch.setattr(blend, "METHOD", "gain_offset")
+    for weight in blend.weights(work):
+        assert weight["gain_offset"] == pytest.approx(625 / 626)
+    halves = blend.split(work)
+    for s, (first, last) in enumerate(zip(halves.rows.calibration, halves.rows.test, strict=True)):
+        assert set(first) | set(last) <= set(work.split.calibration[s])
+        assert not set(first) & set(last) and not set(last) & set(work.split.test[s])
+    said = blend.blend(work).said[0]
+    truth = np.asarray(work.prepared.samples.angle)[work.split.test[0]]
+    np.testing.assert_allclose(said.angle - truth, 0.5 / 626 + 0.1 * 625 / 626, atol=1e-5)
