@@ -165,7 +165,7 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
                 seconds = (time.perf_counter() - began) / len(split.test)
                 if arm == "head_physics" and answer.fitted is not None and seed == 0:
                     _keep_people(job, prepared, own, answer.fitted, supervision)
-                if answer.muscles is not None and seed == 0:
+                if arm == "hill_calibrated" and answer.muscles is not None and seed == 0:
                     _say_muscles(job, prepared, own, answer.muscles, supervision)
                 results.keep(path, answer, seconds)
 

@@ -272,7 +272,7 @@ class HillConfig(Section):
     people_weight: float = _item(5e-2, "the same, in the muscle part, to those of the source people", "1", ge=0)
     doubt: float = _item(
         0.4,
-        "torque error of the generic forces, over the torque's spread, at which fitted muscles count as much as they do",
+        "torque error of the generic forces, over the torque's spread, at which fitted muscles count half",
         "1",
         gt=0,
     )
