@@ -57,10 +57,10 @@ def curve(
         for p in points:
             each = factor * np.array(list(p.people.values()))
             limit = 1.6 * max(tops)
-            ax.plot(np.full(len(each), place[p.x]), np.minimum(each, limit), "o", ms=2.6, mew=0, color=BLUE, alpha=0.35)
+            ax.plot(np.full(len(each), place[p.x]), np.minimum(each, limit), "o", ms=3, mew=0, color=BLUE, alpha=0.5)
     ax.set_ylim(0, 1.65 * max(tops) if metric == "angle_rmse_deg" else None)
     if named or len(points) < 8:
-        ax.set_xticks([place[p.x] for p in points], [p.words if named else words.number(place[p.x]) for p in points])
+        ax.set_xticks([place[p.x] for p in points], [p.words if named else f"{place[p.x]:.3g}" for p in points])
     ax.set_xlabel(unit)
     ax.set_ylabel(f"{heading} [{symbol}]" if symbol else heading)
     ax.tick_params(length=2.5, color=GREY)
