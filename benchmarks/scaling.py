@@ -71,7 +71,7 @@ def _row(
         f"between the last two {last:.2f}{storage}",
         memory_bytes=kept[-1] if kept else None,
         times=times,
-        curve={"size": [float(n) for n in sizes], "seconds": seconds, "bytes": kept},
+        curve={"size": [float(n) for n in sizes], "seconds": seconds, "bytes": [float(m) for m in kept]},
     )
 
 

@@ -81,12 +81,8 @@ def planar_chain(
     groups, grids, reference = [], [], np.zeros((postures, len(each)))
     for own in dict.fromkeys(each):
         members = [m for m, c in enumerate(each) if c == own]
-        group = Paths(
-            own,
-            tuple(members),
-            *(tuple(float(x[c]) for c in own) for x in (limits[:, 0], step)),
-            tuple(count[c] for c in own),
-        )
+        start, spacing = (tuple(float(x[c]) for c in own) for x in (limits[:, 0], step))
+        group = Paths(own, tuple(members), start, spacing, tuple(count[c] for c in own))
         angles = np.zeros((len(splines.nodes(group)), dofs))
         angles[:, list(own)] = splines.nodes(group)
         lengths = np.stack([length(p, angles)[:, members] for p in range(postures)])  # m
