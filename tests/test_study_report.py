@@ -33,7 +33,8 @@ def row(subject, arm, grade, angle, ratio, **changes):
         "supervision": grade, "seed": 0, "angle_rmse_deg": angle, "angle_nrmse": angle / 100, "angle_r": 0.9,
         "angle_r2": 1 - angle / 40, "force_rmse_n": force, "force_nrmse": ratio, "force_r2": None,
         "torque_rmse_nm": ratio,
-        "residual_nm": 0.1, "seconds": 1.0, "calibration_s": 8.0, "test_rows": 100, "test_mark": "a", "forces": "truth",
+        "residual_nm": 0.1, "seconds": 1.0, "calibration_s": 8.0, "test_rows": 100, "test_mark": "a",
+        **dict.fromkeys(table.COVERAGE), "forces": "truth",
         "device": "cpu x2", "code": "c0de",
     } | changes  # fmt: skip
 
@@ -115,7 +116,16 @@ def test_targets_follow_from_the_table():
     assert not by_statement(found, "^Median angle .* with 2 s").reached  # there the generic model is the best
     assert by_statement(found, "^Median angle .* with 8 s").reached
     assert by_statement(found, "^People no worse .* with 2 s").value == 0.0
-    assert [t.reached for t in found if t.note == "not part of this study"] == [None, None]
+    assert [t.reached for t in found if t.note == "not part of this study"] == [None]
+    assert by_statement(found, "around the force").reached is None
+
+
+@pytest.mark.parametrize(("held", "reached"), [(0.8, False), (0.9, True), (0.95, False)])
+def test_intervals_that_hold_too_often_miss_their_target_too(held, reached):
+    covered = [r | {"angle_coverage": held} for r in everything()]
+    found = targets.judged(covered, {"virtual": "virtual"}, [], "head_physics", "angle")
+    one = by_statement(found, "around the angle")
+    assert one.reached is reached and one.value == pytest.approx(100 * held) and one.people == 10
 
 
 def test_forces_that_are_not_true_reach_no_target_of_true_forces():

@@ -12,6 +12,8 @@ from pitl.evaluate import Metrics
 from pitl.outputs import atomic_write_text
 
 FILE = "study.csv"
+# of intervals of 90 % on all tasks of a person, first seed of main cells, arms of `pitl.coverage`
+COVERAGE = ("angle_coverage", "angle_width_deg", "force_coverage", "force_width_n")
 # of the answers of one arm
 ANSWER = (
     "subject",
@@ -20,6 +22,7 @@ ANSWER = (
     "supervision",
     "seed",
     *Metrics._fields,
+    *COVERAGE,
     "seconds",  # wall time per person
     "calibration_s",  # of this person
     "test_rows",  # windows of this person that were judged
@@ -29,7 +32,7 @@ ANSWER = (
     "code",  # version of the program, by its files
 )
 CELL = ("cell", "cohort", "role", "curve", "x")
-_NUMBERS = {*Metrics._fields, "seconds", "calibration_s"}
+_NUMBERS = {*Metrics._fields, *COVERAGE, "seconds", "calibration_s"}
 _WHOLE = {"seed", "test_rows"}
 Row = dict[str, Any]
 

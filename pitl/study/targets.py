@@ -47,6 +47,7 @@ def judged(
         main = [r for r in rows if r["cell"] == cohort]
         judge = _virtual if kind == "virtual" else _real
         found += judge(cohort, main, (method, grade))
+        found += [_coverage(cohort, main, (method, grade), kind) for kind in ("angle", "force")]
         for curve in curves:
             if curve["cell"] == cohort and "data.calibration_fraction" in curve["keys"]:
                 found += _never_worse(cohort, [r for r in rows if r["curve"] == curve["name"]], (method, grade))
@@ -54,7 +55,6 @@ def judged(
     found.append(
         _silent("", "Errors of 20 % in inertia and strength brought back", "to 7 % where identified", elsewhere)
     )
-    found.append(_silent("", "Conformal intervals at 90 % on unseen people", "cover 88 to 92 %", elsewhere))
     return found
 
 
@@ -169,6 +169,19 @@ def _no_cost(cohort: str, rows: Sequence[Row], ours: Pair) -> Target:
         return _silent(cohort, statement, goal, "no such arm in this study")
     reached = c.difference <= _NO_COST_DEG
     return Target(cohort, statement, goal, c.difference, c.low, c.high, "°", c.count, reached)
+
+
+def _coverage(cohort: str, rows: Sequence[Row], ours: Pair, kind: str) -> Target:
+    """How often intervals of 90 % hold, as the mean over people."""
+    statement = f"Intervals of 90 % around the {kind} on unseen people hold ({_words(ours)})"
+    values = np.array(list(statistics.per_subject(rows, f"{kind}_coverage", *ours).values()))
+    if not len(values):
+        return _silent(cohort, statement, "88 to 92 %", "no intervals for this arm in this study")
+    rng = np.random.default_rng(0)
+    drawn = 100 * values[rng.integers(0, len(values), (_DRAWS, len(values)))].mean(axis=1)
+    low, high = (float(x) for x in np.percentile(drawn, (2.5, 97.5)))
+    value = 100 * float(values.mean())
+    return Target(cohort, statement, "88 to 92 %, mean", value, low, high, " %", len(values), 88 <= value <= 92)
 
 
 def _share(cohort: str, statement: str, hits: Sequence[bool], least: float) -> Target:

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 import pitl
-from pitl import arms, generic, results
+from pitl import arms, coverage, generic, results
 from pitl.arms import Inherited, Rows
 from pitl.config import Config
 from pitl.errors import PitlError
@@ -189,7 +189,8 @@ def _answer(a: Answer, prepared: Prepared, split: Rows, own: Inherited) -> list[
     people = prepared.cohort.subjects
     sides = folds(config, len(people))
     began = time.perf_counter()
-    found = arms.run(a.arm, arms.Task(a.supervision, jax.random.key(a.seed), config, prepared, split, own, sides))
+    task = arms.Task(a.supervision, jax.random.key(a.seed), config, prepared, split, own, sides)
+    found = arms.run(a.arm, task)
     about = {
         "arm": a.arm,
         "supervision": a.supervision,
@@ -208,9 +209,28 @@ def _answer(a: Answer, prepared: Prepared, split: Rows, own: Inherited) -> list[
             "test_rows": len(rows),
             "test_mark": hashlib.sha256((rows - offset).tobytes()).hexdigest()[:8],
         }
+    if a.cell.role == "main" and a.seed == 0 and a.arm in coverage.ARMS:
+        before = earlier = None
+        if a.supervision != "none":
+            before = coverage.kept_out(task)
+            earlier = arms.run(a.arm, before).said
+        intervals = coverage.arm_coverage(task, a.arm, found.said, before, earlier)
+        for name, own_row in of_person.items():
+            own_row |= _intervals(intervals, name)
     spread = np.asarray(own.spread.force)
     scored = results.score(prepared, split, spread, found.said)
     return [{**row, **about, **of_person[row["subject"]]} for row in scored]
+
+
+def _intervals(found: list[dict[str, Any]], name: str) -> dict[str, float]:
+    """How often one person's intervals hold, and their width, over the outputs of a kind."""
+    row = {}
+    for kind, unit in (("angle", "deg"), ("force", "n")):
+        mine = [f["people"][name] for f in found if f["kind"] == kind]
+        if mine:
+            row[f"{kind}_coverage"] = float(np.mean([m["coverage"] for m in mine]))
+            row[f"{kind}_width_{unit}"] = float(np.mean([m["width"] for m in mine]))
+    return row
 
 
 def _inherited(desk: Desk, config: Config, seed: int) -> tuple[list[dict[generic.Kind, Any]] | None, bool]:
