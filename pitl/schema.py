@@ -25,6 +25,7 @@ Arm = Literal[
     "hope_mm",
     "ensemble",
     "domain_adaptation",
+    "low_shot",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 

@@ -11,6 +11,10 @@ ARMS = {
     "gain_offset": "gain and offset",
     "head_data": "personal head, data only",
     "head_physics": "personal head, with physics",
+    "head_muscle": "personal head, with physics and muscles",
+    "head_no_muscle": "personal head, physics without muscles",
+    "head_muscle_unfitted": "the same, muscles not fitted (control)",
+    "blend": "blend of personal models",
     "full_finetune": "full fine-tuning",
     "scratch": "from scratch",
     "ridge": "ridge regression",
@@ -20,6 +24,8 @@ ARMS = {
     "distributed": "distributed PI networks",
     "hope_mm": "HOPE-MM-style calibration",
     "ensemble": "ensemble of personal heads",
+    "domain_adaptation": "supervised domain adaptation",
+    "low_shot": "low-shot adversarial network",
 }
 LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown

@@ -1,0 +1,56 @@
+"""The low-shot network: data, law of motion and discriminator each move the generator, and few labels are read."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from arm_cohort import task
+
+from pitl import arms
+from pitl.arms import adversarial, own
+
+
+@pytest.fixture(scope="module")
+def work():
+    return task()
+
+
+@pytest.fixture(scope="module")
+def few(work):
+    prepared = work.prepared
+    rows = own.labelled_rows(work, 0)
+    shots = rows[np.linspace(0, len(rows) - 1, adversarial.SHOTS).astype(int)]
+    along = own.stretches(work.split.calibration[0], work, len(prepared.taps.average) + 4)[::20]
+    model, spread, scale = jax.tree.map(lambda x: x[0], (prepared.models, work.inherited.spread, work.inherited.scale))
+    return adversarial.Few(jnp.asarray(shots, jnp.int32), jnp.asarray(along, jnp.int32), model, spread, scale)
+
+
+def test_each_term_moves_the_generator_and_the_discriminator_learns_to_tell(work, few):
+    params, net = jax.tree.map(lambda x: x[0], work.inherited.data), work.prepared.net
+    samples, along = work.prepared.samples, few.stretches[:6]
+    judge = adversarial.discriminator(jax.random.key(3), 2 * net.inputs + net.postures + 6)
+    args = (judge, net, samples, few, along, work.prepared.taps, True)
+    jacobian = jax.jacrev(lambda p: jnp.stack(adversarial.generator_terms(p, *args)))(params)
+    for term in range(3):
+        for part in (jacobian["encoder"], jacobian["head"]["angle"], jacobian["head"]["force"]):
+            assert all(float(jnp.abs(leaf[term]).max()) > 0 for leaf in jax.tree.leaves(part)), term
+
+    def against(judge):
+        return adversarial.discriminator_loss(judge, params, net, samples, few, along, True, jax.random.key(0))
+
+    better = judge
+    for _ in range(30):
+        better = jax.tree.map(lambda x, g: x - 0.05 * g, better, jax.grad(against)(better))
+    assert float(against(better)) < 0.8 * float(against(judge))
+
+
+def test_labels_beyond_the_few_shots_change_nothing(work):
+    rows = own.labelled_rows(work, 0)
+    shots = rows[np.linspace(0, len(rows) - 1, adversarial.SHOTS).astype(int)]
+    others = np.setdiff1d(rows, shots)
+    samples = work.prepared.samples
+    spoilt = samples._replace(angle=samples.angle.at[others].set(9.0), force=samples.force.at[others].set(1e4))
+    a = arms.run("low_shot", work)
+    b = arms.run("low_shot", work.but(prepared=work.prepared._replace(samples=spoilt)))
+    np.testing.assert_array_equal(a.said[0].angle, b.said[0].angle)
+    assert all(np.isfinite(s.angle).all() and s.force is not None and s.force.min() >= 0 for s in a.said)
