@@ -1,6 +1,6 @@
 """What a person's recordings bring to the fit: rows of every trial, and what kind of evidence each trial is."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +54,7 @@ def gather(
     Raises:
         PitlError: nothing was recorded with an angle, or a trial has a posture that the model does not know.
     """
-    pieces: list[Rows] = []
+    pieces: list[tuple[np.ndarray, ...]] = []  # columns of `Rows`
     kind, trial = [], []
     for number, r in enumerate(subject.recordings):
         if r.angle is None:
@@ -70,7 +70,7 @@ def gather(
         count = len(taken)
         mass, place = (0.0, (0.0, 0.0, 0.0)) if r.load is None else (r.load.mass_kg, r.load.place_m)
         pieces.append(
-            Rows(
+            (
                 env.jets[taken],
                 motion.angle[good],
                 motion.rate[good],
@@ -84,10 +84,11 @@ def gather(
         trial += [number] * count
     if not kind:
         raise PitlError(f"{subject.name}: no recording has an angle for at least {_SETTLED_S + _END_S:g} s.")
-    rows = Rows(*(np.concatenate(x) for x in zip(*pieces, strict=True)))
+    columns: list[Any] = [np.concatenate(x) for x in zip(*pieces, strict=True)]
+    rows = Rows(*columns)
     channels = subject.recordings[0].channels
     maximum = subject.mvc
-    on = hill.electrodes(model, channels, {}, rows.jets[:, 0], maximum)
+    on = hill.electrodes(model, channels, {}, columns[0][:, 0], maximum)
     return Evidence(rows, on, np.array(kind), np.array(trial), kinds, maximum is not None, channels)
 
 

@@ -113,7 +113,7 @@ def fit(
 
         def round_(carry: Any, _: None) -> Any:
             x, size = carry
-            (x, _, _), _ = jax.lax.scan(step, (x, jnp.asarray(1e-2), size), None, length=_STEPS)
+            (x, *_rest), _trace = jax.lax.scan(step, (x, jnp.asarray(1e-2), size), None, length=_STEPS)
             square = jnp.sum(seen * errors(x) ** 2) * ROWS_HZ / INDEPENDENT_HZ / jnp.maximum(jnp.sum(seen), 1.0)
             return (x, jnp.maximum(jnp.sqrt(square), 0.1)), None
 

@@ -129,7 +129,7 @@ def known(model: MusculoskeletalModel, body: str, rows: Rows) -> Known:
         partial = replace(loose, pseudo_inertia=jnp.where(mine, model.pseudo_inertia, 0.0))
         return dynamics.inverse_dynamics(partial, *motion, rows.posture)
 
-    parts = [jnp.stack([part(b, moment) for b in range(bodies)], axis=1) for moment in range(3)]
+    straight, first, second = (jnp.stack([part(b, m) for b in range(bodies)], axis=1) for m in range(3))
 
     def passive(**kept: Array) -> Array:
         return dynamics.passive_torque(replace(loose, **kept), rows.angle, rows.rate, rows.posture)
@@ -137,7 +137,9 @@ def known(model: MusculoskeletalModel, body: str, rows: Rows) -> Known:
     path = geometry.musculotendon_length(model, rows.angle, rows.posture)
     reference = at_posture(model.path_reference, rows.posture, rows.angle.shape[:1])
     return Known(
-        *parts,
+        straight,
+        first,
+        second,
         loads.weight_torque(model, *motion, rows.posture, body, rows.load, rows.place),
         passive(damping=model.damping),
         passive(stiffness=model.stiffness),
