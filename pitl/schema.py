@@ -26,6 +26,7 @@ Arm = Literal[
     "ensemble",
     "domain_adaptation",
     "low_shot",
+    "penn",
 ]
 Supervision = Literal["angle_force", "angle", "none"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pitl.arms import adaptation, adversarial, blend, ensemble, heads, hope_mm, muscles, own, regression, simple
+from pitl.arms import adaptation, adversarial, blend, ensemble, heads, hope_mm, muscles, own, penn, regression, simple
 from pitl.arms.predict import mechanics, predict
 from pitl.arms.task import ArmResult, Inherited, Rows, Said, Task, rows
 from pitl.personalize import Supervision
@@ -44,6 +44,7 @@ ARMS: dict[str, Arm] = {
     "ensemble": Arm(ensemble.ensemble, _LABELLED),
     "domain_adaptation": Arm(adaptation.domain_adaptation, _LABELLED),
     "low_shot": Arm(adversarial.low_shot, _LABELLED),
+    "penn": Arm(penn.penn, _LABELLED, needs_electrodes=True),
 }
 
 

@@ -26,6 +26,7 @@ ARMS = {
     "ensemble": "ensemble of personal heads",
     "domain_adaptation": "supervised domain adaptation",
     "low_shot": "low-shot adversarial network",
+    "penn": "PENN: simulation and residual",
 }
 LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown
