@@ -11,6 +11,7 @@ from pitl.study.table import Row
 
 Pair = tuple[str, str]  # arm, grade of supervision
 GENERIC: Pair = ("generic_physics", "none")
+_HEAD = "head_physics"  # whose intervals are judged where the method is a mean of several arms
 _NO_COST_DEG = 0.1  # a median difference of angle errors up to here counts as none
 _DRAWS = 2000
 
@@ -174,7 +175,8 @@ def _no_cost(cohort: str, rows: Sequence[Row], ours: Pair) -> Target:
 def _coverage(cohort: str, rows: Sequence[Row], ours: Pair, kind: str) -> Target:
     """How often intervals of 90 % hold, as the mean over people."""
     statement = f"Intervals of 90 % around the {kind} on unseen people hold ({_words(ours)})"
-    values = np.array(list(statistics.per_subject(rows, f"{kind}_coverage", *ours).values()))
+    pair = ours if statistics.per_subject(rows, f"{kind}_coverage", *ours) else (_HEAD, ours[1])
+    values = np.array(list(statistics.per_subject(rows, f"{kind}_coverage", *pair).values()))
     if not len(values):
         return _silent(cohort, statement, "88 to 92 %", "no intervals for this arm in this study")
     rng = np.random.default_rng(0)
