@@ -48,7 +48,7 @@ def domain_adaptation(task: Task) -> ArmResult:
         # as many for everybody, so that everybody runs through one compiled function
         rows = (rng.choice(source, _SOURCE_ROWS), _filled(labelled_rows(task, person), task))
         spread, scale = jax.tree.map(lambda x, p=person: x[p], (inherited.spread, inherited.scale))
-        domains = Domains(*(jnp.asarray(r, jnp.int32) for r in rows), spread, scale)
+        domains = Domains(jnp.asarray(rows[0], jnp.int32), jnp.asarray(rows[1], jnp.int32), spread, scale)
         params = jax.tree.map(lambda x, p=person: x[p], inherited.data)
         key = jax.random.fold_in(task.key, person)
         rate = task.config.train.learning_rate
@@ -80,7 +80,7 @@ def discrepancy(a: Float[Array, "A Z"], b: Float[Array, "B Z"]) -> Float[Array, 
     pairs = (apart(a, a), apart(b, b), apart(a, b))
     width = jax.lax.stop_gradient(sum(jnp.mean(p) for p in pairs) / 3) + 1e-9
     kernels = [sum(jnp.mean(jnp.exp(-p / (s * width))) for s in (0.25, 1.0, 4.0)) for p in pairs]
-    return (kernels[0] + kernels[1] - 2 * kernels[2]) / 3
+    return jnp.asarray(kernels[0] + kernels[1] - 2 * kernels[2]) / 3
 
 
 def objective(

@@ -133,5 +133,5 @@ def _forces(
     prepared = task.prepared
     own, z, on = jax.tree.map(lambda x: x[person], (prepared.models, fitted.z, fitted.on))
     at = jnp.asarray(rows, jnp.int32)
-    motion = (jnp.asarray(x, jnp.float32) for x in (angle, rate))
-    return np.asarray(hill.forces(own, z, on, prepared.samples.jets[at], *motion, prepared.samples.posture[at]))
+    q, qd = (jnp.asarray(x, jnp.float32) for x in (angle, rate))
+    return np.asarray(hill.forces(own, z, on, prepared.samples.jets[at], q, qd, prepared.samples.posture[at]))
