@@ -323,10 +323,11 @@ def _batch(key: Array, who: Person, z: Array | None, static: _Static) -> tuple[P
     batch = static.config.batch
     if who.rows.shape[0] <= batch:
         return who, z
+    at, stretch = _drawn(key, who, batch), jnp.zeros((0,), jnp.float32)
     if static.settings.physics:
-        at, stretch = _drawn_runs(key, who, batch)
-    else:
-        at, stretch = _drawn(key, who, batch), jnp.zeros((0,), jnp.float32)
+        # rows of a run say much the same: the labels are read at random rows, the residual along runs
+        runs, begins = _drawn_runs(jax.random.fold_in(key, 1), who, batch)
+        at, stretch = jnp.concatenate([runs, at]), jnp.concatenate([begins, jnp.zeros(at.shape, jnp.float32)])
     pull, pulled = (None if x is None else x[at] for x in (who.pull, who.pulled))
     return Person(who.rows[at], who.labelled[at], stretch, pull, pulled), None if z is None else z[:, at]
 

@@ -98,6 +98,7 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
         hidden=config.net.hidden,
         activation=config.net.activation,
         derivative=config.train.derivative,
+        compression=config.net.compression,
         encoder=config.net.encoder,
         recurrent_state=config.net.recurrent_state,
         recurrent_stride=config.net.recurrent_stride,
@@ -200,8 +201,10 @@ def statistics(prepared: Prepared, fold: Fold) -> tuple[loss.Spread, OutputScale
     """
     rows = windows.rows_of(prepared.table, "all", subjects=fold.source + fold.held_out, window=prepared.net.window)
     strength = np.asarray(prepared.models.max_isometric_force)[list(fold.source)].mean(axis=0)
-    values = (np.asarray(x)[rows] for x in (prepared.samples.angle, prepared.samples.force, prepared.samples.torque))
-    spread, scale = loss.source_statistics(*values, strength, labelled=prepared.force_source != "none")
+    angle, force, torque = (
+        np.asarray(x)[rows] for x in (prepared.samples.angle, prepared.samples.force, prepared.samples.torque)
+    )
+    spread, scale = loss.source_statistics(angle, force, torque, strength, labelled=prepared.force_source != "none")
     return spread, scale if prepared.learns_forces else loss.without_forces(scale)
 
 

@@ -186,6 +186,9 @@ class NetConfig(Section):
     recurrent_stride: int = _item(2, "the recurrent encoder reads every so-manieth sample", "samples", ge=1)
     features: int = _item(48, "outputs of the encoder", "1", ge=1)
     hidden: int = _item(48, "hidden units of the head", "1", ge=1)
+    compression: float = _item(
+        0.0, "normalised envelope above which the encoder's input is a logarithm; 0 leaves it linear", "1", ge=0
+    )
     activation: Literal["tanh", "gelu", "softplus", "relu"] = _item(
         "tanh", "relu is an ablation: its second derivative is zero and inertia never trains"
     )

@@ -90,11 +90,11 @@ def test_weights_of_a_blend_follow_the_end_of_the_calibration_alone(work, monkey
     monkeypatch.setattr(blend, "MEMBERS", {k: member(e) for k, e in good.items()})
     monkeypatch.setattr(blend, "METHOD", "gain_offset")
     for weight in blend.weights(work):
-        assert weight["gain_offset"] == pytest.approx(625 / 626)
+        assert weight["gain_offset"] == pytest.approx(25 / 26)
     halves = blend.split(work)
     for s, (first, last) in enumerate(zip(halves.rows.calibration, halves.rows.test, strict=True)):
         assert set(first) | set(last) <= set(work.split.calibration[s])
         assert not set(first) & set(last) and not set(last) & set(work.split.test[s])
     said = blend.blend(work).said[0]
     truth = np.asarray(work.prepared.samples.angle)[work.split.test[0]]
-    np.testing.assert_allclose(said.angle - truth, 0.5 / 626 + 0.1 * 625 / 626, atol=1e-5)
+    np.testing.assert_allclose(said.angle - truth, 0.5 / 26 + 0.1 * 25 / 26, atol=1e-5)

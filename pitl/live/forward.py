@@ -57,6 +57,7 @@ class Forward(NamedTuple):
     strength: np.ndarray  # (M,) N
     activation: Callable[[np.ndarray], np.ndarray]
     nonnegative: bool  # forces
+    compression: float  # knee of the input's logarithm; 0 is off
 
 
 def forward(params: Mapping[str, Any], net: Network, scale: OutputScale, posture: int) -> Forward:
@@ -91,12 +92,15 @@ def forward(params: Mapping[str, Any], net: Network, scale: OutputScale, posture
         np.asarray(scale.strength, _f),
         _ACTIVATIONS[net.activation],
         net.nonnegative,
+        net.compression,
     )
 
 
 def apply(net: Forward, windows: np.ndarray, time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Angles (N, D) [rad] and forces (N, M) [N] of float32 windows (N, L, C) that end at `time_s` (N,)."""
     h, count, f = windows, len(windows), net.activation
+    if net.compression > 0:
+        h = np.arcsinh(h / _f(net.compression)) / _f(np.arcsinh(1.0 / net.compression))
     for taken, w, b in net.convolutions:
         patches = h.take(taken, axis=1).reshape(-1, len(w))
         h = f(patches @ w + b).reshape(count, len(taken), -1)

@@ -10,6 +10,7 @@ batch would be); a pointwise function f follows the chain rule
 and two jets multiply as (g h)' = g' h + g h', (g h)'' = g'' h + 2 g' h' + g h''.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -51,6 +52,17 @@ def sigmoid(x: Array) -> tuple[Array, Array, Array]:
     s = jax.nn.sigmoid(x)
     slope = s * (1.0 - s)
     return s, slope, slope * (1.0 - 2.0 * s)
+
+
+def compress(knee: float) -> Derivatives:
+    """asinh(x / knee), linear below the knee and a logarithm above, scaled so that 1 stays 1."""
+    scale = 1.0 / math.asinh(1.0 / knee)
+
+    def function(x: Array) -> tuple[Array, Array, Array]:
+        slope = scale * jax.lax.rsqrt(x * x + knee * knee)
+        return scale * jnp.arcsinh(x / knee), slope, -slope * x / (x * x + knee * knee)
+
+    return function
 
 
 ACTIVATIONS: Mapping[str, Derivatives] = {"tanh": tanh, "softplus": _softplus, "gelu": _gelu, "relu": _relu}

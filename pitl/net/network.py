@@ -41,6 +41,7 @@ class Network:
     hidden: int = 48
     activation: jet.Activation = "tanh"
     derivative: Derivative = "total"
+    compression: float = 0.0  # normalised envelope above which the input is a logarithm; 0 is off
     encoder: Kind = "cnn"
     recurrent_state: int = 32  # numbers that the recurrent encoder remembers
     recurrent_stride: int = 2  # samples
@@ -82,7 +83,7 @@ def init(key: Array, net: Network, scale: head.OutputScale) -> dict[str, Any]:
 
 def encode(params: Parameters, net: Network, windows: Float[Array, "J ... L C"]) -> Float[Array, "J ... Z"]:
     """Features of windows of normalised envelopes, with their time derivatives if the windows have theirs (J = 3)."""
-    return read_out(params, net, encoder.trunk(params["encoder"], windows, **_recipe(net)))
+    return read_out(params, net, encoder.trunk(params["encoder"], _compressed(net, windows), **_recipe(net)))
 
 
 def read_out(params: Parameters, net: Network, found: Float[Array, "J ... K"]) -> Float[Array, "J ... Z"]:
@@ -99,6 +100,11 @@ def infer(
 ) -> head.Output:
     """Angles and forces from features and context."""
     return head.infer(params["head"], z, around, scale, activation=net.activation, nonnegative=net.nonnegative)
+
+
+def _compressed(net: Network, windows: Float[Array, "J ..."]) -> Float[Array, "J ..."]:
+    """The encoder's input: loud and quiet EMG differ by a factor of fifty, of which a logarithm makes a difference."""
+    return jet.pointwise(jet.compress(net.compression), windows) if net.compression > 0 else windows
 
 
 def _recipe(net: Network) -> dict[str, Any]:
@@ -135,6 +141,7 @@ def trunk(
         windows = windows * jnp.broadcast_to(gain[..., None, :], windows.shape)
     if net.derivative == "time_input" and order > 1:
         windows = jnp.concatenate([windows[:1], jnp.zeros_like(windows[1:])])
+    windows = _compressed(net, windows)
     if contiguous:
         return encoder.trunk_along(params["encoder"], windows, net.window, **_recipe(net))
     return encoder.trunk(params["encoder"], windows, **_recipe(net))

@@ -106,10 +106,9 @@ def _tasks(settings: VirtualSettings, subject: int) -> list[_Task]:
             place = k / (count - 1) if count > 1 else 0.5
             tasks.append(_Task(subject, f"{task}{k + 1}", task, place, posture, (subject, 1 + kind, k)))
     for k in range(settings.load_trials):
-        posture, mass, place = (
-            v[k % len(v)] for v in (settings.load_postures, settings.load_kg, settings.load_place_m)
-        )
-        load = Load(mass, (place, 0.0, 0.0), "hand")
+        posture = settings.load_postures[k % len(settings.load_postures)]
+        place = settings.load_place_m[k % len(settings.load_place_m)]  # m
+        load = Load(settings.load_kg[k % len(settings.load_kg)], (place, 0.0, 0.0), "hand")
         tasks.append(_Task(subject, f"load{k + 1}", "load", 0.5, posture, (subject, 1 + len(counts), k), load))
     if not tasks or not settings.postures:
         raise PitlError(
