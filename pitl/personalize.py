@@ -312,8 +312,8 @@ def _drawn_runs(key: Array, who: Person, batch: int) -> tuple[Int[Array, " B"], 
     run = min(4 * taps, length)  # so that a kernel's margin is a quarter of the work
     cumulated = jnp.cumsum(who.stretch)
     first = jnp.searchsorted(cumulated, jax.random.uniform(key, (max(1, batch // run),)) * cumulated[-1], side="right")
-    at = jnp.minimum(first, length - run)[:, None] + jnp.arange(run)
-    fits = (jnp.arange(run) <= run - taps) & (at < starts)
+    at = jnp.minimum(first, length - run)[:, None] + jnp.arange(run)[None]
+    fits = (jnp.arange(run) <= run - taps)[None] & (at < starts)
     stretch = jnp.where(fits, who.stretch[jnp.minimum(at, starts - 1)], 0.0)
     return at.reshape(-1), stretch.reshape(-1)[: at.size - taps + 1]
 
