@@ -33,6 +33,7 @@ from pitl.msk.correction import apply_correction
 from pitl.outputs import atomic_write_bytes, atomic_write_text
 from pitl.personalize import stronger
 from pitl.prepare import Prepared, folds, load_cohort, prepare
+from pitl.schema import Supervision
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
     split, sides = arms.rows(config, prepared), folds(config, len(prepared.cohort.subjects))
     chosen = _possible(job, prepared)
     for seed, own in enumerate(inherited):
+        tasks: dict[Supervision, arms.Task] = {}
         for arm in chosen:
             for supervision in arms.ARMS[arm].grades:
                 if supervision not in (*config.evaluate.supervision, *(("none",) if arm.startswith("generic") else ())):
@@ -156,13 +158,15 @@ def _personalize(job: Job, prepared: Prepared, inherited: list[Inherited]) -> No
                 path = job.out / "said" / f"seed{seed}" / f"{arm}-{supervision}.npz"
                 if path.exists():
                     continue
-                began = time.perf_counter()
                 with job.timed(f"arm {arm}, labels: {supervision}"):
-                    task = arms.Task(supervision, jax.random.key(seed), config, prepared, split, own, sides)
-                    answer = arms.run(arm, task)
+                    if supervision not in tasks:
+                        tasks[supervision] = arms.Task(
+                            supervision, jax.random.key(seed), config, prepared, split, own, sides
+                        )
+                    answer = arms.run(arm, tasks[supervision])
                 if not devices.first():
                     continue
-                seconds = (time.perf_counter() - began) / len(split.test)
+                seconds = tasks[supervision].answered.seconds[arm] / len(split.test)
                 if arm == "head_physics" and answer.fitted is not None and seed == 0:
                     _keep_people(job, prepared, own, answer.fitted, supervision)
                 if arm == "hill_calibrated" and answer.muscles is not None and seed == 0:

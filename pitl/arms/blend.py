@@ -34,7 +34,7 @@ class Halves(NamedTuple):
 
 def blend(task: Task) -> ArmResult:
     """The members' weighted mean: angles, and forces where these have labels; else the method's own forces."""
-    answers = {name: run(task) for name, run in MEMBERS.items()}
+    answers = {name: task.answer(name, run) for name, run in MEMBERS.items()}
     found = []
     for s, weight in enumerate(weights(task)):
         own = {name: a.said[s] for name, a in answers.items()}

@@ -1,7 +1,8 @@
 """What every arm of the comparison is given and what it answers: same people, same calibration rows, same test rows."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -58,6 +59,14 @@ class ArmResult(NamedTuple):
     muscles: emg_driven.Calibrated | None = None  # of the EMG-driven model
 
 
+class Answered(NamedTuple):
+    """Answers of arms to one piece of work, and what each would have taken by itself."""
+
+    results: dict[str, ArmResult]
+    seconds: dict[str, float]
+    saved: list[float]  # s, one for each answer that was used again
+
+
 @dataclass(frozen=True)
 class Task:
     """One arm's work for everybody."""
@@ -70,10 +79,22 @@ class Task:
     inherited: Inherited
     folds: tuple[Fold, ...]  # who was a source for whom; an arm may use a person's own source people, nobody else
     report: Callable[[int, int], None] | None = None
+    answered: Answered = field(default_factory=lambda: Answered({}, {}, []))  # what has been run on this very work
 
     def but(self, **changes: Any) -> Self:
-        """The same work with something changed."""
-        return replace(self, **changes)
+        """The same work with something changed, of which no arm has answered yet."""
+        return replace(self, **{"answered": Answered({}, {}, []), **changes})
+
+    def answer(self, arm: str, run: Callable[[Self], ArmResult]) -> ArmResult:
+        """What an arm says, run once: an arm that is made of others finds their answers here."""
+        kept = self.answered
+        if arm in kept.results:
+            kept.saved.append(kept.seconds[arm])
+        else:
+            began, saved = time.perf_counter(), len(kept.saved)
+            kept.results[arm] = run(self)
+            kept.seconds[arm] = time.perf_counter() - began + sum(kept.saved[saved:])
+        return kept.results[arm]
 
     def sources(self, person: int) -> tuple[int, ...]:
         """Everyone whose labels may be used for this person."""

@@ -23,7 +23,7 @@ import numpy as np
 
 import pitl
 from pitl import arms, coverage, generic, results
-from pitl.arms import Inherited, Rows
+from pitl.arms import Rows
 from pitl.config import Config
 from pitl.errors import PitlError
 from pitl.outputs import atomic_write_text
@@ -162,16 +162,22 @@ def _group(desk: Desk, group: list[Answer]) -> bool:
                 atomic_write_text(a.failure, _sentence(e))
         desk.say(f"{cell.name} seed {seed} failed: {_sentence(e)}")
         return True
+    tasks: dict[Supervision, arms.Task] = {}
     for a in group:
         if a.settled:
             continue
+        if a.supervision not in tasks:
+            sides = folds(cell.config, len(prepared.cohort.subjects))
+            tasks[a.supervision] = arms.Task(
+                a.supervision, jax.random.key(seed), cell.config, prepared, split, own, sides
+            )
         with claim(_lock(desk.out, a.path)) as taken:
             if not taken or a.settled:
                 continue
             moved = True
             began = time.perf_counter()
             try:
-                rows = _answer(a, prepared, split, own)
+                rows = _answer(a, tasks[a.supervision])
                 table.write(a.path, table.ANSWER, rows)
                 end = f"{time.perf_counter() - began:.1f} s"
             except Exception as e:
@@ -181,21 +187,17 @@ def _group(desk: Desk, group: list[Answer]) -> bool:
     return moved
 
 
-def _answer(a: Answer, prepared: Prepared, split: Rows, own: Inherited) -> list[table.Row]:
-    config = a.cell.config
-    assert config is not None
+def _answer(a: Answer, task: arms.Task) -> list[table.Row]:
+    config, prepared, split = task.config, task.prepared, task.split
     if a.supervision == "angle_force" and prepared.force_source == "none":
         return []
     people = prepared.cohort.subjects
-    sides = folds(config, len(people))
-    began = time.perf_counter()
-    task = arms.Task(a.supervision, jax.random.key(a.seed), config, prepared, split, own, sides)
     found = arms.run(a.arm, task)
     about = {
         "arm": a.arm,
         "supervision": a.supervision,
         "seed": a.seed,
-        "seconds": (time.perf_counter() - began) / len(people),
+        "seconds": task.answered.seconds[a.arm] / len(people),
         "forces": prepared.force_source,
         "device": f"{jax.devices()[0].device_kind} x{os.cpu_count()}",
         "code": code(),
@@ -217,7 +219,7 @@ def _answer(a: Answer, prepared: Prepared, split: Rows, own: Inherited) -> list[
         intervals = coverage.arm_coverage(task, a.arm, found.said, before, earlier)
         for name, own_row in of_person.items():
             own_row |= _intervals(intervals, name)
-    spread = np.asarray(own.spread.force)
+    spread = np.asarray(task.inherited.spread.force)
     scored = results.score(prepared, split, spread, found.said)
     return [{**row, **about, **of_person[row["subject"]]} for row in scored]
 
