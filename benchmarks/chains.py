@@ -52,6 +52,7 @@ def chain(joints: int, muscles_each: int = 4) -> MusculoskeletalModel:
             "body_height": 1.7,  # m
             "body_mass": 70.0,  # kg
         },
+        crossed,
     )
 
 

@@ -150,7 +150,7 @@ def muscles() -> Iterator[Row]:
 
 
 def joints() -> Iterator[Row]:
-    yield _curve("scaling_joints", _LAW + "joints with 4 muscles each", {n: _chain(n, 4) for n in (2, 3, 4)})
+    yield _curve("scaling_joints", _LAW + "joints with 4 muscles each", {n: _chain(n, 4) for n in (2, 4, 8)})
 
 
 def people() -> Iterator[Row]:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from msk_models import chain, compiled
 
+from benchmarks.chains import chain as limb
 from pitl.errors import PitlError
 from pitl.msk import geometry as eager
 from pitl.msk.planar import builtin
 
-geometry = compiled(eager, "musculotendon_length", "moment_arm", "lengthening_velocity")
+geometry = compiled(eager, "musculotendon_length", "moment_arm", "lengthening_velocity", "weighted_moment_arms")
 
 
 def angles(model, n=41, margin=0.0):
@@ -37,6 +38,32 @@ def test_moment_arm_is_minus_the_derivative_of_length_for_two_coordinates(margin
     q = jax.random.uniform(jax.random.key(0), (64, 2), minval=-reach, maxval=reach)
     slope = jax.jit(jax.vmap(jax.jacfwd(lambda x: geometry.musculotendon_length(model, x, 0))))(q)
     np.testing.assert_allclose(geometry.moment_arm(model, q, 0), -slope, atol=1e-6)
+
+
+@pytest.mark.parametrize("beyond", [0.0, 0.7], ids=["inside", "beyond"])
+@pytest.mark.parametrize("model", [builtin("knee"), builtin("wrist"), limb(4)], ids=["knee", "wrist", "limb"])
+def test_the_torque_of_forces_is_their_moment_arms_times_them(model, beyond):
+    keys = jax.random.split(jax.random.key(1), 3)
+    low, high = np.asarray(model.angle_range, np.float32).T
+    q = jax.random.uniform(keys[0], (64, len(low)), minval=low - beyond, maxval=high + beyond)
+    force = 300 * jax.random.uniform(keys[1], (64, len(model.muscles)))  # N
+    posture = jax.random.randint(keys[2], (64,), 0, len(model.postures))
+    wanted = jnp.sum(geometry.moment_arm(model, q, posture) * force[..., None], axis=-2)  # N m
+    scale = float(jnp.max(jnp.abs(wanted)))
+    np.testing.assert_allclose(geometry.weighted_moment_arms(model, q, force, posture), wanted, atol=1e-5 * scale)
+
+
+def test_a_muscle_costs_nothing_at_joints_that_it_does_not_cross():
+    def work(joints):
+        model = limb(joints)
+        q, force = jnp.zeros((256, joints)), jnp.ones((256, len(model.muscles)))
+        loss = jax.grad(lambda q, f: jnp.sum(eager.weighted_moment_arms(model, q, f, 0) ** 2), (0, 1))
+        compiled_loss = jax.jit(loss).lower(q, force).compile()
+        return compiled_loss.cost_analysis()["flops"], compiled_loss.memory_analysis().temp_size_in_bytes
+
+    operations, memory = (big / small for small, big in zip(work(8), work(16), strict=True))
+    assert memory < 2.3
+    assert operations < 3.0  # muscles times joints would be 4; what is fused is counted where it is used
 
 
 def test_lengthening_velocity_is_the_rate_of_length():

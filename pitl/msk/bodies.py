@@ -1,5 +1,6 @@
 """Where the bodies are: their frames as functions of the coordinates, and what follows by differentiation."""
 
+from collections.abc import Sequence
 from itertools import product
 from types import ModuleType
 from typing import Any
@@ -11,16 +12,16 @@ from jaxtyping import Array, Float, Int
 
 from pitl.errors import PitlError
 from pitl.msk.model import Link, MusculoskeletalModel
-from pitl.msk.shapes import at_posture, expect, lift
+from pitl.msk.shapes import at_posture, columns, expect, lift
 
 
-def features(link: Link, q: Any, xp: ModuleType = jnp) -> Any:
-    """The functions (..., K) of the coordinates (..., D) that a link's transform combines; `xp` is jnp or np."""
-    columns = [_of_one(link, k, q[..., c], xp) for k, c in enumerate(link.coordinates)]
-    if len(columns) == 1:
-        return columns[0]
+def features(link: Link, q: Sequence[Any], xp: ModuleType = jnp) -> Any:
+    """The functions (..., K) that a link's transform combines, of its own coordinates (...); `xp` is jnp or np."""
+    each = [_of_one(link, k, own, xp) for k, own in enumerate(q)]
+    if len(each) == 1:
+        return each[0]
     total = None
-    for column, powers in zip(columns, np.array(terms(link)).T, strict=True):
+    for column, powers in zip(each, np.array(terms(link)).T, strict=True):
         total = column[..., powers] if total is None else total * column[..., powers]
     return total
 
@@ -53,11 +54,11 @@ def frames(
     """
     batch = q.shape[:-1]
     expect(batch, q=(q, len(model.dofs)))
-    angle = q + lift(model.angle_offset, q.ndim)  # rad
+    angle = columns(q + lift(model.angle_offset, q.ndim))  # rad
     found: list[Array] = []
     for link, table in zip(model.links, model.link_coefficients, strict=True):
         coefficients = at_posture(table, posture, batch)
-        own = _transform(model, link, coefficients, angle)
+        own = _transform(model, link, coefficients, tuple(angle[c] for c in link.coordinates))
         if link.parent < 0:
             found.append(own)
             continue
@@ -68,16 +69,16 @@ def frames(
 
 
 def _transform(
-    model: MusculoskeletalModel, link: Link, coefficients: Float[Array, "... K 3 4"], angle: Float[Array, "... D"]
+    model: MusculoskeletalModel, link: Link, coefficients: Float[Array, "... K 3 4"], angle: tuple[Array, ...]
 ) -> Float[Array, "... 3 4"]:
-    def inside(a: Array) -> Array:
+    def inside(*a: Array) -> Array:
         return jnp.sum(features(link, a)[..., None, None] * coefficients, axis=-3)
 
     if link.basis == "trigonometric":
-        return inside(angle)
-    limits = lift(model.angle_range, angle.ndim + 1)  # rad
-    held = jnp.clip(angle, limits[..., 0], limits[..., 1])
-    value, change = jax.jvp(inside, (held,), (angle - held,))
+        return inside(*angle)
+    limits = [model.angle_range[c] for c in link.coordinates]  # rad
+    held = tuple(jnp.clip(a, low, high) for a, (low, high) in zip(angle, limits, strict=True))
+    value, change = jax.jvp(inside, held, tuple(a - h for a, h in zip(angle, held, strict=True)))
     return value + change
 
 

@@ -138,8 +138,7 @@ def muscle_torque(
     posture: Int[Array, "..."] | int,
 ) -> Float[Array, "... D"]:
     """Net torque sum_m r_m(q) F_m [N m] of musculotendon forces [N]."""
-    expect(q.shape[:-1], q=(q, len(model.dofs)), force=(force, len(model.muscles)))
-    return jnp.sum(geometry.moment_arm(model, q, posture) * force[..., None], axis=-2)  # N m
+    return geometry.weighted_moment_arms(model, q, force, posture)  # N m
 
 
 def base_torque(

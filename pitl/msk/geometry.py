@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl.msk import splines
 from pitl.msk.model import MusculoskeletalModel
-from pitl.msk.shapes import at_posture, expect, lift
+from pitl.msk.shapes import at_posture, columns, expect, lift
 
 
 class _Bounded(NamedTuple):
@@ -43,9 +43,9 @@ def _excursion(
     model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... M"]:
     """Length [m] above the reference, inside the range."""
-    parts = []
+    parts, each = [], columns(q)
     for group, table in zip(model.paths, model.path_coefficients, strict=True):
-        at = splines.taps(group, q)
+        at = splines.taps(group, each)
         parts.append(splines.combine(at, _rows(table, at.index, posture)))
     return _in_order(model, parts, axis=-1) * lift(model.path_scale, q.ndim)
 
@@ -54,9 +54,9 @@ def _slopes(
     model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
 ) -> Float[Array, "... M D"]:
     """dl/dq [m/rad] inside the range."""
-    parts = []
+    parts, each = [], columns(q)
     for group, table in zip(model.paths, model.path_coefficients, strict=True):
-        at = splines.taps(group, q)
+        at = splines.taps(group, each)
         rows = _rows(table, at.index, posture)
         own = {c: splines.combine(at, rows, along=(k,)) for k, c in enumerate(group.coordinates)}
         idle = jnp.zeros((*q.shape[:-1], len(group.muscles)), q.dtype)
@@ -96,6 +96,48 @@ def moment_arm(
     # one coordinate beyond its range tilts the length along the coordinates still inside theirs
     slopes, tilt = jax.jvp(lambda a: _slopes(model, a, posture), (angle.inside,), (angle.beyond,))
     return -(slopes + tilt * (angle.beyond == 0).astype(q.dtype)[..., None, :])  # m
+
+
+def weighted_moment_arms(
+    model: MusculoskeletalModel,
+    q: Float[Array, "... D"],
+    force: Float[Array, "... M"],
+    posture: Int[Array, "..."] | int,
+) -> Float[Array, "... D"]:
+    """Sum over muscles r_m F_m [N m] of moment arms and musculotendon forces [N].
+
+    Forces are summed over the muscles of a group before the splines are combined: the matrix of moment arms, muscles
+    times joints and mostly zeros, is never made.
+    """
+    expect(q.shape[:-1], q=(q, len(model.dofs)), force=(force, len(model.muscles)))
+    at_posture(model.path_reference, posture, q.shape[:-1])  # refuses a posture per sample that does not fit
+    pull = force * lift(model.path_scale, force.ndim)  # N
+    angle = _bounded(model, q)
+
+    def slope(a: Array) -> Array:
+        return _weighted_slope(model, a, pull, posture)
+
+    if len(model.dofs) == 1:
+        return -slope(angle.inside)  # N m
+    inside, tilt = jax.jvp(slope, (angle.inside,), (angle.beyond,))
+    return -(inside + tilt * (angle.beyond == 0).astype(q.dtype))  # N m
+
+
+def _weighted_slope(
+    model: MusculoskeletalModel, q: Float[Array, "... D"], pull: Float[Array, "... M"], posture: Int[Array, "..."] | int
+) -> Float[Array, "... D"]:
+    """sum_m F_m dl_m/dq [N m] inside the range."""
+    parts: list[Array | None] = [None] * len(model.dofs)
+    each = columns(q)
+    for group, table in zip(model.paths, model.path_coefficients, strict=True):
+        at = splines.taps(group, each)
+        rows = _rows(table, at.index, posture)
+        own = jnp.sum(rows * pull[..., None, np.array(group.muscles)], axis=-1, keepdims=True)
+        for k, c in enumerate(group.coordinates):
+            found, before = splines.combine(at, own, along=(k,))[..., 0], parts[c]
+            parts[c] = found if before is None else before + found
+    idle = jnp.zeros(q.shape[:-1], q.dtype)
+    return jnp.stack([idle if part is None else part for part in parts], axis=-1)
 
 
 def lengthening_velocity(

@@ -21,6 +21,11 @@ def lift(constant: Float[Array, "..."], ndim: int) -> Float[Array, "..."]:
     return jnp.reshape(constant, (1,) * (ndim - constant.ndim) + constant.shape)
 
 
+def columns(q: Float[Array, "... D"]) -> tuple[Float[Array, "..."], ...]:
+    """Each coordinate by itself; cut all at once, as D cuts one by one have gradients that cost D times D."""
+    return tuple(jnp.unstack(q, axis=-1))
+
+
 def at_posture(
     table: Float[Array, "P ..."], posture: Int[Array, "..."] | int, batch: tuple[int, ...]
 ) -> Float[Array, "..."]:

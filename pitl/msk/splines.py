@@ -4,6 +4,7 @@ A spline costs the same however fine its grid is, and follows a path that begins
 polynomial of the whole range oscillates. Value and slope come from the same coefficients.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -44,12 +45,12 @@ def interpolate(values: np.ndarray) -> np.ndarray:
     return coefficients
 
 
-def taps(paths: Paths, q: Float[Array, "... D"]) -> Taps:
-    """Where positions q [rad], inside the grid, find their coefficients."""
+def taps(paths: Paths, q: Sequence[Float[Array, "..."]]) -> Taps:
+    """Where positions of all D coordinates [rad], inside the grid, find their coefficients."""
     index, value, slope, stride = None, [], [], 1
     offsets = np.zeros(1, np.int32)
     for k in reversed(range(len(paths.coordinates))):
-        u = (q[..., paths.coordinates[k]] - paths.start[k]) / paths.step[k]
+        u = (q[paths.coordinates[k]] - paths.start[k]) / paths.step[k]
         left = jnp.clip(jnp.floor(u), 0, paths.count[k] - 2)
         t = u - left
         value.append(_weights(t))
@@ -59,7 +60,7 @@ def taps(paths: Paths, q: Float[Array, "... D"]) -> Taps:
         offsets = (stride * np.arange(4)[:, None] + offsets[None, :]).reshape(-1).astype(np.int32)
         stride *= paths.count[k] + MARGIN
     assert index is not None
-    return Taps(index[..., None] + lift(jnp.asarray(offsets), q.ndim), tuple(value[::-1]), tuple(slope[::-1]))
+    return Taps(index[..., None] + lift(jnp.asarray(offsets), index.ndim + 1), tuple(value[::-1]), tuple(slope[::-1]))
 
 
 def combine(taps: Taps, table: Float[Array, "... 4^d G"], along: tuple[int, ...] = ()) -> Float[Array, "... G"]:

@@ -12,6 +12,7 @@ from scipy.sparse import linalg as splinalg
 from pitl.errors import PitlError
 from pitl.msk import splines
 from pitl.msk.model import Paths
+from pitl.msk.shapes import columns
 from pitl.osim.reasons import why
 from pitl.osim.sampler import Sampler
 
@@ -196,7 +197,7 @@ def _least_squares(
     size = int(np.prod([n + splines.MARGIN for n in group.count]))
     poses = np.tile([(c.low + c.high) / 2 for c in samplers[0].coordinates], (_PER_COEFFICIENT * size, 1))
     poses[:, which] = samplers[0].random(rng, len(poses))[:, which]
-    at = splines.taps(group, jnp.asarray(poses, jnp.float32))
+    at = splines.taps(group, columns(jnp.asarray(poses, jnp.float32)))
     index = np.asarray(at.index)
 
     def rows(along: tuple[int, ...]) -> sparse.csr_matrix:
@@ -272,7 +273,7 @@ class _Errors(NamedTuple):
 
 
 def _errors(group: Paths, table: np.ndarray, reference: float, poses: np.ndarray, truth: _Truth) -> _Errors:
-    at = splines.taps(group, jnp.asarray(poses, jnp.float32))
+    at = splines.taps(group, columns(jnp.asarray(poses, jnp.float32)))
     rows = jnp.asarray(table, jnp.float32)[at.index]
     axes = range(len(group.coordinates))
     length = np.asarray(splines.combine(at, rows))[:, 0] + reference  # m
