@@ -208,8 +208,17 @@ def _is_number(x: str) -> bool:
     return True
 
 
+def _same(rows: list[Row], others: list[Row], arm: str, grade: str) -> bool:
+    metric = COMPARED[0]
+    return statistics.per_subject(rows, metric, arm, grade) == statistics.per_subject(others, metric, arm, grade)
+
+
 def ablations(found: Found, cohort: str) -> list[Ablation]:
-    """Cells that differ from the main one, against the same arm of it, or against the method if it has no such arm."""
+    """Cells of a folder, against the same arm of the main cell where they differ from it, else against the method.
+
+    What is the main cell's own answer (a member of the family that is an arm, under unchanged settings) is compared
+    with the method too, or, where the main cell has not the method, with the personalised head.
+    """
     main = found.of(cell=cohort)
     made = []
     names = dict.fromkeys(r["cell"] for r in found.rows if r["role"] == "ablation" and r["cohort"] == cohort)
@@ -218,8 +227,11 @@ def ablations(found: Found, cohort: str) -> list[Ablation]:
         seeds = {r["seed"] for r in rows}
         paired = [r for r in main if r["seed"] in seeds]  # the same random numbers on both sides
         have = statistics.arms_in(paired)
+        reference = found.ours if found.ours in have else ("head_physics", found.ours[1])
         for arm, grade in statistics.arms_in(rows):
-            other = (arm, grade) if (arm, grade) in have else found.ours
+            other = (arm, grade) if (arm, grade) in have else reference
+            if other != reference and _same(rows, paired, arm, grade):
+                other = reference
             values = {
                 m: statistics.quartiles(statistics.per_subject(rows, m, arm, grade).values())
                 for m in (*COMPARED, "angle_r2")

@@ -48,7 +48,10 @@ class CurveEntry(_Compared):
 
 
 class FolderEntry(_Compared):
-    """Every configuration of a folder, on the people of a cell; what a file says itself stands before what is `set`."""
+    """Every configuration of a folder, on the people of a cell; what a file says itself stands before what is `set`.
+
+    Without `arms` and `supervision` they are those of each file.
+    """
 
     path: str
     cell: str
