@@ -97,7 +97,7 @@ def fit_link(
     best: tuple[float, Link, np.ndarray] | None = None
     for basis, degree, enough in [("trigonometric", 0, 1e-8), *(("chebyshev", d, 2e-6) for d in degrees)]:
         link = Link(parent, which, basis, degree, tuple(low.tolist()), tuple(high.tolist()))
-        functions = bodies.features(link, poses[:, list(which)].T, np)
+        functions = bodies.features(link, list(poses[:, list(which)].T), np)
         found = [np.linalg.lstsq(functions[:count], v[:count], rcond=None)[0] for v in values]
         worst = max(np.abs(functions[count:] @ f - v[count:]).max() for f, v in zip(found, values, strict=True))
         if best is None or worst < best[0]:
