@@ -15,6 +15,7 @@ from pitl.arms import Inherited
 from pitl.baselines import emg_driven
 from pitl.config import Config, to_dict
 from pitl.errors import PitlError
+from pitl.msk import weak
 from pitl.prepare import Fold, Prepared, statistics
 from pitl.schema import PerturbConfig
 
@@ -144,11 +145,16 @@ def _names(prepared: Prepared, fold: Fold) -> list[str]:
     return [prepared.cohort.subjects[s].name for s in fold.target]
 
 
+def run_length(config: Config, taps: weak.Kernel) -> int:
+    """Contiguous rows in one sample of the loss."""
+    return len(taps.average) + _WEAK_RUN - 1 if config.train.residual == "weak" else 1
+
+
 def _stretches(config: Config, prepared: Prepared, subjects: tuple[int, ...]) -> np.ndarray:
     """(W, S) rows for training: single rows for the pointwise residual, contiguous ones for the weak form."""
     rows = windows.rows_of(prepared.table, "all", subjects=subjects, window=prepared.net.window)
     if config.train.residual == "weak":
-        length = len(prepared.taps.average) + _WEAK_RUN - 1
+        length = run_length(config, prepared.taps)
         start = rows[: len(rows) - length + 1][windows.contiguous(rows, prepared.table, length)]
         return start[:, None] + np.arange(length)
     if config.train.derivative == "finite_difference":  # it reads one row on either side

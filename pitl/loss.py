@@ -45,17 +45,23 @@ def source_statistics(
         strength: (M,) maximum isometric force [N].
         labelled: whether `force` holds labels; if not, a tenth of each muscle's strength stands in for them.
     """
+    means, deviations = ([getattr(x, what)(axis=0) for x in (angle, force, torque)] for what in ("mean", "std"))
+    return units(tuple(means), tuple(deviations), strength, labelled=labelled)
+
+
+def units(
+    means: tuple[np.ndarray, ...], deviations: tuple[np.ndarray, ...], strength: np.ndarray, *, labelled: bool = True
+) -> tuple[Spread, OutputScale]:
+    """The same from means and standard deviations of angle [rad], force [N] and torque [N m]."""
     f = np.float32
     usual = _USUAL_FORCE * strength
-    force_mean, force_std = (force.mean(axis=0), force.std(axis=0)) if labelled else (usual, usual)
+    force_mean, force_std = (means[1], deviations[1]) if labelled else (usual, usual)
     spread = Spread(
-        jnp.asarray(np.maximum(angle.std(axis=0), 1e-2), f),
+        jnp.asarray(np.maximum(deviations[0], 1e-2), f),
         jnp.asarray(np.maximum(force_std, 1e-3 * strength), f),
-        jnp.asarray(np.maximum(torque.std(axis=0), 1e-3), f),
+        jnp.asarray(np.maximum(deviations[2], 1e-3), f),
     )
-    scale = OutputScale(
-        jnp.asarray(angle.mean(axis=0), f), spread.angle, jnp.asarray(strength, f), jnp.asarray(force_mean, f)
-    )
+    scale = OutputScale(jnp.asarray(means[0], f), spread.angle, jnp.asarray(strength, f), jnp.asarray(force_mean, f))
     return spread, scale
 
 

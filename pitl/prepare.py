@@ -1,7 +1,7 @@
 """From a configuration to everything that training and evaluation read: cohort, physics, labels, splits."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from jaxtyping import Array
 from pitl import external, loss, models, usable, windows
 from pitl.config import Config
 from pitl.errors import PitlError
+from pitl.io import cohort_file
+from pitl.io.cohort import each_person
 from pitl.msk import dynamics, redundancy, weak
 from pitl.msk.model import MusculoskeletalModel
 from pitl.msk.muscle import calibrate_slack_length
@@ -73,6 +75,35 @@ def load_cohort(config: Config, progress: Callable[[str], None] | None = None) -
     return _usable(_selected(cohort, config), config, progress)
 
 
+def people_one_by_one(config: Config, progress: Callable[[str], None]) -> Iterator[Cohort]:
+    """The cohort that the configuration names, a person at a time; of a cohort.toml no more than one is in memory.
+
+    Who cannot be used is left out, and `progress` is told why.
+
+    Raises:
+        PitlError: if nothing readable is found, or a subject or task that is asked for is not there.
+    """
+    folder = None if config.data.dir is None else Path(config.data.dir)
+    if config.data.kind not in ("cohort", "auto") or folder is None or not (folder / cohort_file.NAME).exists():
+        whole = load_cohort(config, progress)
+        yield from (dataclasses.replace(whole, subjects=(s,)) for s in whole.subjects)
+        return
+    listed = list(each_person(folder))
+    missing = set(config.data.subjects) - {name for name, _ in listed}
+    if missing:
+        raise PitlError(f"data.subjects names {', '.join(sorted(missing))}; {folder} has not got them.")
+    everyone = config.model_copy(update={"data": config.data.model_copy(update={"subjects": ()})})
+    for name, read in listed:
+        if config.data.subjects and name not in config.data.subjects:
+            continue
+        try:
+            one = _usable(_selected(read(), everyone), config, progress)
+        except PitlError as e:
+            progress(f"{name} is left out: {e}")
+            continue
+        yield one
+
+
 def prepare(config: Config, cohort: Cohort) -> Prepared:
     """Filters, labels and uploads a cohort.
 
@@ -86,9 +117,22 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
     torque, force, reserve = _labels(config, cohort, table, everyone)
     everyone = _mistaken(config, everyone)  # after the labels, which are not the learner's
     samples = windows.upload(table, force, torque)
-    net = Network(
-        inputs=table.jets.shape[2],
-        postures=len(base.postures),
+    net = network_of(config, table.jets.shape[2], base)
+    taps = weak.kernel(config.personalize.weak_kernel_s, config.emg.rate_hz)
+    source = {
+        "recorded": cohort.subjects[0].recordings[0].force_source or "none",
+        "static_optimisation": "static_optimisation",
+        "none": "none",
+    }[config.data.force_labels]
+    learns = source != "none" and config.train.force_weight > 0
+    return Prepared(cohort, table, samples, everyone, net, taps, source, reserve, learns)
+
+
+def network_of(config: Config, channels: int, model: MusculoskeletalModel) -> Network:
+    """The network that the configuration describes, for some channels and the model's postures."""
+    return Network(
+        inputs=channels,
+        postures=len(model.postures),
         window=windows.window_samples(config),
         rate_hz=config.emg.rate_hz,
         channels=config.net.channels,
@@ -104,14 +148,6 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
         recurrent_stride=config.net.recurrent_stride,
         nonnegative=config.net.nonnegative,
     )
-    taps = weak.kernel(config.personalize.weak_kernel_s, config.emg.rate_hz)
-    source = {
-        "recorded": cohort.subjects[0].recordings[0].force_source or "none",
-        "static_optimisation": "static_optimisation",
-        "none": "none",
-    }[config.data.force_labels]
-    learns = source != "none" and config.train.force_weight > 0
-    return Prepared(cohort, table, samples, everyone, net, taps, source, reserve, learns)
 
 
 def chosen_model(config: Config, cohort: Cohort) -> MusculoskeletalModel:

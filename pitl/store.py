@@ -157,6 +157,18 @@ def read(store: Store, start: int, stop: int) -> Samples:
         return Samples(*(jnp.asarray(_data(file, name)[start:stop]) for name in Samples._fields))
 
 
+def moments(store: Store, trials: Sequence[Stored], field: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of a field over all rows of some trials, one trial in memory at a time."""
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    with h5py.File(store.path, "r") as file:
+        for t in trials:
+            rows = np.asarray(_data(file, field)[t.start : t.stop], float)
+            own, share = rows.mean(axis=0), len(rows) / (count + len(rows))
+            squares = squares + ((rows - own) ** 2).sum(axis=0) + (own - mean) ** 2 * count * share
+            mean, count = mean + share * (own - mean), count + len(rows)
+    return mean, np.sqrt(squares / max(count, 1))
+
+
 class Block(NamedTuple):
     """A part of a store in memory."""
 

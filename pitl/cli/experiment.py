@@ -102,6 +102,35 @@ def train(
     _step("train", config, changes, data, out, (hosts, process))
 
 
+def pretrain(
+    config: _Config,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for recordings as they are read, and model.")
+    ],
+    changes: _Changes = None,
+    data: _Data = None,
+) -> None:
+    """Train one generic model of everybody, from more recordings than memory holds.
+
+    People are read one at a time into OUT/recordings.h5, blocks of which are read ahead of training; the model is
+    OUT/model, which `pitl calibrate` and `pitl stream` take. `pitl run` compares methods on people left out; this makes
+    the model that a laboratory hands on.
+
+    
+    Examples:
+      pitl pretrain configs/virtual_wrist.toml --out runs/everybody
+      pitl calibrate runs/everybody/model --source lsl:EMG --posture pronated --out anna
+    """
+    with shell.sentences(lambda: out):
+        chosen = _configuration(config, changes or [], data)
+        shell.keep_compiled_programs()
+        from pitl import pretrain as job
+
+        console = shell.console()
+        made = job.pretrain(chosen, out, lambda text: console.print(text, soft_wrap=True, markup=False))
+        console.print(f"Wrote {out / 'model'}: best after {made.about['steps']} steps", soft_wrap=True)
+
+
 def personalize(
     config: _Config,
     changes: _Changes = None,
@@ -217,5 +246,5 @@ def _configuration(file: Path, changes: list[str], data: Path | None) -> "Config
 
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (run, simulate, train, personalize, evaluate, report, config):
+    for command in (run, simulate, train, pretrain, personalize, evaluate, report, config):
         app.command()(command)

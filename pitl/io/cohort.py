@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from pitl import emg
 from pitl.errors import PitlError
 from pitl.io import csv, formats, trial
-from pitl.io.cohort_file import NAME, CohortFile, Person
+from pitl.io.cohort_file import NAME, CohortFile, Person, Trial
 from pitl.io.cohort_file import read as read_header
 from pitl.io.signals import VOLTS, Signals, nearest
 from pitl.outputs import atomic_write_text
@@ -29,6 +29,27 @@ def read_cohort(folder: Path) -> Cohort:
     folder = Path(folder)
     header = read_header(folder / NAME)
     _fits_model(folder / NAME, header)
+    return _listed(folder, header)
+
+
+def each_person(folder: Path) -> Iterator[tuple[str, Callable[[], Cohort]]]:
+    """Names of the people in `cohort.toml`, and how to read the trials of each by themselves.
+
+    Raises:
+        PitlError: if the header is wrong; the reading, if none of that person's trials can be read.
+    """
+    folder = Path(folder)
+    header = read_header(folder / NAME)
+    _fits_model(folder / NAME, header)
+    trials: dict[str, list[Trial]] = {}
+    for t in header.trial:
+        trials.setdefault(t.subject, []).append(t)
+    for name, own in trials.items():
+        alone = header.model_copy(update={"trial": type(header.trial)(own)})
+        yield name, partial(_listed, folder, alone)
+
+
+def _listed(folder: Path, header: CohortFile) -> Cohort:
     read = lru_cache(maxsize=4)(formats.read)  # one file often holds several parts of a trial
     left_out: list[str] = []
     failures: list[PitlError] = []
