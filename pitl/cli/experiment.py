@@ -113,10 +113,10 @@ def pretrain(
     """Train one generic model of everybody, from more recordings than memory holds.
 
     People are read one at a time into OUT/recordings.h5, blocks of which are read ahead of training; the model is
-    OUT/model, which `pitl calibrate` and `pitl stream` take. `pitl run` compares methods on people left out; this makes
-    the model that a laboratory hands on.
+    OUT/model, which `pitl calibrate` takes. `pitl run` compares methods on people left out; this makes the model that a
+    laboratory hands on.
 
-    
+    \b
     Examples:
       pitl pretrain configs/virtual_wrist.toml --out runs/everybody
       pitl calibrate runs/everybody/model --source lsl:EMG --posture pronated --out anna
