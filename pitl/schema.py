@@ -275,11 +275,12 @@ class HillConfig(Section):
     learning_rate: float = _item(0.05, "at the start, in z-scores; falls along a cosine", "1", gt=0)
     prior_weight: float = _item(3e-3, "pull of the muscles' parameters to those of the model", "1", ge=0)
     people_weight: float = _item(5e-2, "the same, in the muscle part, to those of the source people", "1", ge=0)
-    doubt: float = _item(
-        0.4,
-        "torque error of the generic forces, over the torque's spread, at which fitted muscles count half",
+    share: float = _item(
+        0.25,
+        "part of the fitted muscles in the forces that a head learns; the rest is the generic model's",
         "1",
-        gt=0,
+        ge=0,
+        le=1,
     )
 
 

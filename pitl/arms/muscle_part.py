@@ -7,7 +7,7 @@ then drawn to a mean of these forces and the generic model's. A reconstruction: 
 physics is (Zhang et al. 2022, doi 10.1109/TIM.2022.3227604).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,6 @@ from pitl.arms.predict import predict
 from pitl.arms.task import Rows, Said, Task
 from pitl.baselines import emg_driven
 from pitl.baselines.emg_driven import Calibrated
-from pitl.msk import dynamics
-from pitl.msk.model import MusculoskeletalModel
 from pitl.prepare import Prepared
 
 
@@ -29,7 +27,6 @@ class Drawn(NamedTuple):
 
     force: Float[Array, "P T M"]  # N, on the padded calibration rows
     weight: Float[Array, "P T"]  # 1 where it counts
-    share: Float[Array, " P"]  # of the fitted muscles; the rest is the generic model's
     fitted: Calibrated
 
 
@@ -63,21 +60,16 @@ def drawn(task: Task, *, by_physics: bool = True) -> Drawn:
     if not by_physics:
         fitted = fitted._replace(z=belief.mean)
     generic = predict(prepared, task.inherited.physics, task.inherited.scale, split.calibration)
-    force, share = [], []
+    mine, force = task.config.hill.share, []
     for s, said in enumerate(generic):
         assert said.force is not None
-        own, z, on, data, units = jax.tree.map(
-            lambda x, s=s: x[s], (prepared.models, fitted.z, fitted.on, fitted.rows, spread)
-        )
+        own, z, on, data = jax.tree.map(lambda x, s=s: x[s], (prepared.models, fitted.z, fitted.on, fitted.rows))
         theirs = jnp.asarray(_padded(said.force, length), jnp.float32)  # N
-        doubt = float(_torque_error(own, data, theirs, units))
-        mine = doubt**2 / (doubt**2 + task.config.hill.doubt**2)
         force.append(mine * emg_driven.forces(own, z, on, data) + (1 - mine) * theirs)
-        share.append(mine)
     # where forces have labels, nearly right ones of a Hill muscle only take the head away from them
     counted = [np.zeros(len(u), bool) if task.supervision == "angle_force" else u for u in used]
     weight = jnp.stack([jnp.asarray(_padded(u.astype(np.float32), length)) for u in counted])
-    return Drawn(jnp.stack(force), weight, jnp.asarray(share, jnp.float32), fitted)
+    return Drawn(jnp.stack(force), weight, fitted)
 
 
 def pulled(split: Rows, towards: Drawn) -> Rows:
@@ -149,11 +141,3 @@ def _pieces(rows: np.ndarray, said: Said) -> list[_Piece]:
 
 def _padded(x: np.ndarray, length: int) -> np.ndarray:
     return np.pad(x, ((0, length - len(x)), *((0, 0),) * (x.ndim - 1)))
-
-
-@jax.jit
-def _torque_error(model: MusculoskeletalModel, rows: hill.Rows, force: Array, units: Any) -> Array:
-    """Root mean square of the torque of forces against that of the motion, in standard deviations of the latter."""
-    given = dynamics.muscle_torque(model, rows.angle, force, rows.posture)  # N m
-    wrong = (given - rows.torque) / units.torque[None, :]
-    return jnp.sqrt(jnp.sum(jnp.mean(wrong**2, axis=-1) * rows.weight) / jnp.maximum(jnp.sum(rows.weight), 1.0))
