@@ -16,7 +16,13 @@ from pitl.errors import PitlError
 from pitl.schema import Arm, Section, Supervision
 
 Role = Literal["main", "curve", "ablation"]
-_NOT_NUMBERS = ("arms", "supervision", "seeds", "lost_channels", "intervals")  # of evaluate: which answers, not what they are
+_NOT_NUMBERS = (
+    "arms",
+    "supervision",
+    "seeds",
+    "lost_channels",
+    "intervals",
+)  # of evaluate: which answers, not what they are
 
 
 class _Compared(Section):
