@@ -8,7 +8,6 @@ from arm_cohort import task
 
 from pitl import arms
 from pitl.arms import blend, muscle_part
-from pitl.arms.task import people
 
 
 def quick(work, **hill):
@@ -90,22 +89,11 @@ def test_weights_of_a_blend_follow_the_end_of_the_calibration_alone(work, monkey
     monkeypatch.setattr(blend, "MEMBERS", {k: member(e) for k, e in good.items()})
     monkeypatch.setattr(blend, "METHOD", "gain_offset")
     for weight in blend.weights(work):
-        assert weight["gain_offset"] == pytest.approx(625 / 626)
+        assert weight["gain_offset"] == pytest.approx(25 / 26)
     halves = blend.split(work)
     for s, (first, last) in enumerate(zip(halves.rows.calibration, halves.rows.test, strict=True)):
         assert set(first) | set(last) <= set(work.split.calibration[s])
         assert not set(first) & set(last) and not set(last) & set(work.split.test[s])
     said = blend.blend(work).said[0]
     truth = np.asarray(work.prepared.samples.angle)[work.split.test[0]]
-    np.testing.assert_allclose(said.angle - truth, 0.5 / 626 + 0.1 * 625 / 626, atol=1e-5)
-
-
-def test_a_network_from_scratch_has_no_part_in_a_blend_that_nobody_could_judge(work, monkeypatch):
-    few = 2 * len(work.prepared.taps.average)  # less than that is left for judging
-    calibration = tuple(r[:few] for r in work.split.calibration)
-    masks = [np.ones(few, bool) for _ in calibration]
-    padded = people(work.config, work.prepared, calibration, masks, work.split.test)
-    short = work.split._replace(calibration=calibration, people=padded)
-    monkeypatch.setattr(blend, "MEMBERS", {n: arms.ARMS[n].run for n in ("gain_offset", "head_physics", "scratch")})
-    for weight in blend.weights(work.but(split=short)):
-        assert weight == {"gain_offset": 0.5, "head_physics": 0.5, "scratch": 0.0}
+    np.testing.assert_allclose(said.angle - truth, 0.5 / 26 + 0.1 * 25 / 26, atol=1e-5)

@@ -1,9 +1,9 @@
 """Several personalised models together, weighted by what each said about the end of the calibration part.
 
 No single way of personalising is best for everybody and at every amount of data: a recalibrated generic model needs
-seconds, a head half a minute, a network of one's own more, and a regression on lagged envelopes errs elsewhere than
-networks do. Each member is fitted once on the first part of the calibration and judged on its last part; those errors
-weigh the members that are fitted on all of it. Nobody's test part is looked at.
+seconds, a head half a minute, and a regression on lagged envelopes errs elsewhere than networks do. Each member is
+fitted once on the first part of the calibration and judged on its last part; those errors weigh the members that are
+fitted on all of it. Nobody's test part is looked at.
 """
 
 from typing import NamedTuple
@@ -19,12 +19,10 @@ MEMBERS = {
     "head_physics": heads.head_physics,
     "full_finetune": heads.full_finetune,
     "svr": regression.svr,
-    "scratch": heads.scratch,
 }
-UNPROVEN = ("scratch",)  # no part of it where the calibration is too short to judge: it starts from nothing
 METHOD = "head_physics"  # whose forces count where forces have no labels
 _FITTED_ON = 0.65  # of each trial's calibration; the members are judged on the rest
-_SHARPNESS = 2.0  # weights go with the mean square error to this negative power
+_SHARPNESS = 1.0  # weights go with the mean square error to this negative power
 
 
 class Halves(NamedTuple):
@@ -49,10 +47,7 @@ def blend(task: Task) -> ArmResult:
 
 
 def weights(task: Task) -> list[dict[str, float]]:
-    """Everyone's weight of each member, summing to one.
-
-    Where the calibration is too short to judge, members that start from something count equally.
-    """
+    """Everyone's weight of each member, summing to one; equal where the calibration is too short to judge."""
     halves = split(task)
     early = task.but(split=halves.rows, key=jax.random.fold_in(task.key, 1))
     answers = {name: run(early).said for name, run in MEMBERS.items()}
@@ -61,7 +56,7 @@ def weights(task: Task) -> list[dict[str, float]]:
     for s, judged in enumerate(halves.judged):
         rows = halves.rows.test[s]
         error = np.array([np.mean((a[s].angle - angle[rows]) ** 2) for a in answers.values()])
-        weight = error**-_SHARPNESS if judged else np.array([float(name not in UNPROVEN) for name in answers])
+        weight = error**-_SHARPNESS if judged else np.ones(len(error))
         found.append(dict(zip(answers, (weight / weight.sum()).tolist(), strict=True)))
     return found
 
