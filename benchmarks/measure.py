@@ -89,6 +89,11 @@ def program_bytes(compiled: Any) -> int | None:
     )
 
 
+def program_flop(compiled: Any) -> float:
+    """Operations of a compiled JAX program by the compiler's count, in which a loop's body counts once."""
+    return float(compiled.cost_analysis()["flops"])
+
+
 def process_bytes() -> int:
     """Largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

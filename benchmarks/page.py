@@ -58,7 +58,7 @@ def outlook(found: dict[str, Any]) -> str:
     people, hours = _WANTED
     lines = ["| what | carried on from | at | gives |", "| --- | --- | --- | --- |"]
     for name, size, key, unit, label in (
-        ("scaling_people", people, "seconds", "s", "personalising, 50 steps on 256 rows each"),
+        ("scaling_people", people, "seconds", "s", "personalising, 10 steps on 256 rows each"),
         ("scaling_subjects", people, "seconds", "s", "one training step, 256 windows, that many source people"),
         ("scaling_subjects", people, "bytes", "B", "memory of that step"),
         ("scaling_hours", hours, "bytes", "B", "peak memory of training from a store"),

@@ -20,7 +20,7 @@ _SETTINGS = personalize.Settings(("head",), "angle_force", True)
 _CONFIG = PersonalizeConfig(steps=_STEPS, residual="strong", l2_to_generic=0.0)
 
 
-def _people(count: int, net: network.Network) -> tuple[Any, ...]:
+def _people(count: int, net: network.Network, config: PersonalizeConfig = _CONFIG) -> tuple[Any, ...]:
     """Arguments of `personalize.fit` for people of different sizes, on rows of their own."""
     task = problem.training(net, rows=max(20_000, (_ROWS + 50) * count), subjects=8)
     models: Any = jax.tree.map(lambda x: jnp.tile(x, (-(-count // 8), *(1,) * (x.ndim - 1)))[:count], task.models)
@@ -33,12 +33,13 @@ def _people(count: int, net: network.Network) -> tuple[Any, ...]:
     counted = jnp.ones((count, _ROWS - len(taps.average) + 1))
     people = personalize.Person(rows, jnp.ones((count, _ROWS)), counted)
     fixed = personalize.Fixed(task.samples, spread, scale)
-    return start, net, fixed, models, people, _SETTINGS, _CONFIG, taps
+    return start, net, fixed, models, people, _SETTINGS, config, taps
 
 
-def _ours(count: int, at_once: int | None = None) -> Callable[[], Any]:
-    arguments = _people(count, problem.DEFAULT)
-    return lambda: personalize.fit(*arguments, at_once=at_once)
+def ours(count: int, steps: int = _STEPS) -> Callable[[], Any]:
+    """A call that personalises so many people."""
+    arguments = _people(count, problem.DEFAULT, _CONFIG.model_copy(update={"steps": steps}))
+    return lambda: personalize.fit(*arguments)
 
 
 def against_torch() -> Iterator[Row]:
@@ -115,7 +116,7 @@ def against_torch() -> Iterator[Row]:
 def one_more() -> Iterator[Row]:
     """Cost of a person at 1, 8, 64, 512 people, and 4096 on an accelerator."""
     counts = (1, 8, 64, 512, 4096) if measure.on_gpu() else (1, 8, 64, 512)
-    times = measure.interleaved({str(n): _ours(n) for n in counts}, rounds=3, at_most_s=30.0)
+    times = measure.interleaved({str(n): ours(n) for n in counts}, rounds=3, at_most_s=30.0)
     each = {n: times[str(n)].median / n for n in counts}
     said = ", ".join(f"{n}: {1e3 * s:.1f} ms" for n, s in each.items())
     flat = all(each[b] <= 1.15 * each[a] for a, b in zip(counts, counts[1:], strict=False))

@@ -217,6 +217,9 @@ class TrainConfig(Section):
     )
     force_weight: float = _item(1.0, "weight of the force error; 0 learns without labels, which still judge", "1", ge=0)
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
+    physics_rows: float = _item(
+        1.0, "part of a batch in which the law of motion is looked at; its mean stays the same", "1", gt=0, le=1
+    )
     hill_weight: float = _item(0.0, "weight of the distance from an EMG-driven Hill model", "1", ge=0)
     hill_prior_weight: float = _item(3e-3, "pull of that model's parameters, learned with it, to 0", "1", ge=0)
     derivative: Literal["total", "time_input", "finite_difference"] = _item(
@@ -232,6 +235,15 @@ class TrainConfig(Section):
     check_every: int = _item(100, "steps between looks at the held-out people", "steps", ge=1)
     refit: bool = _item(True, "train again for as many steps with the held-out people among the sources")
     holdout_fraction: float = _item(0.2, "part of the source people kept out to decide when to stop", "1", gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rows_stand_alone(self) -> Self:
+        if self.physics_rows < 1 and (self.residual == "weak" or self.hill_weight > 0):
+            raise ValueError(
+                "physics_rows below 1 goes with residual = 'strong' and hill_weight = 0: the weak residual needs "
+                "contiguous rows, and the Hill term all of them; set physics_rows = 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _every_level_is_reached(self) -> Self:

@@ -207,9 +207,21 @@ def _optimiser(config: TrainConfig) -> optax.GradientTransformation:
     return optax.adamw(schedule, weight_decay=config.weight_decay)
 
 
-def _all_terms(static: _Static, params: Any, problem: Problem, rows: Array, gain: Array | None) -> loss.Terms:
+def _all_terms(
+    static: _Static, params: Any, problem: Problem, rows: Array, gain: Array | None, physics_rows: float = 1.0
+) -> loss.Terms:
     taps = None if static.taps is None else weak.Kernel(*(np.array(t) for t in static.taps))
-    return terms(params, static.net, problem, rows, gain, form=static.form, taps=taps, with_physics=static.with_physics)
+    return terms(
+        params,
+        static.net,
+        problem,
+        rows,
+        gain,
+        form=static.form,
+        taps=taps,
+        with_physics=static.with_physics,
+        physics_rows=physics_rows,
+    )
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -226,7 +238,7 @@ def _steps(
     w = problem.weights
 
     def separate(params: Any, rows: Array, gain: Array) -> loss.Terms:
-        return _all_terms(static, params, problem, rows, gain)
+        return _all_terms(static, params, problem, rows, gain, static.config.physics_rows)
 
     def total(params: Any, rows: Array, gain: Array, factors: Any) -> Any:
         t = separate(params, rows, gain)

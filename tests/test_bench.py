@@ -80,6 +80,20 @@ def test_constants_kept_once_leave_the_loss_and_its_gradient():
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6)
 
 
+def test_the_law_of_motion_in_a_part_of_the_rows_leaves_the_data_terms_and_its_own_mean():
+    task = train.ready(problem.training(SMALL, rows=600, subjects=4))
+    params = network.init(jax.random.key(0), SMALL, task.scale)
+    rows = jax.numpy.asarray(np.random.default_rng(0).integers(20, 600, (64, 1)), "int32")
+    gain = jax.numpy.asarray(np.random.default_rng(1).uniform(0.5, 1.5, (64, SMALL.inputs)), "float32")
+    full = train.terms(params, SMALL, task, rows, gain)
+    half = train.terms(params, SMALL, task, rows, gain, physics_rows=0.5)
+    np.testing.assert_allclose([half.angle, half.force], [full.angle, full.force], rtol=1e-5)
+    parts = [train.terms(params, SMALL, task, rows[k], gain[k]).physics for k in (slice(32), slice(32, None))]
+    np.testing.assert_allclose(half.physics, parts[0], rtol=1e-4)
+    np.testing.assert_allclose((parts[0] + parts[1]) / 2, full.physics, rtol=1e-4)
+    assert abs(half.physics / full.physics - 1) > 1e-3  # it is another estimate of the same mean
+
+
 @pytest.mark.parametrize("motion", ["double_backward", "nested_jvp"])
 def test_pytorch_has_the_same_loss_and_gradient(motion):
     torch = pytest.importorskip("torch", reason="needs torch: pip install -e '.[bench]'")
