@@ -89,12 +89,14 @@ def main() -> None:
     ]
     atomic_write_text(ROOT / "benchmarks" / "SCALING.md", "\n\n".join(parts) + "\n")
     readme = ROOT / "README.md"
-    text = re.sub(
-        r"<!-- benchmarks -->\n.*?<!-- benchmarks end -->",
-        lambda _: f"<!-- benchmarks -->\n{table(found)}\n<!-- benchmarks end -->",
-        readme.read_text(),
-        flags=re.DOTALL,
-    )
+    text = readme.read_text()
+    for name, filled in (("slopes", slopes(found)), ("benchmarks", table(found))):
+        text = re.sub(
+            rf"<!-- {name} -->\n.*?<!-- {name} end -->",
+            lambda _, name=name, filled=filled: f"<!-- {name} -->\n{filled}\n<!-- {name} end -->",
+            text,
+            flags=re.DOTALL,
+        )
     atomic_write_text(readme, text)
 
 
