@@ -91,10 +91,10 @@ def alone(tmp_path_factory):
 def _same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
     assert len(a) == len(b)
     for x, y in zip(a, b, strict=True):
-        np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4)
+        # sums in another order, which Adam makes large where a gradient is nearly zero; parameters move by 5e-2
+        np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_four_devices_give_what_one_gives(alone, tmp_path):
     _done(_start(["-c", WORK, str(tmp_path / "found.npz")], count=4))
     found, count = _numbers(tmp_path / "found.npz")
@@ -102,10 +102,35 @@ def test_four_devices_give_what_one_gives(alone, tmp_path):
     _same(found, alone)
 
 
-@pytest.mark.slow
 def test_two_processes_give_what_one_gives(alone, tmp_path):
     hosts, path = _hosts(), tmp_path / "found.npz"
-    both = [_start(["-c", WORK, str(path), hosts, str(k)]) for k in range(2)]
+    _meet_and_equal([_start(["-c", WORK, str(path), hosts, str(k)]) for k in range(2)], path, alone)
+
+
+@pytest.mark.slow
+def test_two_processes_that_find_each_other_by_slurms_environment_give_what_one_gives(alone, tmp_path):
+    job, path = _slurm_job(), tmp_path / "found.npz"
+    step = {"SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
+    both = [
+        _start(["-c", WORK, str(path)], **step, SLURM_PROCID=str(k), SLURM_LOCALID=str(k), SLURM_STEP_NUM_NODES="1")
+        for k in range(2)
+    ]
+    _meet_and_equal(both, path, alone)
+
+
+def _slurm_job() -> str:
+    """A job number whose port, which JAX makes of it, is free."""
+    for job in range(4096):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", 65535 - 4095 + job))
+            except OSError:
+                continue
+            return str(job)
+    raise AssertionError("no port is free")
+
+
+def _meet_and_equal(both: list["subprocess.Popen[str]"], path: Path, alone: list[np.ndarray]) -> None:
     for process in both:
         _done(process)
     found, count = _numbers(path)
