@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,3 +303,14 @@ def test_a_living_lock_is_respected_and_a_dead_one_taken_over(tmp_path):
     os.utime(lock, (0, 0))
     with claim(lock) as taken:
         assert taken
+
+
+def test_the_quick_study_answers_everything_and_leaves_its_page(tmp_path):
+    root, out = Path(__file__).resolve().parents[1], tmp_path / "out"
+    command = [sys.executable, "-m", "pitl", "study", str(root / "configs/study/quick.toml"), "--out", str(out)]
+    done = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((out / "study.json").read_text())
+    assert found["missing"] == 0 and not found["failures"] and not found["left_out"]
+    assert {r["curve"] for r in table.read(out / "study.csv")} >= {"virtual_calibration", "virtual_lost"}
+    assert "Was it reached?" in (out / "report.html").read_text()
