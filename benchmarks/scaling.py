@@ -141,7 +141,7 @@ def length() -> Iterator[Row]:
 
 
 def channels() -> Iterator[Row]:
-    programs = {n: _step(replace(problem.DEFAULT, inputs=n)) for n in (4, 16, 64, 256)}
+    programs = {n: _step(replace(problem.DEFAULT, inputs=n)) for n in (4, 16, 64, 128, 256, 512)}
     yield _curve("scaling_channels", _STEP + "EMG channels", programs)
 
 
@@ -159,7 +159,7 @@ def muscles() -> Iterator[Row]:
 
 
 def joints() -> Iterator[Row]:
-    yield _curve("scaling_joints", _LAW + "joints with 4 muscles each", {n: _chain(n, 4) for n in (2, 4, 8)})
+    yield _curve("scaling_joints", _LAW + "joints with 4 muscles each", {n: _chain(n, 4) for n in (4, 8, 16, 32)})
 
 
 def people() -> Iterator[Row]:

@@ -133,16 +133,19 @@ def fit(
     over = devices.mesh(shares)
     samples, kernel = devices.everywhere((fixed.samples, kernel), over)
     each = max(1, (at_once or shares * _lanes(static, people)) // settings_each)  # people in one program
-    each = -(-min(each, count) // shares) * shares  # as many on each device
+    each = -(-count // -(-count // each))  # as many in each program
+    each = -(-each // shares) * shares  # and on each device
     blocks = [np.minimum(np.arange(k, k + each), count - 1) for k in range(0, count, each)]
     chunk, found = min(50, config.steps), []
+    frozen = "encoder" not in settings.trainable  # of which then nothing moves, or the last layer alone
+    stretches = _stretches(people.rows) if frozen else 0
     for number, block in enumerate(blocks):
         lanes = np.repeat(block, settings_each)
         head_start, units, own, who = _take((params, (fixed.spread, fixed.scale), models, people), lanes)
         cached = None
-        if "encoder" not in settings.trainable:  # of which then nothing moves, or the last layer alone
+        if frozen:
             mine = jax.tree.map(lambda x, b=block: x[b], params)
-            theirs = devices.split((mine, _covers(people.rows[block], _stretches(people.rows))), over)
+            theirs = devices.split((mine, _covers(people.rows[block], stretches)), over)
             cached = _features(static, settings_each, over, samples, theirs)
         turned = Knobs(*(jnp.tile(x, len(block)) for x in knobs))
         correction = jax.vmap(identity_correction)(own)
@@ -166,8 +169,8 @@ def fit(
     return Fitted(joined, correction, np.concatenate([f[1] for f in found], axis=1)[:, :keep])
 
 
-# of the features and activations of the lanes of one program
-_PROGRAM_BYTES = 2**30
+# of the features and activations of the lanes of one program; twice as much is a third slower on two cores
+_PROGRAM_BYTES = 2**29
 
 
 def _lanes(static: "_Static", people: Person) -> int:
