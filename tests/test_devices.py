@@ -146,7 +146,6 @@ RUN = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_path):
     out = tmp_path / "out"
 
