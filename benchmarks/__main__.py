@@ -25,7 +25,7 @@ import benchmarks
 import pitl
 from benchmarks.measure import process_bytes
 from benchmarks.row import Row
-from pitl.outputs import atomic_write_text
+from pitl.files import atomic_write_text
 
 ORDER = ("startup", "step", "personal", "encoder", "cohort", "live", "mechanics", "scaling")
 
@@ -34,10 +34,10 @@ def suite() -> dict[str, Callable[[], Iterator[Row]]]:
     """Every benchmark by name, in the order of the table of targets."""
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in ("__main__", "pytorch")]
     names.sort(key=lambda n: (ORDER.index(n) if n in ORDER else len(ORDER), n))
-    found: dict[str, Callable[[], Iterator[Row]]] = {}
+    result: dict[str, Callable[[], Iterator[Row]]] = {}
     for name in names:
-        found |= getattr(importlib.import_module(f"benchmarks.{name}"), "BENCHMARKS", {})
-    return found
+        result |= getattr(importlib.import_module(f"benchmarks.{name}"), "BENCHMARKS", {})
+    return result
 
 
 def environment() -> dict[str, Any]:
@@ -91,11 +91,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--only", metavar="NAME", help="benchmarks whose name contains this")
     given = parser.parse_args(arguments)
-    found = suite()
-    chosen = {k: v for k, v in found.items() if not given.only or given.only in k}
+    result = suite()
+    chosen = {k: v for k, v in result.items() if not given.only or given.only in k}
     console = Console()
     if not chosen:
-        console.print(f"bench: no benchmark is called {given.only!r}; there are {', '.join(found)}.")
+        console.print(f"bench: no benchmark is called {given.only!r}; there are {', '.join(result)}.")
         return 2
     where = environment()
     earlier: list[dict[str, Any]] = []

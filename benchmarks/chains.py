@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pitl.msk.model import MusculoskeletalModel
-from pitl.msk.planar import planar_chain
+from pitl.mechanics.model import MusculoskeletalModel
+from pitl.mechanics.planar import planar_chain
 
 
 def chain(joints: int, muscles_each: int = 4) -> MusculoskeletalModel:

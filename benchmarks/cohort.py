@@ -7,21 +7,22 @@ import jax
 
 from benchmarks import measure
 from benchmarks.row import Row
-from pitl import virtual
+from pitl.data import virtual
+from pitl.config.schema import VirtualConfig
 
 
 def cohort() -> Iterator[Row]:
     """Once with compilation, as a first run has it, once warm."""
-    settings = virtual.VirtualSettings(subjects=8, rhythmic_trials=8, random_trials=2, seconds=30.0)
+    settings = VirtualConfig(subjects=8, rhythmic_trials=8, random_trials=2, seconds=30.0)
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
-        found = virtual.simulate(settings)
+        result = virtual.simulate(settings)
         seconds.append(time.perf_counter() - began)
-    trials = sum(len(s.recordings) for s in found.subjects)
+    trials = sum(len(s.recordings) for s in result.subjects)
     yield Row(
         "virtual_cohort",
-        f"virtual cohort, {len(found.subjects)} people, {trials} trials of 30 s at 2 kHz",
+        f"virtual cohort, {len(result.subjects)} people, {trials} trials of 30 s at 2 kHz",
         seconds[1],
         "s",
         trials * 30.0,

@@ -8,8 +8,9 @@ import numpy as np
 
 from benchmarks import measure, problem
 from benchmarks.row import Row
-from pitl import windows
 from pitl.net import network
+from pitl.signals import windows
+from pitl.signals import samples
 
 _ROWS = 12_000  # two minutes at 100 Hz
 
@@ -20,7 +21,7 @@ def along() -> Iterator[Row]:
         task = problem.training(net)
         params = network.init(jax.random.key(0), net, task.scale)
         rows = np.arange(net.window, net.window + _ROWS)
-        cover = jax.tree.map(jnp.asarray, windows.cover(rows))
+        cover = jax.tree.map(jnp.asarray, samples.cover(rows))
         # in pieces of the same size on both sides: all windows of a recording at once would leave the caches
         pieces = jnp.asarray(rows.reshape(-1, 250), jnp.int32)
 

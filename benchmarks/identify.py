@@ -17,19 +17,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from pitl.identify import evidence, verdict
+from pitl.identify.fit import fit
 from rich.console import Console
 from rich.table import Table
 
-from pitl.identify import evidence, verdict
-from pitl.identify.fit import fit
-from pitl.msk.model import MusculoskeletalModel
-from pitl.msk.muscle import calibrate_slack_length
-from pitl.msk.planar import builtin
-from pitl.msk.scaling import scale_to_body
-from pitl.outputs import atomic_write_text
-from pitl.recording import Cohort
-from pitl.schema import EmgConfig
-from pitl.virtual import VirtualSettings, simulate
+from pitl.config.schema import EmgConfig
+from pitl.data.recording import Cohort
+from pitl.data.virtual import simulate
+from pitl.config.schema import VirtualConfig
+from pitl.files import atomic_write_text
+from pitl.mechanics.model import MusculoskeletalModel
+from pitl.mechanics.muscle import calibrate_slack_length
+from pitl.mechanics.planar import builtin
+from pitl.mechanics.scaling import scale_to_body
 
 WRONG = 1.2  # factor of inertia and weight, and of strength, either way
 TARGET = 0.07
@@ -81,14 +82,14 @@ class Start(NamedTuple):
 def start(cohort: Cohort) -> Start:
     """Everybody's wrong model, and how wrong it is. Signs of the two errors are balanced over people."""
     wrist = calibrate_slack_length(builtin("wrist"))
-    found, ratios = [], []
+    result, ratios = [], []
     for k, s in enumerate(cohort.subjects):
         heavy, strong = WRONG ** (1 - 2 * (k % 2)), WRONG ** (1 - 2 * (k // 2 % 2))
         own = scale_to_body(wrist, s.height_m, s.mass_kg)
         own = replace(
             own, pseudo_inertia=own.pseudo_inertia * heavy, max_isometric_force=own.max_isometric_force * strong
         )
-        found.append(own)
+        result.append(own)
         pseudo, t, m = np.asarray(own.pseudo_inertia[0, 0], float), s.truth, len(own.muscles)
         strength = np.log(np.asarray(own.max_isometric_force, float) / t["strength"][:m])
         ratios.append(
@@ -100,12 +101,12 @@ def start(cohort: Cohort) -> Start:
                 "torque": strength - np.log(t["arm_factor"][:m]),
             }
         )
-    return Start(found, {q: np.stack([r[q] for r in ratios]) for q in QUANTITIES})
+    return Start(result, {q: np.stack([r[q] for r in ratios]) for q in QUANTITIES})
 
 
 def measure(people: int, seed: int, effects: bool, console: Console) -> list[dict[str, Any]]:
     """One entry per design, person and quantity."""
-    cohort = simulate(VirtualSettings(subjects=people, seed=seed, **TRIALS, **({} if effects else WITHOUT)))
+    cohort = simulate(VirtualConfig(subjects=people, seed=seed, **TRIALS, **({} if effects else WITHOUT)))
     kinds = tuple(dict.fromkeys(evidence.kind_of(r) for s in cohort.subjects for r in s.recordings))
     begun = start(cohort)
     everyone = evidence.stack(
@@ -122,8 +123,8 @@ def measure(people: int, seed: int, effects: bool, console: Console) -> list[dic
         information = np.asarray(fitted.information)
         for p, subject in enumerate(cohort.subjects):
             z = jax.tree.map(lambda x, p=p: x[p], fitted.z)
-            said = verdict.verdicts(z, information[p], kinds, used, first.muscles, first.bodies)
-            for v in said:
+            predicted = verdict.verdicts(z, information[p], kinds, used, first.muscles, first.bodies)
+            for v in predicted:
                 name, owner = v.name.split(" ", 1)
                 k = first.muscles.index(owner) if owner in first.muscles else 0
                 before = float(begun.ratio[name][p, k])
@@ -159,7 +160,7 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, floa
 
 def summary(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Errors by truth, design and quantity; of quantities of each muscle, a person's median over muscles."""
-    found = []
+    result = []
     for effects in (False, True):
         for design in DESIGNS:
             for quantity in QUANTITIES:
@@ -173,14 +174,14 @@ def summary(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
                 after = interval(per_person("log_after"))
                 told = [abs(np.expm1(e["log_after"])) for e in mine if e["identified"]]
-                found.append(
+                result.append(
                     {
                         "effects": effects,
                         "design": design,
                         "quantity": quantity,
                         "before": interval(per_person("log_before")),
                         "after": after,
-                        "said": float(np.median([e["deviation"] for e in mine])),
+                        "predictions": float(np.median([e["deviation"] for e in mine])),
                         "prior": float(np.median([e["prior"] for e in mine])),
                         "inside": float(np.mean([abs(e["log_after"]) <= 1.96 * e["deviation"] for e in mine])),
                         "identified": len(told) / len(mine),
@@ -190,7 +191,7 @@ def summary(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
                         "reached_surely": after[2] <= TARGET,
                     }
                 )
-    return found
+    return result
 
 
 def table(rows: list[dict[str, Any]], effects: bool) -> Table:
@@ -213,7 +214,7 @@ def table(rows: list[dict[str, Any]], effects: bool) -> Table:
                 r["quantity"],
                 percent(r["before"][0]),
                 f"{percent(middle)} ({percent(low)}-{percent(high)})",
-                percent(r["said"]),
+                percent(r["predictions"]),
                 percent(r["prior"]),
                 f"{100 * r['inside']:.0f}",
                 f"{100 * r['identified']:.0f}",

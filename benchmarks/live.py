@@ -1,7 +1,7 @@
 """What live use costs: `python benchmarks/live.py [--only update,personalising,real_time,hour] [--out FILE]`.
 
 - update: from the last raw sample to the forces, on one core, back to back and at the pace of live use; against the
-  same answer by way of `pitl.emg.advance` and a compiled JAX function
+  same answer by way of `pitl.signals.emg.advance` and a compiled JAX function
 - replay: an hour of 2 kHz EMG played `hour-speed` times as fast as it was recorded, and some of it at real time: are
   all samples used, does memory grow
 - personalising: on 20 s of calibration, compilation apart
@@ -25,24 +25,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl import emg, normalisation
-from pitl.bundle import Bundle
+from pitl.config.schema import EmgConfig
+from pitl.data.recording import Recording
+from pitl.files import atomic_write_text
+from pitl.learn.units import Spread
+from pitl.learn.model import Model
 from pitl.live import calibrate, latency, session, stream
 from pitl.live.replay import Replay
 from pitl.live.source import Wanted
-from pitl.live.stream import Block, Engine
-from pitl.loss import Spread
-from pitl.msk.planar import builtin
+from pitl.live.stream import Engine, SampleBlock
+from pitl.mechanics.planar import builtin
 from pitl.net import encoder, head, network
-from pitl.outputs import atomic_write_text
-from pitl.recording import Recording
-from pitl.schema import EmgConfig
+from pitl.signals import emg, normalise
 
 RATE_HZ = 2000.0
 CHANNELS = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
 
 
-def person() -> Bundle:
+def person() -> Model:
     """An untrained wrist model of the default size."""
     model = builtin("wrist")
     net = network.Network(5, len(model.postures), 40, 100.0)
@@ -50,8 +50,8 @@ def person() -> Bundle:
     scale = head.OutputScale(jnp.array([0.0]), jnp.array([0.5]), strength, 0.1 * strength)
     params = network.init(jax.random.key(0), net, scale)
     spread = Spread(scale.angle_std, 0.05 * strength, jnp.array([0.5]))
-    volts = normalisation.Scale("blend", np.full(5, 5e-5), 10.0)
-    return Bundle(params, net, model, scale, spread, EmgConfig(), CHANNELS, volts, "nobody", {})
+    volts = normalise.ChannelScale("blend", np.full(5, 5e-5), 10.0)
+    return Model(params, net, model, scale, spread, EmgConfig(), CHANNELS, volts, "nobody", {})
 
 
 def recording(seconds: float) -> Recording:
@@ -68,8 +68,8 @@ def recording(seconds: float) -> Recording:
 def quantiles(seconds: list[float]) -> dict[str, float]:
     """In microseconds."""
     us = 1e6 * np.array(seconds)
-    found = {"median_us": float(np.median(us)), "p99_us": float(np.percentile(us, 99)), "max_us": float(us.max())}
-    return {k: round(v, 1) for k, v in found.items()}
+    result = {"median_us": float(np.median(us)), "p99_us": float(np.percentile(us, 99)), "max_us": float(us.max())}
+    return {k: round(v, 1) for k, v in result.items()}
 
 
 def update(engine: Engine, raw: np.ndarray, size: int, pause_s: float = 0.0) -> dict[str, dict[str, float]]:
@@ -77,7 +77,7 @@ def update(engine: Engine, raw: np.ndarray, size: int, pause_s: float = 0.0) -> 
     state, with_answer, without = stream.start(engine), [], []
     at = np.arange(len(raw)) / RATE_HZ
     for begin in range(0, len(raw) - size + 1, size):
-        block = Block(raw[begin : begin + size], at[begin : begin + size], begin)
+        block = SampleBlock(raw[begin : begin + size], at[begin : begin + size], begin)
         began = time.perf_counter()
         state, rows = stream.step(engine, state, block)
         took = time.perf_counter() - began
@@ -85,8 +85,8 @@ def update(engine: Engine, raw: np.ndarray, size: int, pause_s: float = 0.0) -> 
             (with_answer if len(rows.flag) else without).append(took)
         if pause_s:
             time.sleep(pause_s)
-    found = {"with_answer": quantiles(with_answer)}
-    return found | ({"without": quantiles(without)} if without else {})
+    result = {"with_answer": quantiles(with_answer)}
+    return result | ({"without": quantiles(without)} if without else {})
 
 
 def alternative(engine: Engine, raw: np.ndarray, size: int) -> dict[str, float]:
@@ -119,7 +119,7 @@ def replay(engine: Engine, played_s: float, speed: float) -> dict[str, Any]:
     one = recording(60.0)
     repeat = round(played_s / 60.0 + 0.499)
     source = Replay(one, np.arange(5), Wanted(CHANNELS, ("wrist_flexion",), speed=speed, repeat=repeat))
-    seat, costs, memory = session.Seat(engine), latency.Costs(), []
+    seat, costs, memory = session.Seat(engine), latency.LatencyCosts(), []
     began, answers, last, state, behind = time.monotonic(), 0, 0, None, 0.0
     for u in session.run(seat, source, lambda: source, seconds=played_s):
         state = u.state
@@ -149,14 +149,14 @@ def replay(engine: Engine, played_s: float, speed: float) -> dict[str, Any]:
 def personalising() -> dict[str, float]:
     """Seconds from the last calibration sample to the new model: the first time, and once compiled."""
     one = recording(20.0)
-    collected = calibrate.Collected(one.emg, one.angle, np.ones(len(one.emg), bool), RATE_HZ)
-    found = {}
+    collected = calibrate.CalibrationTrial(one.emg, one.angle, np.ones(len(one.emg), bool), RATE_HZ)
+    result = {}
     for name in ("with_compilation_s", "compiled_s"):
         began = time.perf_counter()
         made = calibrate.fit(person(), "pronated", collected)
         jax.block_until_ready(made.params)
-        found[name] = round(time.perf_counter() - began, 2)
-    return found
+        result[name] = round(time.perf_counter() - began, 2)
+    return result
 
 
 def _resident_mb() -> float:
@@ -213,14 +213,14 @@ def main() -> None:
         "real_time": lambda: replay(engine, options.real_s, 1.0),
         "hour": lambda: replay(engine, options.hour_s, options.hour_speed),
     }
-    found = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
+    result = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
     for name in options.only.split(","):
         load = round(os.getloadavg()[0], 1)
         device = f"{platform.machine()}, {os.cpu_count()} cores, JAX {jax.__version__}, NumPy {np.__version__}"
-        found[name] = {"device": device, "load": load} | parts[name]()
-        print(json.dumps({name: found[name]}, indent=1), flush=True)
+        result[name] = {"device": device, "load": load} | parts[name]()
+        print(json.dumps({name: result[name]}, indent=1), flush=True)
         if options.out:
-            atomic_write_text(options.out, json.dumps(found, indent=1) + "\n")
+            atomic_write_text(options.out, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ class Times(NamedTuple):
     def summary(self, per: int = 1) -> dict[str, float]:
         """Min, median and p99 of one of `per` equal parts of a call [s]."""
         p99 = float(np.percentile(self.rounds, 99))
-        found = {"min": self.least, "median": self.median, "p99": p99}
-        return {k: v / per for k, v in found.items()} | {"rounds": len(self.rounds), "first": self.first}
+        result = {"min": self.least, "median": self.median, "p99": p99}
+        return {k: v / per for k, v in result.items()} | {"rounds": len(self.rounds), "first": self.first}
 
 
 def interleaved(sides: Mapping[str, Callable[[], Any]], rounds: int = 15, at_most_s: float = 40.0) -> dict[str, Times]:
@@ -41,15 +41,15 @@ def interleaved(sides: Mapping[str, Callable[[], Any]], rounds: int = 15, at_mos
         at_most_s: no new round begins after this time.
     """
     first = {name: _timed(side) for name, side in sides.items()}
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    result: dict[str, list[float]] = {name: [] for name in sides}
     began = time.perf_counter()
     for k in range(rounds):
         if k >= 3 and time.perf_counter() - began > at_most_s:
             break
         order = list(sides) if k % 2 == 0 else list(sides)[::-1]
         for name in order:
-            found[name].append(_timed(sides[name]))
-    return {name: Times(first[name], np.array(found[name])) for name in sides}
+            result[name].append(_timed(sides[name]))
+    return {name: Times(first[name], np.array(result[name])) for name in sides}
 
 
 def _timed(side: Callable[[], Any]) -> float:
@@ -81,11 +81,11 @@ def gemm_share(flop: float, times: Times, product: Times) -> float:
 
 def program_bytes(compiled: Any) -> int | None:
     """Peak memory of a compiled JAX program, arguments and result counted in."""
-    found = compiled.memory_analysis()
-    if found is None:
+    result = compiled.memory_analysis()
+    if result is None:
         return None
     return int(
-        found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
+        result.argument_size_in_bytes + result.output_size_in_bytes - result.alias_size_in_bytes + result.temp_size_in_bytes
     )
 
 

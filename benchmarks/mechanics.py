@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.measure import interleaved
 from benchmarks.row import Row, skipped
-from pitl.msk import dynamics
-from pitl.msk.redundancy import static_optimisation
+from pitl.mechanics import dynamics
+from pitl.mechanics.redundancy import static_optimisation
 
 _FRAMES = 20_000
 _OPENSIM_FRAMES = 200
@@ -33,7 +33,7 @@ def sharing() -> Iterator[Row]:
     import opensim_models  # pyright: ignore[reportMissingImports]
     import opensim_reference  # pyright: ignore[reportMissingImports]
 
-    from pitl.osim import convert
+    from pitl.mechanics.opensim import convert
 
     folder = Path(tempfile.mkdtemp())
     path = Path(os.environ.get("PITL_SHARED", Path(__file__).parents[2] / "shared")) / "models" / "arm26.osim"

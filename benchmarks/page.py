@@ -8,17 +8,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pitl.outputs import atomic_write_text
+from pitl.files import atomic_write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results" / "bench.json"
 _WANTED = (10_000.0, 1000.0)  # people, hours
 
 
-def table(found: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """Every row that has a target or a comparison, as Markdown, with the device and the command."""
     lines = ["| benchmark | value | compared with | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
-    for r in found["rows"]:
+    for r in result["rows"]:
         if not (r["target"] or r["reference"] is not None) or r["name"].startswith("scaling_"):
             continue
         value = f"skipped: {r['note'].split(chr(10))[0]}" if r["value"] is None else f"{r['value']:.3g} {r['unit']}"
@@ -26,22 +26,22 @@ def table(found: dict[str, Any]) -> str:
         ratio = "" if r["ratio"] is None else f"{r['ratio']:.3g}"
         met = {True: "yes", False: "no", None: ""}[r["met"]]
         lines.append(f"| {r['what']} | {value} | {other} | {ratio} | {r['target']} | {met} |")
-    return "\n".join([*lines, "", _where(found)])
+    return "\n".join([*lines, "", _where(result)])
 
 
-def slopes(found: dict[str, Any]) -> str:
+def slopes(result: dict[str, Any]) -> str:
     """The scaling curves, one a line."""
     lines = ["| cost | slope | measured | met |", "| --- | --- | --- | --- |"]
-    for r in found["rows"]:
+    for r in result["rows"]:
         if r["name"].startswith("scaling_"):
             met = {True: "yes", False: "no", None: ""}[r["met"]]
             lines.append(f"| {r['what']} | {r['value']:.2f} | {r['note']} | {met} |")
     return "\n".join(lines)
 
 
-def _where(found: dict[str, Any]) -> str:
-    e = found["environment"]
-    loads = [r["measured"]["load_before"] for r in found["rows"] if r.get("measured")]
+def _where(result: dict[str, Any]) -> str:
+    e = result["environment"]
+    loads = [r["measured"]["load_before"] for r in result["rows"] if r.get("measured")]
     busy = (
         f"; load before {min(loads):.1f} to {max(loads):.1f}, so times are those of a shared machine" if loads else ""
     )
@@ -52,9 +52,9 @@ def _where(found: dict[str, Any]) -> str:
     )
 
 
-def outlook(found: dict[str, Any]) -> str:
+def outlook(result: dict[str, Any]) -> str:
     """What many people and hours would take, carried on from the two largest measured sizes of each curve."""
-    rows = {r["name"]: r for r in found["rows"] if r.get("curve")}
+    rows = {r["name"]: r for r in result["rows"] if r.get("curve")}
     people, hours = _WANTED
     lines = ["| what | carried on from | at | gives |", "| --- | --- | --- | --- |"]
     for name, size, key, unit, label in (
@@ -77,20 +77,20 @@ def outlook(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    found = json.loads(STORED.read_text())
+    result = json.loads(STORED.read_text())
     parts = [
         "# Scaling",
         "Written by `python -m benchmarks.page`. A slope is the exponent of size in the cost; 1 is linear.",
-        slopes(found),
+        slopes(result),
         f"## {_WANTED[0]:,.0f} people, {_WANTED[1]:,.0f} hours",
         "Extrapolated, not measured; on the machine below.",
-        outlook(found),
-        _where(found),
+        outlook(result),
+        _where(result),
     ]
     atomic_write_text(ROOT / "benchmarks" / "SCALING.md", "\n\n".join(parts) + "\n")
     readme = ROOT / "README.md"
     text = readme.read_text()
-    for name, filled in (("slopes", slopes(found)), ("benchmarks", table(found))):
+    for name, filled in (("slopes", slopes(result)), ("benchmarks", table(result))):
         text = re.sub(
             rf"<!-- {name} -->\n.*?<!-- {name} end -->",
             lambda _, name=name, filled=filled: f"<!-- {name} -->\n{filled}\n<!-- {name} end -->",

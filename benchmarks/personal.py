@@ -9,14 +9,16 @@ import numpy as np
 
 from benchmarks import measure, problem
 from benchmarks.row import Row, skipped
-from pitl import personalize, search
-from pitl.msk import weak
+from pitl import search
+from pitl.config.schema import PersonalizeConfig
+from pitl.learn import personal
+from pitl.mechanics import weak
 from pitl.net import network
-from pitl.schema import PersonalizeConfig
+from pitl.learn import split
 
 _ROWS = 256  # calibration rows of a person
 _STEPS = 50
-_SETTINGS = personalize.Settings(("head",), "angle_force", True)
+_SETTINGS = personal.Settings(("head",), "angle_force", True)
 _CONFIG = PersonalizeConfig(steps=_STEPS, residual="strong", l2_to_generic=0.0)
 
 
@@ -31,15 +33,15 @@ def _people(count: int, net: network.Network, config: PersonalizeConfig = _CONFI
     first = net.window + np.arange(count) * ((len(task.samples.time) - net.window - _ROWS) // count)
     rows = jnp.asarray(first[:, None] + np.arange(_ROWS), jnp.int32)
     counted = jnp.ones((count, _ROWS - len(taps.average) + 1))
-    people = personalize.Person(rows, jnp.ones((count, _ROWS)), counted)
-    fixed = personalize.Fixed(task.samples, spread, scale)
+    people = split.CalibrationRows(rows, jnp.ones((count, _ROWS)), counted)
+    fixed = personal.Fixed(task.samples, spread, scale)
     return start, net, fixed, models, people, _SETTINGS, config, taps
 
 
 def ours(count: int, steps: int = _STEPS) -> Callable[[], Any]:
     """A call that personalises so many people."""
     arguments = _people(count, problem.DEFAULT, _CONFIG.model_copy(update={"steps": steps}))
-    return lambda: personalize.fit(*arguments)
+    return lambda: personal.fit(*arguments)
 
 
 def against_torch() -> Iterator[Row]:
@@ -58,11 +60,11 @@ def against_torch() -> Iterator[Row]:
     task = problem.training(net)._replace(samples=fixed.samples, models=models)
     device = torch.device("cuda" if measure.on_gpu() and torch.cuda.is_available() else "cpu")
     data, laws = pytorch.Batches(net, task, device), pytorch.Wrist(task, device)
-    counted = people.stretch.shape[1]
+    counted = people.segment.shape[1]
     losses: dict[str, Any] = {}
 
     def loop() -> None:
-        found = []
+        result = []
         for p in range(8):
             one = jax.tree.map(lambda x, p=p: x[p], params)
             model = pytorch.Net(net, one, task).to(device)
@@ -86,11 +88,11 @@ def against_torch() -> Iterator[Row]:
                 value.backward()
                 optimiser.step()
                 rates.step()
-            found.append(float(value.detach()))
-        losses["torch"] = found
+            result.append(float(value.detach()))
+        losses["torch"] = result
 
     def ours() -> Any:
-        fitted = personalize.fit(*arguments)
+        fitted = personal.fit(*arguments)
         losses["ours"] = fitted.history[-1]
         return fitted.params
 
@@ -118,7 +120,7 @@ def one_more() -> Iterator[Row]:
     counts = (1, 8, 64, 512, 4096) if measure.on_gpu() else (1, 8, 64, 512)
     times = measure.interleaved({str(n): ours(n) for n in counts}, rounds=3, at_most_s=30.0)
     each = {n: times[str(n)].median / n for n in counts}
-    said = ", ".join(f"{n}: {1e3 * s:.1f} ms" for n, s in each.items())
+    predicted = ", ".join(f"{n}: {1e3 * s:.1f} ms" for n, s in each.items())
     flat = all(each[b] <= 1.15 * each[a] for a, b in zip(counts, counts[1:], strict=False))
     yield Row(
         "personal_scaling",
@@ -130,7 +132,7 @@ def one_more() -> Iterator[Row]:
         each[1] / each[counts[-1]],
         "flat or falling",
         flat,
-        f"each person at {said}; flat is within 15 %; memory is the process's peak",
+        f"each person at {predicted}; flat is within 15 %; memory is the process's peak",
         memory_bytes=measure.process_bytes(),
         times={k: t.summary() for k, t in times.items()},
     )

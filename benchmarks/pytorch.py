@@ -1,4 +1,4 @@
-"""The other side: the same network, the same loss and the same law of motion in PyTorch, as a good user writes it."""
+"""The other side: the same network, the same loss and the same equation of motion in PyTorch, as a good user writes it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from pitl.msk import dynamics
+from pitl.learn.loss import Problem
+from pitl.mechanics import dynamics
 from pitl.net.network import Network
-from pitl.train import Problem
 
 
 class Wrist:
-    """The law of motion of one hinge for several people, with the numbers of their models."""
+    """The equation of motion of one hinge for several people, with the numbers of their models."""
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
         models: Any = problem.models
@@ -165,20 +165,20 @@ def nested_jvp(model: Net, windows: torch.Tensor, context: torch.Tensor) -> tupl
         return model(windows[0] + t * windows[1] + 0.5 * t**2 * windows[2], context)
 
     def moving(tau: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        found: Any = torch.func.jvp(at, (tau,), (torch.ones_like(tau),))
-        (angle, force), (rate, _) = found
+        result: Any = torch.func.jvp(at, (tau,), (torch.ones_like(tau),))
+        (angle, force), (rate, _) = result
         return angle, rate, force
 
     still = torch.zeros(windows.shape[1], device=windows.device)
-    found: Any = torch.func.jvp(moving, (still,), (torch.ones_like(still),))
-    (angle, rate, force), (_, acceleration, _) = found
+    result: Any = torch.func.jvp(moving, (still,), (torch.ones_like(still),))
+    (angle, rate, force), (_, acceleration, _) = result
     return angle, rate, acceleration, force
 
 
 def total(
     model: Net, problem: Problem, wrist: Wrist, data: Batches, rows: torch.Tensor, motion: Motion | None
 ) -> torch.Tensor:
-    """The loss of a batch: data terms, and with `motion` the law of motion too."""
+    """The loss of a batch: data terms, and with `motion` the equation of motion too."""
     w = [float(v) for v in problem.weights]
     units = [torch.tensor(np.asarray(v), device=rows.device) for v in problem.spread]
     context = data.context(rows)

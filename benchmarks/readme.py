@@ -6,7 +6,7 @@ python benchmarks/readme.py --picture OUT      draws benchmarks/picture.svg from
 python benchmarks/readme.py                    writes the tables into README.md and benchmarks/STUDY.md
 
 A block `<!-- results NAME -->` ... `<!-- end -->` is filled with the table of a run, `<!-- study NAME TABLE OF -->`
-with one of a study: targets, arms COHORT, comparisons COHORT, curve CURVE, ablations COHORT, failures, made.
+with one of a study: targets, methods COHORT, comparisons COHORT, curve CURVE, ablations COHORT, failures, made.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pitl import statistics
-from pitl.outputs import atomic_write_text
+from pitl.comparison import statistics
+from pitl.files import atomic_write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -44,17 +44,17 @@ COLUMNS = (
 
 def store(out: Path, name: str) -> Path:
     """Keeps the metrics of a run in the project."""
-    found = json.loads((out / "metrics.json").read_text())
-    found["config"].get("data", {}).pop("dir", None)
+    result = json.loads((out / "metrics.json").read_text())
+    result["config"].get("data", {}).pop("dir", None)
     path = RESULTS / f"{name}.json"
-    atomic_write_text(path, json.dumps(found))
+    atomic_write_text(path, json.dumps(result))
     return path
 
 
 def store_study(out: Path, name: str) -> Path:
     """Keeps a study in the project: every person's errors over all tasks."""
-    from pitl.study import FILE
-    from pitl.study import table as tables
+    from pitl.comparison.study import FILE
+    from pitl.comparison.study import table as tables
 
     place = RESULTS / name
     rows = [r for r in tables.read(out / tables.FILE) if r["task"] == "all"]
@@ -63,25 +63,25 @@ def store_study(out: Path, name: str) -> Path:
     return place
 
 
-def table(found: dict[str, Any]) -> str:
-    """A Markdown table: median [quartiles] over people of every arm and grade of supervision."""
-    rows = [r for r in found["rows"] if r["task"] == "all"]
-    lines = ["| arm | labels used | " + " | ".join(c[1] for c in COLUMNS) + " |", "| --- " * (2 + len(COLUMNS)) + "|"]
+def table(result: dict[str, Any]) -> str:
+    """A Markdown table: median [quartiles] over people of every method and grade of supervision."""
+    rows = [r for r in result["rows"] if r["task"] == "all"]
+    lines = ["| method | labels used | " + " | ".join(c[1] for c in COLUMNS) + " |", "| --- " * (2 + len(COLUMNS)) + "|"]
     for supervision, words in LABELS.items():
-        for arm, title in ARMS.items():
-            mine = [r for r in rows if r["arm"] == arm and r["supervision"] == supervision]
+        for method, title in ARMS.items():
+            mine = [r for r in rows if r["method"] == method and r["supervision"] == supervision]
             if not mine:
                 continue
             cells = []
             for key, _, form in COLUMNS:
-                values = list(statistics.per_subject(rows, key, arm, supervision).values())
+                values = list(statistics.per_subject(rows, key, method, supervision).values())
                 if not values:
                     cells.append("")
                     continue
                 low, middle, high = np.percentile(values, [25, 50, 75])
                 cells.append(f"{middle:{form}} [{low:{form}}, {high:{form}}]")
             lines.append(f"| {title} | {words} | " + " | ".join(cells) + " |")
-    environment = found["environment"]
+    environment = result["environment"]
     people, seeds = len({r["subject"] for r in rows}), len({r["seed"] for r in rows})
     lines.append("")
     lines.append(
@@ -93,12 +93,13 @@ def table(found: dict[str, Any]) -> str:
 
 def render(text: str) -> str:
     """A text with every `<!-- results NAME -->` and `<!-- study NAME TABLE OF -->` block filled from what is stored."""
-    from pitl.report import study
     from pitl.report.study_markdown import markdown
 
+    from pitl.report import study
+
     def filled(match: re.Match[str]) -> str:
-        found = json.loads((RESULTS / f"{match[1]}.json").read_text())
-        return f"<!-- results {match[1]} -->\n{table(found)}\n<!-- end -->"
+        result = json.loads((RESULTS / f"{match[1]}.json").read_text())
+        return f"<!-- results {match[1]} -->\n{table(result)}\n<!-- end -->"
 
     def studied(match: re.Match[str]) -> str:
         name, *asked = match[1].split()

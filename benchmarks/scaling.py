@@ -22,9 +22,10 @@ from scipy import stats
 from benchmarks import measure, personal, problem
 from benchmarks.chains import chain
 from benchmarks.row import Row
-from pitl import train
-from pitl.msk import dynamics
+from pitl.learn import generic
+from pitl.mechanics import dynamics
 from pitl.net.network import Network
+from pitl.learn import loss
 
 ROOT = Path(__file__).resolve().parents[1]
 _BATCH = 256
@@ -99,13 +100,13 @@ def _step(net: Network, rows: int = 20_000, subjects: int = 8) -> tuple[Callable
     task = problem.training(net, rows, 8)
     models: Any = jax.tree.map(lambda x: jnp.tile(x, (-(-subjects // 8), *(1,) * (x.ndim - 1)))[:subjects], task.models)
     owner = jnp.asarray(np.arange(rows) * subjects // rows, jnp.int32)
-    task = train.ready(task._replace(models=models, samples=task.samples._replace(subject=owner)))
+    task = loss.share_constants(task._replace(models=models, samples=task.samples._replace(subject=owner)))
     at = np.random.default_rng(0).integers(net.window, rows, (_BATCH, 1))
 
-    def total(params: Any, task: train.Problem, at: Any) -> Any:
-        return sum(train.terms(params, net, task, at))
+    def total(params: Any, task: loss.Problem, at: Any) -> Any:
+        return sum(loss.terms(params, net, task, at))
 
-    params = train.network.init(jax.random.key(0), net, task.scale)
+    params = generic.network.init(jax.random.key(0), net, task.scale)
     return jax.value_and_grad(total), (params, task, jnp.asarray(at, jnp.int32))
 
 
@@ -120,14 +121,14 @@ def _chain(joints: int, muscles: int) -> tuple[Callable[..., Any], tuple[Any, ..
 
     def total(moving: Any, model: Any) -> Any:
         q, qd, qdd, force = moving
-        found = jax.vmap(dynamics.residual, (None, 0, 0, 0, 0, 0))(model, q, qd, qdd, force, posture)
-        return (found**2).mean()
+        result = jax.vmap(dynamics.residual, (None, 0, 0, 0, 0, 0))(model, q, qd, qdd, force, posture)
+        return (result**2).mean()
 
     return jax.value_and_grad(total), ((q, qd, qdd, force), model)
 
 
 _STEP = f"loss and gradient of {_BATCH} windows against "
-_LAW = f"law of motion and its gradient in {_BATCH} rows, made-up chain, against "
+_LAW = f"equation of motion and its gradient in {_BATCH} rows, made-up chain, against "
 
 
 def subjects() -> Iterator[Row]:
@@ -178,17 +179,17 @@ def people() -> Iterator[Row]:
 
 def hours() -> Iterator[Row]:
     """Memory of raw 2 kHz EMG to envelopes to a store to training, against hours; each in a process of its own."""
-    found = []
+    result = []
     asked = os.environ.get("PITL_BENCH_HOURS")
     for n in [float(h) for h in asked.split(",")] if asked else _HOURS:
         command = [sys.executable, "-m", "benchmarks.scaling", str(n)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    size = [f["hours"] for f in found]
-    peak = [f["peak"] for f in found]
-    each = ", ".join(f"{f['hours']:g} h: {f['peak'] / 2**20:.0f} MiB" for f in found)
+        result.append(json.loads(done.stdout.splitlines()[-1]))
+    size = [f["hours"] for f in result]
+    peak = [f["peak"] for f in result]
+    each = ", ".join(f"{f['hours']:g} h: {f['peak'] / 2**20:.0f} MiB" for f in result)
     grows = (peak[-1] - peak[0]) / (size[-1] - size[0])
     yield Row(
         "scaling_hours",
@@ -200,18 +201,18 @@ def hours() -> Iterator[Row]:
         target="slope <= 0.1",
         met=slope(size, peak) <= 0.1,
         note=f"{each}; {grows / 2**20:.1f} MiB more an hour; "
-        f"the envelopes of {size[-1]:g} h are {found[-1]['stored'] / 2**20:.0f} MiB on disk; "
-        f"training step {found[0]['step_ms']:.1f} ms at {size[0]:g} h, {found[-1]['step_ms']:.1f} ms at {size[-1]:g} h",
+        f"the envelopes of {size[-1]:g} h are {result[-1]['stored'] / 2**20:.0f} MiB on disk; "
+        f"training step {result[0]['step_ms']:.1f} ms at {size[0]:g} h, {result[-1]['step_ms']:.1f} ms at {size[-1]:g} h",
         memory_bytes=peak[-1],
-        curve={"size": size, "bytes": [float(x) for x in peak], "seconds": [f["step_ms"] * 1e-3 for f in found]},
+        curve={"size": size, "bytes": [float(x) for x in peak], "seconds": [f["step_ms"] * 1e-3 for f in result]},
     )
-    seconds = [f["made_s"] for f in found]
+    seconds = [f["made_s"] for f in result]
     yield _row(
         "scaling_hours_made",
         "raw EMG, made up, to envelopes in a store, processor time against hours",
         size,
         seconds,
-        [f["stored"] for f in found],
+        [f["stored"] for f in result],
         {},
     )
 
@@ -228,8 +229,10 @@ def _recorded(hours: float) -> None:
     """Makes and trains from a store of so many hours; says what it took."""
     import time
 
-    from pitl import emg, store
-    from pitl.config import EmgConfig, TrainConfig
+    from pitl.config.schema import EmgConfig
+    from pitl.config.schema import TrainConfig
+    from pitl.learn import store
+    from pitl.signals import emg
 
     net, minute = problem.DEFAULT, 60.0  # s
     with tempfile.TemporaryDirectory() as folder:
@@ -254,15 +257,15 @@ def _recorded(hours: float) -> None:
                     },
                 )
         made_s = time.process_time() - began
-        found = store.opened(path)
-        held = store.read(found, 0, 5000)
+        result = store.open_store(path)
+        held = store.read(result, 0, 5000)
         task = problem.training(net, 2000, 4)._replace(samples=held)
         config = TrainConfig(steps=60, check_every=20, refit=False)
-        drawn = store.blocks(found, (0, 1, 2, 3), window=net.window)
+        drawn = store.blocks(result, (0, 1, 2, 3), window=net.window)
         took = []
         for _ in range(2):  # the second is compiled already
             began = time.perf_counter()
-            train.fit(jax.random.key(0), net, task, drawn, np.arange(100, 5000)[:, None], config)
+            generic.fit(jax.random.key(0), net, task, drawn, np.arange(100, 5000)[:, None], config)
             took.append(time.perf_counter() - began)
         drawn.close()
         peak = measure.process_bytes()

@@ -9,28 +9,29 @@ import numpy as np
 
 from benchmarks import measure, problem
 from benchmarks.row import Row, skipped
-from pitl import train
+from pitl.config.schema import TrainConfig
+from pitl.learn import generic
 from pitl.net import network
 from pitl.net.network import Network
-from pitl.schema import TrainConfig
+from pitl.learn import loss
 
 _STEPS = 20  # of one measured call, as `pitl` takes check_every of them in one
 _SHAPES = {"large": (problem.LARGE, 128), "default": (problem.DEFAULT, 256)}
 
 
 def ours(
-    net: Network, task: train.Problem, params: Any, rows: np.ndarray, with_physics: bool, physics_rows: float = 1.0
+    net: Network, task: loss.Problem, params: Any, rows: np.ndarray, with_physics: bool, physics_rows: float = 1.0
 ) -> Callable[[], Any]:
     """A call that takes one step for each row of `rows` (K, B), and gives their losses."""
     config = TrainConfig(batch=rows.shape[1], steps=10_000, physics_rows=physics_rows)
-    static = train._Static(net, "strong", with_physics, None, config)
-    optimiser = train._optimiser(config)
-    stretches = jnp.asarray(rows[:, :, None], jnp.int32)
+    static = generic._GenericStatic(net, "strong", with_physics, None, config)
+    optimiser = generic._optimiser(config)
+    segments = jnp.asarray(rows[:, :, None], jnp.int32)
     gains = jnp.ones((*rows.shape, net.inputs))
-    task = task._replace(models=train.ready(task).models)
+    task = task._replace(models=loss.share_constants(task).models)
 
     def run() -> Any:
-        return train._steps(static, params, optimiser.init(params), task, stretches, gains)[2]
+        return generic._steps(static, params, optimiser.init(params), task, segments, gains)[2]
 
     return run
 
@@ -67,12 +68,12 @@ def _against_torch(name: str) -> Iterator[Row]:
             model = pytorch.Net(net, params, task).to(device)
             side = pytorch.stepper(net, model, task, few, motion, compiled)
             try:
-                found = side()
+                result = side()
             except Exception as e:  # whatever torch.compile stumbles over is a result, not an end
                 note += f"{label} does not run: {type(e).__name__}. "
                 continue
-            if motion is not None and abs(found - expected[3]) > 2e-3 * abs(expected[3]):
-                raise AssertionError(f"{label}: loss {found} after 4 steps, expected {expected[3]}")
+            if motion is not None and abs(result - expected[3]) > 2e-3 * abs(expected[3]):
+                raise AssertionError(f"{label}: loss {result} after 4 steps, expected {expected[3]}")
             sides[label] = side
             references.append(label)
     times = measure.interleaved(sides, rounds=11)
@@ -104,7 +105,7 @@ def _against_torch(name: str) -> Iterator[Row]:
     cost = measure.ratio(half, data)
     yield Row(
         f"physics_half{suffix}",
-        f"the same with the law of motion in half of the rows (train.physics_rows = 0.5), {what}",
+        f"the same with the equation of motion in half of the rows (train.physics_rows = 0.5), {what}",
         half.median / _STEPS * 1e3,
         "ms/step",
         data.median / _STEPS * 1e3,

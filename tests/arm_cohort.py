@@ -1,12 +1,22 @@
-"""Three small virtual people with untrained generic models, on which arms are tried."""
+"""Three small virtual people with untrained generic models, on which methods are tried."""
 
 import jax
 import jax.numpy as jnp
 
-from pitl import arms
-from pitl.config import Config, DataConfig, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
+from pitl.comparison import methods
+from pitl.config.toml import Config
+from pitl.config.schema import DataConfig
+from pitl.config.schema import EvaluateConfig
+from pitl.config.schema import PersonalizeConfig
+from pitl.config.schema import TrainConfig
+from pitl.config.schema import VirtualConfig
+from pitl.learn.prepare import prepare
+from pitl.comparison.folds import make_folds
+from pitl.data.load import load_cohort
+from pitl.learn.train import source_units
 from pitl.net import network
-from pitl.prepare import folds, load_cohort, prepare, statistics
+from pitl.learn import split
+from pitl.comparison import folds
 
 CONFIG = Config(
     name="small",
@@ -19,13 +29,13 @@ CONFIG = Config(
 
 
 def task(supervision="angle_force", **personalize):
-    """Work for an arm; `personalize` are changes of that section."""
+    """Work for a method; `personalize` are changes of that section."""
     config = CONFIG.model_copy(update={"personalize": CONFIG.personalize.model_copy(update=personalize)})
     prepared = prepare(config, load_cohort(config))
-    people, split = [], folds(config, 3)
+    people, split = [], make_folds(config, 3)
     for s, fold in enumerate(split):
-        spread, scale = statistics(prepared, fold)
+        spread, scale = source_units(prepared, fold)
         params = network.init(jax.random.key(s), prepared.net, scale)
-        people.append(arms.Inherited(params, params, spread, scale))
+        people.append(folds.GenericModels(params, params, spread, scale))
     inherited = jax.tree.map(lambda *x: jnp.stack(x), *people)
-    return arms.Task(supervision, jax.random.key(0), config, prepared, arms.rows(config, prepared), inherited, split)
+    return methods.Task(supervision, jax.random.key(0), config, prepared, split.split_rows(config, prepared), inherited, split)

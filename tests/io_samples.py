@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-from pitl.io import hdf5, opensim
-from pitl.io.signals import Signals, Stream
+from pitl.data.formats import hdf5, opensim
+from pitl.data.formats.signals import Signals, Stream
 
 TIME = np.arange(200) / 100.0
 VALUES = np.stack([np.sin(TIME), np.cos(3 * TIME)], axis=1)

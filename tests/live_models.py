@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl.bundle import Bundle
-from pitl.config import EmgConfig
-from pitl.loss import Spread
-from pitl.msk.planar import builtin
+from pitl.config.schema import EmgConfig
+from pitl.data.recording import Recording
+from pitl.learn.units import Spread
+from pitl.learn.model import Model
+from pitl.mechanics.planar import builtin
 from pitl.net import network
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
-from pitl.normalisation import Scale
-from pitl.recording import Recording
+from pitl.signals.normalise import ChannelScale
 
 RATE_HZ = 2000.0
 CHANNELS = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
@@ -28,8 +28,8 @@ def wrist_bundle(normalisation="blend", activation="tanh", derivative="total", w
     spread = Spread(scale.angle_std, 0.05 * strength, jnp.array([0.5]))
     volts = np.full(5, 5e-5) if normalisation == "zscore" else np.array([3e-5, 5e-5, 4e-5, 6e-5, 2e-5])
     settings = EmgConfig(normalisation=normalisation)
-    own = None if generic else Scale(normalisation, volts, 10.0)
-    return Bundle(params, net, model, scale, spread, settings, CHANNELS, own, None if generic else "anna", {})
+    own = None if generic else ChannelScale(normalisation, volts, 10.0)
+    return Model(params, net, model, scale, spread, settings, CHANNELS, own, None if generic else "anna", {})
 
 
 def wrist_recording(seconds=4.0, rate_hz=RATE_HZ, seed=0):

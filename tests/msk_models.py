@@ -5,8 +5,8 @@ from types import ModuleType, SimpleNamespace
 import jax
 import numpy as np
 
-from pitl.msk.model import MusculoskeletalModel
-from pitl.msk.planar import planar_chain
+from pitl.mechanics.model import MusculoskeletalModel
+from pitl.mechanics.planar import planar_chain
 
 
 def chain(coordinates: int, muscles: int = 7, passive: bool = True) -> MusculoskeletalModel:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pitl.osim.sampler import Sampler
+from pitl.mechanics.opensim.sampler import Sampler
 
 
 class Mechanics(NamedTuple):
@@ -41,8 +41,8 @@ def mechanics(sampler: Sampler, q: np.ndarray, qd: np.ndarray, qdd: np.ndarray) 
         wanted = opensim.Vector(state.getNU(), 0.0)
         for p, a in zip(place, bend, strict=True):
             wanted.set(p, float(a))
-        found = solver.solve(state, wanted)
-        torque.append(follow @ np.array([found.get(p) for p in place]))
+        result = solver.solve(state, wanted)
+        torque.append(follow @ np.array([result.get(p) for p in place]))
     return Mechanics(np.array(mass), np.array(torque))
 
 
@@ -60,7 +60,7 @@ def inverse_dynamics(sampler: Sampler, motion: dict[str, np.ndarray], time: np.n
     solver = opensim.InverseDynamicsSolver(model)
     rates = {n: np.gradient(x, time) for n, x in motion.items()}
     accelerations = {n: np.gradient(x, time) for n, x in rates.items()}
-    found = {n: np.zeros(len(time)) for n in motion}
+    result = {n: np.zeros(len(time)) for n in motion}
     for k in range(len(time)):
         for c in coordinates:
             c.setLocked(state, False)
@@ -72,22 +72,22 @@ def inverse_dynamics(sampler: Sampler, motion: dict[str, np.ndarray], time: np.n
             wanted.set(place[n], float(a[k]))
         torque = solver.solve(state, wanted)
         for n in motion:
-            found[n][k] = torque.get(place[n])
-    return found
+            result[n][k] = torque.get(place[n])
+    return result
 
 
 def _places(model, state, coordinates) -> list[int]:
     """Where each coordinate's speed lies in the state."""
-    found = []
+    result = []
     for c in coordinates:
         for other in coordinates:
             other.setSpeedValue(state, 0.0)
         c.setSpeedValue(state, 1.0)
         u = state.getU()
-        found.append(int(np.argmax([abs(u.get(i)) for i in range(state.getNU())])))
+        result.append(int(np.argmax([abs(u.get(i)) for i in range(state.getNU())])))
     for c in coordinates:
         c.setSpeedValue(state, 0.0)
-    return found
+    return result
 
 
 def _values(sampler: Sampler, coordinates, pose: np.ndarray) -> np.ndarray:
@@ -152,5 +152,5 @@ def static_optimisation(path, folder, time: np.ndarray, motion: dict[str, np.nda
         opensim.TimeSeriesTable(str(folder / f"so_StaticOptimization_{k}.sto")) for k in ("activation", "force")
     )
     muscles = list(activation.getColumnLabels())
-    found = [{m: t.getDependentColumn(m).to_numpy() for m in muscles} for t in (activation, force)]
-    return np.array(activation.getIndependentColumn()), *found, seconds
+    result = [{m: t.getDependentColumn(m).to_numpy() for m in muscles} for t in (activation, force)]
+    return np.array(activation.getIndependentColumn()), *result, seconds

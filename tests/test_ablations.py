@@ -9,8 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl import arms, config, generic
-from pitl.prepare import folds, load_cohort, prepare
+from pitl.comparison import generic, methods
+from pitl.config import toml
+from pitl.learn.prepare import prepare
+from pitl.comparison.folds import make_folds
+from pitl.data.load import load_cohort
+from pitl.learn import split
+from pitl.comparison import folds
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
 FILES = sorted([*(ROOT / "ablations").glob("*.toml"), *(ROOT / "family").glob("*.toml")])
@@ -26,16 +31,16 @@ FAST = {"pigrn", "encoder_last_layer_trains", "forces_of_any_sign"}
 
 def flat(tree, at=()):
     """Every setting by its dotted name, but the run's own name and where its data lie."""
-    found = {}
+    result = {}
     for key, value in tree.items():
         name = (*at, key)
-        found |= flat(value, name) if isinstance(value, dict) and len(at) < 1 else {".".join(name): value}
-    return {k: v for k, v in found.items() if k not in ("name", "data.dir")}
+        result |= flat(value, name) if isinstance(value, dict) and len(at) < 1 else {".".join(name): value}
+    return {k: v for k, v in result.items() if k not in ("name", "data.dir")}
 
 
 @pytest.fixture(scope="module")
 def cohort():
-    return load_cohort(config.load(ROOT / "virtual_wrist.toml", TINY))
+    return load_cohort(toml.load(ROOT / "virtual_wrist.toml", TINY))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -45,12 +50,12 @@ def test_a_file_changes_exactly_what_its_first_line_names(path):
     assert first.startswith("# ") and ":" in first
     named = {n.strip() for n in first[2:].partition(":")[0].split(",")}
     assert all(re.fullmatch(r"\w+\.\w+", n) for n in named)
-    own, base = (flat(config.to_dict(config.load(p))) for p in (path, path.parent / tomllib.loads(text)["base"]))
+    own, base = (flat(toml.to_dict(toml.load(p))) for p in (path, path.parent / tomllib.loads(text)["base"]))
     assert {k for k in own if own[k] != base[k]} == named
 
 
 def test_ablations_differ_from_each_other():
-    seen = {p.stem: repr(sorted(flat(config.to_dict(config.load(p))).items())) for p in FILES}
+    seen = {p.stem: repr(sorted(flat(toml.to_dict(toml.load(p))).items())) for p in FILES}
     assert len(set(seen.values())) == len(seen)
 
 
@@ -60,18 +65,18 @@ def test_ablations_differ_from_each_other():
     ids=lambda p: p.stem,
 )
 def test_a_file_trains_and_personalises(path, tmp_path, cohort):
-    settings = config.load(path, TINY)
+    settings = toml.load(path, TINY)
     prepared = prepare(settings, cohort)
-    split = folds(settings, 3)
-    made = generic.trained(settings, prepared, split[0], 0, 0, "physics", tmp_path / "model", lambda _: None)
+    split = make_folds(settings, 3)
+    made = folds.train_fold(settings, prepared, split[0], 0, 0, "physics", tmp_path / "model", lambda _: None)
     assert made.net == prepared.net and all(np.isfinite(x).all() for x in jax.tree.leaves(made.params))
     # one model for everybody, and for both kinds: this is about running, not about what comes out
-    one = arms.Inherited(made.params, made.params, made.spread, made.scale)
+    one = folds.GenericModels(made.params, made.params, made.spread, made.scale)
     inherited = jax.tree.map(lambda x: jnp.stack([x] * 3), one)
-    rows = arms.rows(settings, prepared)
-    task = arms.Task("angle", jax.random.key(0), settings, prepared, rows, inherited, split)
-    answer = arms.run("head_physics", task)
-    for person, test in zip(answer.said, rows.test, strict=True):
+    rows = split.split_rows(settings, prepared)
+    task = methods.Task("angle", jax.random.key(0), settings, prepared, rows, inherited, split)
+    answer = methods.run("head_physics", task)
+    for person, test in zip(answer.predicted, rows.test, strict=True):
         assert person.angle.shape == (len(test), 1) and np.isfinite(person.angle).all()
         assert person.force is not None and person.force.shape[1] == 5 and np.isfinite(person.force).all()
         assert settings.net.nonnegative is False or person.force.min() >= 0

@@ -8,9 +8,9 @@ import pytest
 from msk_models import compiled
 from scipy import signal
 
-from pitl.msk import dynamics as eager_dynamics
-from pitl.msk import geometry as eager_geometry
-from pitl.msk.redundancy import static_optimisation
+from pitl.mechanics import dynamics as eager_dynamics
+from pitl.mechanics import geometry as eager_geometry
+from pitl.mechanics.redundancy import static_optimisation
 
 opensim = pytest.importorskip(
     "opensim", reason="OpenSim's Python package is not installed: pip install 'pitl[opensim]'"
@@ -18,8 +18,8 @@ opensim = pytest.importorskip(
 import opensim_reference as reference  # noqa: E402
 from opensim_models import two_links  # noqa: E402
 
-from pitl.osim import convert  # noqa: E402
-from pitl.osim.sampler import open_model  # noqa: E402
+from pitl.mechanics.opensim import convert  # noqa: E402
+from pitl.mechanics.opensim.sampler import open_model  # noqa: E402
 
 dynamics = compiled(eager_dynamics, "mass_matrix", "gravity_torque", "inverse_dynamics", "base_torque")
 geometry = compiled(eager_geometry, "musculotendon_length", "moment_arm")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from pitl import alignment
+from pitl.data import alignment
 from pitl.errors import PitlError
 
 RATE = 1000.0
@@ -99,11 +99,11 @@ def moving(late_s: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_shift_between_devices_is_found() -> None:
-    found = {s: alignment.estimate_offset(*moving(s), RATE) for s in (-0.3, 0.0, 0.4)}
-    assert all(f is not None and f.certain for f in found.values())
-    base = found[0.0]
+    result = {s: alignment.estimate_offset(*moving(s), RATE) for s in (-0.3, 0.0, 0.4)}
+    assert all(f is not None and f.certain for f in result.values())
+    base = result[0.0]
     assert base is not None and abs(base.seconds) < alignment.LEAD_SPREAD_S
-    for s, f in found.items():
+    for s, f in result.items():
         assert f is not None and f.seconds - base.seconds == pytest.approx(s, abs=0.03)
 
 

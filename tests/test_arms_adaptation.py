@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from arm_cohort import task
 
-from pitl import arms
-from pitl.arms import adaptation
+from pitl.comparison import methods
+from pitl.comparison.siblings import adaptation
 
 
 def test_discrepancy_is_zero_for_equal_samples_and_grows_with_the_distance():
@@ -46,6 +46,6 @@ def test_both_streams_and_the_discrepancy_are_in_the_loss_and_everybody_is_answe
     assert value(source, target, 1.0) > plain  # these are other people's muscles
     assert value(source, target + 20, 0.0) != plain and value(source + 20, target, 0.0) != plain
     assert value(source, target, 0.0, forces=True) > plain
-    answer = arms.run("domain_adaptation", work)
-    for said, rows in zip(answer.said, work.split.test, strict=True):
-        assert said.angle.shape == (len(rows), 1) and np.isfinite(said.angle).all() and said.force.min() >= 0
+    answer = methods.run("domain_adaptation", work)
+    for predicted, rows in zip(answer.predicted, work.split.test, strict=True):
+        assert predicted.angle.shape == (len(rows), 1) and np.isfinite(predicted.angle).all() and predicted.force.min() >= 0

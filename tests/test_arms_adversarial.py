@@ -1,4 +1,4 @@
-"""The low-shot network: data, law of motion and discriminator each move the generator, and few labels are read."""
+"""The low-shot network: data, equation of motion and discriminator each move the generator, and few labels are read."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from arm_cohort import task
 
-from pitl import arms
-from pitl.arms import adversarial, own
+from pitl.comparison import methods
+from pitl.comparison.siblings import adversarial, own
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,14 @@ def few(work):
     prepared = work.prepared
     rows = own.labelled_rows(work, 0)
     shots = rows[np.linspace(0, len(rows) - 1, adversarial.SHOTS).astype(int)]
-    along = own.stretches(work.split.calibration[0], work, len(prepared.taps.average) + 4)[::20]
+    along = own.segments(work.split.calibration[0], work, len(prepared.taps.average) + 4)[::20]
     model, spread, scale = jax.tree.map(lambda x: x[0], (prepared.models, work.inherited.spread, work.inherited.scale))
     return adversarial.Few(jnp.asarray(shots, jnp.int32), jnp.asarray(along, jnp.int32), model, spread, scale)
 
 
 def test_each_term_moves_the_generator_and_the_discriminator_learns_to_tell(work, few):
     params, net = jax.tree.map(lambda x: x[0], work.inherited.data), work.prepared.net
-    samples, along = work.prepared.samples, few.stretches[:6]
+    samples, along = work.prepared.samples, few.segments[:6]
     judge = adversarial.discriminator(jax.random.key(3), 2 * net.inputs + net.postures + 6)
     args = (judge, net, samples, few, along, work.prepared.taps, True)
     jacobian = jax.jacrev(lambda p: jnp.stack(adversarial.generator_terms(p, *args)))(params)
@@ -50,7 +50,7 @@ def test_labels_beyond_the_few_shots_change_nothing(work):
     others = np.setdiff1d(rows, shots)
     samples = work.prepared.samples
     spoilt = samples._replace(angle=samples.angle.at[others].set(9.0), force=samples.force.at[others].set(1e4))
-    a = arms.run("low_shot", work)
-    b = arms.run("low_shot", work.but(prepared=work.prepared._replace(samples=spoilt)))
-    np.testing.assert_array_equal(a.said[0].angle, b.said[0].angle)
-    assert all(np.isfinite(s.angle).all() and s.force is not None and s.force.min() >= 0 for s in a.said)
+    a = methods.run("low_shot", work)
+    b = methods.run("low_shot", work.but(prepared=work.prepared._replace(samples=spoilt)))
+    np.testing.assert_array_equal(a.predicted[0].angle, b.predicted[0].angle)
+    assert all(np.isfinite(s.angle).all() and s.force is not None and s.force.min() >= 0 for s in a.predicted)

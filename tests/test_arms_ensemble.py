@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from arm_cohort import task
 
-from pitl import arms, results
-from pitl.arms import ensemble
+from pitl.comparison import methods, results
+from pitl.comparison.siblings import ensemble
 
 
 @pytest.fixture(scope="module")
@@ -15,19 +15,19 @@ def work():
 
 @pytest.fixture(scope="module")
 def answer(work):
-    return arms.run("ensemble", work)
+    return methods.run("ensemble", work)
 
 
 def test_members_disagree_everywhere_and_their_mean_is_an_answer(work, answer):
-    for said, rows in zip(answer.said, work.split.test, strict=True):
-        assert said.angle.shape == said.angle_spread.shape == (len(rows), 1)
-        assert said.force.shape == said.force_spread.shape == (len(rows), 5)
-        assert said.angle_spread.min() > 0 and said.force_spread.min() > 0
-        assert all(np.isfinite(x).all() for x in said)
+    for predicted, rows in zip(answer.predicted, work.split.test, strict=True):
+        assert predicted.angle.shape == predicted.angle_spread.shape == (len(rows), 1)
+        assert predicted.force.shape == predicted.force_spread.shape == (len(rows), 5)
+        assert predicted.angle_spread.min() > 0 and predicted.force_spread.min() > 0
+        assert all(np.isfinite(x).all() for x in predicted)
 
 
 def test_bootstrap_draws_blocks_and_never_a_row_without_a_label(work):
-    people = ensemble.bagged(work, np.random.default_rng(0))
+    people = ensemble.bag_blocks(work, np.random.default_rng(0))
     weights = np.asarray(people.labelled)
     assert weights.shape[0] == 3 * ensemble.MEMBERS
     for p, (rows, mask) in enumerate(zip(work.split.calibration, work.split.labelled, strict=True)):
@@ -40,7 +40,7 @@ def test_bootstrap_draws_blocks_and_never_a_row_without_a_label(work):
 
 def test_answers_with_their_spread_survive_the_file(tmp_path, answer):
     results.keep(tmp_path / "e.npz", answer, 1.0)
-    again, _ = results.said(tmp_path / "e.npz", 3)
-    for a, b in zip(again, answer.said, strict=True):
+    again, _ = results.predicted(tmp_path / "e.npz", 3)
+    for a, b in zip(again, answer.predicted, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)

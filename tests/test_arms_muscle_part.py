@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from arm_cohort import task
 
-from pitl import arms
-from pitl.arms import blend, muscle_part
+from pitl.comparison import blend, methods
+from pitl.learn import muscle_part
+from pitl.learn import predict
 
 
 def quick(work, **hill):
@@ -21,7 +22,7 @@ def work():
 
 
 def test_the_law_of_motion_fits_muscles_that_the_source_people_only_suggest(work):
-    fitted, suggested = (muscle_part.drawn(work, by_physics=b) for b in (True, False))
+    fitted, suggested = (muscle_part.target_forces(work, by_physics=b) for b in (True, False))
     assert (fitted.fitted.loss[-1] < fitted.fitted.loss[0]).all()
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), fitted.fitted.z, suggested.fitted.z)
     assert moved.strength > 0.05 and moved.gain > 0.05
@@ -29,12 +30,12 @@ def test_the_law_of_motion_fits_muscles_that_the_source_people_only_suggest(work
 
 
 def test_forces_to_learn_lie_between_the_muscles_and_the_generic_model(work):
-    theirs, mixed, muscles = (muscle_part.drawn(quick(work, share=b)).force for b in (0.0, 0.25, 1.0))
+    theirs, mixed, muscles = (muscle_part.target_forces(quick(work, share=b)).force for b in (0.0, 0.25, 1.0))
     np.testing.assert_allclose(mixed, 0.75 * theirs + 0.25 * muscles, rtol=1e-4, atol=1e-3)
     assert not np.allclose(theirs, muscles, rtol=0.1)
-    generic = arms.predict(work.prepared, work.inherited.physics, work.inherited.scale, work.split.calibration)
-    for s, said in enumerate(generic):
-        np.testing.assert_allclose(theirs[s, : len(said.force)], said.force, rtol=1e-5)
+    generic = predict.predict_rows(work.prepared, work.inherited.physics, work.inherited.scale, work.split.calibration)
+    for s, predicted in enumerate(generic):
+        np.testing.assert_allclose(theirs[s, : len(predicted.force)], predicted.force, rtol=1e-5)
 
 
 def test_nobody_s_own_force_labels_reach_their_forces_to_learn(work):
@@ -42,7 +43,7 @@ def test_nobody_s_own_force_labels_reach_their_forces_to_learn(work):
     mine = samples.subject == 0
     wrong = samples._replace(force=jnp.where(mine[:, None], 7.0, samples.force))
     other = work.but(prepared=work.prepared._replace(samples=wrong))
-    a, b = (muscle_part.drawn(w).force for w in (work, other))
+    a, b = (muscle_part.target_forces(w).force for w in (work, other))
     assert np.array_equal(a[0], b[0])
     assert not np.array_equal(a[1], b[1])  # person 0 is a source of person 1
 
@@ -51,27 +52,27 @@ def test_without_labels_the_measured_motion_is_not_read(work):
     motion = work.prepared.table.motion
     wrong = work.prepared._replace(table=work.prepared.table._replace(motion=motion._replace(angle=motion.angle + 1.0)))
     blind = work.but(supervision="none", split=work.split)
-    believed = muscle_part.believed(blind)
-    original = muscle_part.believed
+    believed = muscle_part.prior_of_sources(blind)
+    original = muscle_part.prior_of_sources
     try:
-        muscle_part.believed = lambda _: believed  # source people keep their labels
-        a, b = (muscle_part.drawn(w).force for w in (blind, blind.but(prepared=wrong)))
+        muscle_part.prior_of_sources = lambda _: believed  # source people keep their labels
+        a, b = (muscle_part.target_forces(w).force for w in (blind, blind.but(prepared=wrong)))
     finally:
-        muscle_part.believed = original
+        muscle_part.prior_of_sources = original
     assert np.array_equal(a, b)
 
 
 def test_the_head_follows_the_forces_it_is_drawn_to(work):
-    drawn = muscle_part.drawn(work)
+    drawn = muscle_part.target_forces(work)
     heavier = work.config.personalize.model_copy(update={"muscle_weight": 30.0, "steps": 60})
     strong = work.but(config=work.config.model_copy(update={"personalize": heavier}))
     rows = work.split.calibration
     distance = []
     for name in ("head_physics", "head_muscle"):
-        found = arms.run(name, strong)
+        result = methods.run(name, strong)
         scale = work.inherited.scale
-        said = arms.predict(work.prepared, found.fitted.params, scale, rows)
-        apart = [np.abs(a.force - np.asarray(drawn.force[s])[: len(a.force)]).mean() for s, a in enumerate(said)]
+        predicted = predict.predict_rows(work.prepared, result.fitted.params, scale, rows)
+        apart = [np.abs(a.force - np.asarray(drawn.force[s])[: len(a.force)]).mean() for s, a in enumerate(predicted)]
         distance.append(np.mean(apart))
     assert distance[1] < 0.7 * distance[0]
 
@@ -82,7 +83,7 @@ def test_weights_of_a_blend_follow_the_end_of_the_calibration_alone(work, monkey
     def member(error):
         def run(task):
             angle = np.asarray(task.prepared.samples.angle)
-            return arms.ArmResult(tuple(arms.Said(angle[r] + error, np.ones((len(r), 5))) for r in task.split.test))
+            return methods.MethodResult(tuple(predict.Estimate(angle[r] + error, np.ones((len(r), 5))) for r in task.split.test))
 
         return run
 
@@ -94,6 +95,6 @@ def test_weights_of_a_blend_follow_the_end_of_the_calibration_alone(work, monkey
     for s, (first, last) in enumerate(zip(halves.rows.calibration, halves.rows.test, strict=True)):
         assert set(first) | set(last) <= set(work.split.calibration[s])
         assert not set(first) & set(last) and not set(last) & set(work.split.test[s])
-    said = blend.blend(work).said[0]
+    predicted = blend.blend(work).predicted[0]
     truth = np.asarray(work.prepared.samples.angle)[work.split.test[0]]
-    np.testing.assert_allclose(said.angle - truth, 0.5 / 26 + 0.1 * 25 / 26, atol=1e-5)
+    np.testing.assert_allclose(predicted.angle - truth, 0.5 / 26 + 0.1 * 25 / 26, atol=1e-5)

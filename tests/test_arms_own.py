@@ -1,4 +1,4 @@
-"""Networks of one person alone: the law of motion teaches them, and local ones count by how well they fit."""
+"""Networks of one person alone: the equation of motion teaches them, and local ones count by how well they fit."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from arm_cohort import task
 
-from pitl import arms, train
-from pitl.arms import own
+from pitl.comparison import methods
+from pitl.comparison.siblings import own
+from pitl.learn import generic
+from pitl.learn import loss
 
 
 @pytest.fixture(scope="module")
@@ -16,20 +18,20 @@ def work():
 
 
 def finite(answer, work):
-    for said, rows in zip(answer.said, work.split.test, strict=True):
-        assert said.angle.shape == (len(rows), 1) and said.force.shape == (len(rows), 5)
-        assert np.isfinite(said.angle).all() and np.isfinite(said.force).all() and said.force.min() >= 0
+    for predicted, rows in zip(answer.predicted, work.split.test, strict=True):
+        assert predicted.angle.shape == (len(rows), 1) and predicted.force.shape == (len(rows), 5)
+        assert np.isfinite(predicted.angle).all() and np.isfinite(predicted.force).all() and predicted.force.min() >= 0
     return True
 
 
 def test_the_residual_teaches_angle_and_force_outputs_of_a_personal_network(work):
     problem, config = own.problem(work, 0), own.settings(work)
-    rows = own.stretches(own.labelled_rows(work, 0), work, own._length(work))[:4]
+    rows = own.segments(own.labelled_rows(work, 0), work, own._length(work))[:4]
     params, net = jax.tree.map(lambda x: x[0], work.inherited.data), work.prepared.net
 
     def law(p):
         at = jnp.asarray(rows, jnp.int32)
-        return train.terms(p, net, problem, at, form=config.residual, taps=work.prepared.taps).physics
+        return loss.terms(p, net, problem, at, form=config.residual, taps=work.prepared.taps).physics
 
     grads = jax.grad(law)(params)
     for part in (grads["encoder"], grads["head"]["angle"], grads["head"]["force"]):
@@ -38,24 +40,24 @@ def test_the_residual_teaches_angle_and_force_outputs_of_a_personal_network(work
 
 def test_physics_changes_what_a_personal_network_says_of_forces_that_nobody_labelled(work):
     unlabelled = work.but(supervision="angle")
-    with_law = arms.run("pi_cnn", unlabelled)
+    with_law = methods.run("pi_cnn", unlabelled)
     off = work.config.model_copy(
         update={"personalize": work.config.personalize.model_copy(update={"physics_weight": 0.0})}
     )
-    without = arms.run("pi_cnn", unlabelled.but(config=off))
+    without = methods.run("pi_cnn", unlabelled.but(config=off))
     assert finite(with_law, work)
-    assert np.abs(with_law.said[0].force - without.said[0].force).max() > 1e-3  # N
+    assert np.abs(with_law.predicted[0].force - without.predicted[0].force).max() > 1e-3  # N
 
 
 def test_a_personal_network_learns_its_person():
     work = task(steps=150)
-    answer, truth = arms.run("pi_cnn", work), np.asarray(work.prepared.samples.angle)
-    for said, rows in zip(answer.said, work.split.test, strict=True):
-        assert np.mean((said.angle - truth[rows]) ** 2) < 0.7 * np.mean((truth[rows] - truth[rows].mean()) ** 2)
+    answer, truth = methods.run("pi_cnn", work), np.asarray(work.prepared.samples.angle)
+    for predicted, rows in zip(answer.predicted, work.split.test, strict=True):
+        assert np.mean((predicted.angle - truth[rows]) ** 2) < 0.7 * np.mean((truth[rows] - truth[rows].mean()) ** 2)
 
 
 def test_weights_of_local_models_sum_to_one_and_the_best_weighs_most():
-    weights = own.fused(np.array([0.2, 0.1, 0.4]))
+    weights = own.fusion_weights(np.array([0.2, 0.1, 0.4]))
     assert weights.sum() == pytest.approx(1) and weights.argmax() == 1
     np.testing.assert_allclose(weights[1] / weights, [2, 1, 4])
 
@@ -71,7 +73,7 @@ def test_subdomains_share_no_row_and_each_holds_a_part_of_every_trial(work):
 
 
 def test_distributed_networks_answer_for_everybody_and_a_local_error_is_smaller_where_it_trained(work):
-    assert finite(arms.run("distributed", work), work)
+    assert finite(methods.run("distributed", work), work)
     longer = task(steps=100)
     first, last = (own.subdomains(own.labelled_rows(longer, 0), longer, 3)[k] for k in (0, 2))
     params, error = own.fit(longer, 0, first, jax.random.key(1))

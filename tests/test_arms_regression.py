@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pitl.baselines import lagged, linear, support_vector
-from pitl.baselines.lagged import Inputs
+from pitl.comparison.baselines import lagged, linear, support_vector
+from pitl.comparison.baselines.lagged import LaggedInputs
 
 RNG = np.random.default_rng(0)
 ROWS = np.arange(100, 3000)
 ENVELOPE = np.abs(RNG.normal(size=(3000, 2))).cumsum(axis=0) % 7
 POSTURE = (np.arange(3000) >= 1500).astype(int)
-INPUTS = Inputs(ENVELOPE, POSTURE, 2, 40, POSTURE)
+INPUTS = LaggedInputs(ENVELOPE, POSTURE, 2, 40, POSTURE)
 EARLIER = ENVELOPE[ROWS - 39, :1]  # the envelope 39 samples ago
 LINEAR = np.where(POSTURE[ROWS, None] == 0, 2.0, -1.0) * EARLIER + 0.5
 
@@ -25,17 +25,17 @@ def test_ridge_finds_a_linear_law_of_lagged_envelopes_for_each_posture():
 
 
 def test_ridge_finds_out_that_a_law_is_logarithmic():
-    law = np.log(ENVELOPE[ROWS - 39, :1] + 0.35)
-    fitted = linear.fit(INPUTS, ROWS[::2], law[::2])
+    physics = np.log(ENVELOPE[ROWS - 39, :1] + 0.35)
+    fitted = linear.fit(INPUTS, ROWS[::2], physics[::2])
     assert fitted.compression == "logarithm"
-    assert error(linear, law)[0] < 0.1
+    assert error(linear, physics)[0] < 0.1
 
 
 def test_support_vectors_find_a_law_that_no_line_can():
     smooth = np.stack([np.convolve(e, np.ones(50) / 50, "same") for e in RNG.normal(size=(2, 3000))], axis=1)
     inputs = INPUTS._replace(envelope=1 + smooth / smooth.std(axis=0))
-    law = (inputs.envelope[ROWS, :1] - 1) * (inputs.envelope[ROWS, 1:] - 1)
-    assert error(support_vector, law, inputs)[0] < 0.5 < error(linear, law, inputs)[0]
+    physics = (inputs.envelope[ROWS, :1] - 1) * (inputs.envelope[ROWS, 1:] - 1)
+    assert error(support_vector, physics, inputs)[0] < 0.5 < error(linear, physics, inputs)[0]
 
 
 def test_several_outputs_are_regressed_in_units_of_their_own():
@@ -48,10 +48,10 @@ def test_several_outputs_are_regressed_in_units_of_their_own():
 def test_nothing_is_said_beyond_what_was_shown_in_the_same_posture(method):
     fitted = method.fit(INPUTS, ROWS[::4], LINEAR[::4])
     loud = INPUTS._replace(envelope=100 * ENVELOPE)
-    said = method.predict(fitted, loud, ROWS)
+    predicted = method.predict(fitted, loud, ROWS)
     for p in (0, 1):
         shown = LINEAR[::4][POSTURE[ROWS[::4]] == p]
-        mine = said[POSTURE[ROWS] == p]
+        mine = predicted[POSTURE[ROWS] == p]
         assert mine.min() >= shown.min() - 1e-9 and mine.max() <= shown.max() + 1e-9
 
 

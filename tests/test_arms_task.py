@@ -1,10 +1,10 @@
-"""An arm that is made of others does not make them again, and its time is still the time of all."""
+"""A method that is made of others does not make them again, and its time is still the time of all."""
 
 import time
 
 import pytest
 
-from pitl.arms import ArmResult, Task
+from pitl.comparison.methods import MethodResult, Task
 
 
 @pytest.fixture
@@ -15,12 +15,12 @@ def task():
 
 def slow(task):
     time.sleep(0.05)
-    return ArmResult(())
+    return MethodResult(())
 
 
 def made_of_it(task):
     task.answer("slow", slow)
-    return ArmResult(())
+    return MethodResult(())
 
 
 def test_an_arm_runs_once_for_a_piece_of_work_and_again_for_another(task):

@@ -10,11 +10,12 @@ import pytest
 from benchmarks import __main__ as bench
 from benchmarks import chains, measure, page, problem, scaling
 from benchmarks.row import Row, skipped
-from pitl import physics, train
-from pitl.arms import predict
-from pitl.msk import dynamics, geometry
+from pitl.learn import generic, physics, predict
+from pitl.mechanics import dynamics, geometry
 from pitl.net import network
 from pitl.net.network import Network
+from pitl.learn import loss
+from pitl.learn import limbs
 
 SMALL = Network(5, 2, 20, 100.0, channels=(4, 6), kernels=(5, 3), strides=(2, 1), features=7, hidden=6)
 
@@ -70,10 +71,10 @@ def test_constants_kept_once_leave_the_loss_and_its_gradient():
     task = problem.training(SMALL, rows=600, subjects=4)
     params = network.init(jax.random.key(0), SMALL, task.scale)
     rows = jax.numpy.asarray(np.random.default_rng(0).integers(20, 600, (64, 1)), "int32")
-    once = train.ready(task)
-    assert isinstance(once.models, physics.People)
+    once = loss.share_constants(task)
+    assert isinstance(once.models, limbs.Limbs)
     assert any(x is None for x in once.models.own) and any(x is not None for x in once.models.own)
-    value = jax.jit(jax.value_and_grad(lambda p, t: train.terms(p, SMALL, t, rows).physics), static_argnums=())
+    value = jax.jit(jax.value_and_grad(lambda p, t: loss.terms(p, SMALL, t, rows).physics), static_argnums=())
     (a, ga), (b, gb) = value(params, task), value(params, once)
     np.testing.assert_allclose(a, b, rtol=1e-5)
     for x, y in zip(jax.tree.leaves(ga), jax.tree.leaves(gb), strict=True):
@@ -81,14 +82,14 @@ def test_constants_kept_once_leave_the_loss_and_its_gradient():
 
 
 def test_the_law_of_motion_in_a_part_of_the_rows_leaves_the_data_terms_and_its_own_mean():
-    task = train.ready(problem.training(SMALL, rows=600, subjects=4))
+    task = loss.share_constants(problem.training(SMALL, rows=600, subjects=4))
     params = network.init(jax.random.key(0), SMALL, task.scale)
     rows = jax.numpy.asarray(np.random.default_rng(0).integers(20, 600, (64, 1)), "int32")
     gain = jax.numpy.asarray(np.random.default_rng(1).uniform(0.5, 1.5, (64, SMALL.inputs)), "float32")
-    full = train.terms(params, SMALL, task, rows, gain)
-    half = train.terms(params, SMALL, task, rows, gain, physics_rows=0.5)
+    full = loss.terms(params, SMALL, task, rows, gain)
+    half = loss.terms(params, SMALL, task, rows, gain, physics_rows=0.5)
     np.testing.assert_allclose([half.angle, half.force], [full.angle, full.force], rtol=1e-5)
-    parts = [train.terms(params, SMALL, task, rows[k], gain[k]).physics for k in (slice(32), slice(32, None))]
+    parts = [loss.terms(params, SMALL, task, rows[k], gain[k]).physics for k in (slice(32), slice(32, None))]
     np.testing.assert_allclose(half.physics, parts[0], rtol=1e-4)
     np.testing.assert_allclose((parts[0] + parts[1]) / 2, full.physics, rtol=1e-4)
     assert abs(half.physics / full.physics - 1) > 1e-3  # it is another estimate of the same mean
@@ -104,7 +105,7 @@ def test_pytorch_has_the_same_loss_and_gradient(motion):
     rows = np.random.default_rng(0).integers(20, 600, 64)
 
     def total(p):
-        t = train.terms(p, SMALL, task, jax.numpy.asarray(rows[:, None], "int32"))
+        t = loss.terms(p, SMALL, task, jax.numpy.asarray(rows[:, None], "int32"))
         return sum(w * v for w, v in zip(task.weights, t, strict=True))
 
     value, grads = jax.value_and_grad(total)(params)
@@ -123,15 +124,15 @@ def test_the_law_of_motion_is_the_sum_of_its_terms_however_it_is_computed():
     rng = np.random.default_rng(0)
     q, qd, qdd = (jax.numpy.asarray(rng.normal(size=(20, 3)) * 0.6, "float32") for _ in range(3))
     force = jax.numpy.asarray(rng.uniform(0, 100, (20, 12)), "float32")
-    found = jax.jit(lambda *x: dynamics.terms(model, *x, posture=0))(q, qd, qdd, force)
+    result = jax.jit(lambda *x: dynamics.terms(model, *x, posture=0))(q, qd, qdd, force)
     direct = jax.jit(lambda *x: dynamics.residual(model, *x, posture=0))(q, qd, qdd, force)
-    np.testing.assert_allclose(direct, found.residual, atol=2e-5 * float(np.abs(found.residual).max()))
-    assert float(np.abs(found.coriolis).max()) > 0.1
+    np.testing.assert_allclose(direct, result.residual, atol=2e-5 * float(np.abs(result.residual).max()))
+    assert float(np.abs(result.coriolis).max()) > 0.1
 
 
 def test_muscles_of_a_chain_reach_only_the_joints_they_cross():
-    arms = jax.jit(lambda q: geometry.moment_arm(chains.chain(3), q, 0))(jax.numpy.full((1, 3), 0.2, "float32"))[0]
-    assert (np.abs(np.asarray(arms)) > 1e-4).sum(axis=1).tolist() == [2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1]
+    methods = jax.jit(lambda q: geometry.moment_arm(chains.chain(3), q, 0))(jax.numpy.full((1, 3), 0.2, "float32"))[0]
+    assert (np.abs(np.asarray(methods)) > 1e-4).sum(axis=1).tolist() == [2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1]
 
 
 def test_a_slope_is_the_exponent_and_its_interval_shrinks_to_nothing_on_a_power_law():
@@ -148,10 +149,10 @@ def test_predictions_do_not_depend_on_whether_windows_share_convolutions(apart):
     both, scale = jax.tree.map(lambda x: jax.numpy.stack([x, x]), (params, task.scale))
     rows = (np.arange(30, 1500, apart), np.concatenate([np.arange(1600, 1900, apart), np.arange(2500, 3000, apart)]))
     prepared = SimpleNamespace(net=SMALL, samples=task.samples)
-    for r, said in zip(rows, predict(prepared, both, scale, rows), strict=True):
+    for r, predicted in zip(rows, predict(prepared, both, scale, rows), strict=True):
         single = network.outputs(params, SMALL, task.samples, jax.numpy.asarray(r, "int32"), task.scale)
-        np.testing.assert_allclose(said.angle, single.angle[0], atol=1e-5)
-        np.testing.assert_allclose(said.force, single.force, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(predicted.angle, single.angle[0], atol=1e-5)
+        np.testing.assert_allclose(predicted.force, single.force, rtol=1e-4, atol=1e-3)
 
 
 def test_a_second_measurement_of_one_benchmark_keeps_the_rows_of_the_others(monkeypatch, tmp_path):
@@ -172,6 +173,6 @@ def test_the_page_carries_a_curve_on_as_a_straight_line_and_says_what_was_missed
     row = Row("scaling_people", "people", 1.0, "slope", curve={"size": [10.0, 110.0], "seconds": [6.0, 11.0]})
     slow = Row("step", "a step", 2.0, "ms", 1.0, "other", 0.5, "ratio >= 1", False)
     where = {"device": "cpu", "processor": "p", "cpus": 2, "jax": "0", "torch": None, "time": "t"}
-    found = {"environment": where, "rows": [row.to_json(), slow.to_json()]}
-    assert "| 10 and 110 | 10000 | 506 s |" in page.outlook(found)  # 11 s + 0.05 s each of the other 9890
-    assert page.table(found).splitlines()[2] == "| a step | 2 ms | 1, other | 0.5 | ratio >= 1 | no |"
+    result = {"environment": where, "rows": [row.to_json(), slow.to_json()]}
+    assert "| 10 and 110 | 10000 | 506 s |" in page.outlook(result)  # 11 s + 0.05 s each of the other 9890
+    assert page.table(result).splitlines()[2] == "| a step | 2 ms | 1, other | 0.5 | ratio >= 1 | no |"

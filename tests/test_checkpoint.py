@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl import checkpoint, outputs
+import orbax.checkpoint
+
+from pitl import files
 from pitl.errors import PitlError
 
 
@@ -26,20 +28,20 @@ def _tree():
 @pytest.fixture
 def saved(tmp_path):
     folder = tmp_path / "sub" / "model"
-    checkpoint.save(folder, _tree(), {"net": [1, 2], "name": "ü"})
+    files.save_checkpoint(folder, _tree(), {"net": [1, 2], "name": "ü"})
     return folder
 
 
 def _say(folder):
     with pytest.raises(PitlError) as caught:
-        checkpoint.load(folder)
+        files.load_checkpoint(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
     return str(caught.value)
 
 
 def test_every_bit_and_type_comes_back(saved):
-    tree, meta = checkpoint.load(saved)
+    tree, meta = files.load_checkpoint(saved)
     assert meta == {"net": [1, 2], "name": "ü"}
     assert jax.tree.structure(tree) == jax.tree.structure(_tree())
     for before, after in zip(jax.tree.leaves(_tree()), jax.tree.leaves(tree), strict=True):
@@ -52,16 +54,16 @@ def test_nothing_else_is_left_in_the_folder(saved):
 
 
 def test_a_second_save_takes_the_place_of_the_first(saved):
-    checkpoint.save(saved, {"x": np.ones(2)}, {})
-    tree, meta = checkpoint.load(saved)
+    files.save_checkpoint(saved, {"x": np.ones(2)}, {})
+    tree, meta = files.load_checkpoint(saved)
     assert list(tree) == ["x"]
     assert meta == {}
     assert [p.name for p in saved.parent.iterdir()] == ["model"]
 
 
 def test_a_tree_without_arrays(tmp_path):
-    checkpoint.save(tmp_path / "empty", {}, {"only": "this"})
-    assert checkpoint.load(tmp_path / "empty") == ({}, {"only": "this"})
+    files.save_checkpoint(tmp_path / "empty", {}, {"only": "this"})
+    assert files.load_checkpoint(tmp_path / "empty") == ({}, {"only": "this"})
 
 
 @pytest.mark.parametrize("damage", [lambda good: good[: len(good) // 2], lambda good: good[:-1] + b"\xa5", None])
@@ -78,7 +80,7 @@ def test_damage_of_any_file_is_noticed(saved, damage):
             file.write_bytes(damage(good))
         assert file.name in _say(saved)
         file.write_bytes(good)
-    checkpoint.load(saved)
+    files.load_checkpoint(saved)
 
 
 def test_a_truncated_description_is_noticed(saved):
@@ -104,28 +106,28 @@ def test_a_full_disk_keeps_what_was_there(saved, monkeypatch):
     def full(*_args, **_kwargs):
         raise ValueError("RESOURCE_EXHAUSTED: Failed to write [os_error_code='28']")
 
-    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "save", full)
+    monkeypatch.setattr(orbax.checkpoint.Checkpointer, "save", full)
     with pytest.raises(PitlError, match="the disk is full; free some space"):
-        checkpoint.save(saved, {"x": np.ones(2)}, {})
+        files.save_checkpoint(saved, {"x": np.ones(2)}, {})
     monkeypatch.undo()
-    assert "special" in checkpoint.load(saved)[0]
+    assert "special" in files.load_checkpoint(saved)[0]
     assert [p.name for p in saved.parent.iterdir()] == ["model"]
 
 
 def test_a_file_in_the_way_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PitlError, match="cannot write .*: (Not a directory|File exists)"):
-        checkpoint.save(tmp_path / "file" / "model", {}, {})
+        files.save_checkpoint(tmp_path / "file" / "model", {}, {})
 
 
 def test_keys_must_be_text(tmp_path):
     with pytest.raises(PitlError, match="checkpoint key a/3 is not text"):
-        checkpoint.save(tmp_path / "model", {"a": {3: np.ones(1)}}, {})
+        files.save_checkpoint(tmp_path / "model", {"a": {3: np.ones(1)}}, {})
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "new" / "metrics.json"
-    outputs.atomic_write_text(path, "ü")
+    files.atomic_write_text(path, "ü")
     assert path.read_text(encoding="utf-8") == "ü"
 
     def full(_):
@@ -133,12 +135,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(PitlError, match="the disk is full"):
-        outputs.atomic_write_text(path, "other")
+        files.atomic_write_text(path, "other")
     assert path.read_text(encoding="utf-8") == "ü"
     assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
 
 
 def test_arrays_are_written_under_the_name_that_was_asked_for(tmp_path):
-    outputs.atomic_savez(tmp_path / "a.npz", {"angle_deg/ridge/angle": np.arange(3)})
+    files.atomic_savez(tmp_path / "a.npz", {"angle_deg/ridge/angle": np.arange(3)})
     with np.load(tmp_path / "a.npz") as data:
         np.testing.assert_array_equal(data["angle_deg/ridge/angle"], np.arange(3))

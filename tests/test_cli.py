@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import pitl
-from pitl import cli, config
+from pitl import cli
+from pitl.config import toml
 from pitl.errors import PitlError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,10 +28,10 @@ def file(tmp_path):
 def job(monkeypatch, tmp_path):
     """Takes the place of the real work, and keeps what it was asked to do."""
     asked = []
-    module = ModuleType("pitl.run")
+    module = ModuleType("pitl.comparison.run")
     for name in ("run", "train", "personalize", "evaluate"):
         setattr(module, name, lambda config, out, console, name=name: asked.append((name, config, out)))
-    monkeypatch.setitem(sys.modules, "pitl.run", module)
+    monkeypatch.setitem(sys.modules, "pitl.comparison.run", module)
     monkeypatch.setattr(pitl, "run", module, raising=False)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     module.asked = asked  # pyright: ignore[reportAttributeAccessIssue]
@@ -66,9 +67,9 @@ def test_the_version():
 def test_steps_get_configuration_and_folder(job, file, command):
     shown = _pitl(command, file, "train.batch=8", "--out", "here", "name=x")
     assert shown.exit_code == 0, shown.output
-    [(name, found, out)] = job.asked
+    [(name, result, out)] = job.asked
     assert (name, out) == (command, Path("here"))
-    assert (found.train.steps, found.train.batch, found.name) == (10, 8, "x")
+    assert (result.train.steps, result.train.batch, result.name) == (10, 8, "x")
 
 
 def test_results_go_to_runs_by_default(job, file):
@@ -137,19 +138,19 @@ def test_the_printed_configuration_is_a_configuration(file, tmp_path):
     shown = _pitl("config", file, "train.batch=8")
     copy = tmp_path / "copy.toml"
     copy.write_text(shown.output, encoding="utf-8")
-    assert config.load(copy) == config.load(file, ["train.batch=8"])
+    assert toml.load(copy) == toml.load(file, ["train.batch=8"])
     assert "# most optimiser steps; default 1500\nsteps = 10\n" in shown.output
 
 
 def test_a_cache_that_cannot_be_made_is_no_error(monkeypatch, file):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
-    cli.shell.keep_compiled_programs()
+    files.keep_compiled_programs()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.name)
 def test_the_configurations_of_the_project_are_valid(path):
-    assert config.load(path).name == path.stem
+    assert toml.load(path).name == path.stem
 
 
 @pytest.mark.parametrize("name", ["bin/environment", "bin/quickstart", "bin/test", ".ci/run"])

@@ -12,14 +12,15 @@ import jax
 import numpy as np
 import pytest
 
-from pitl import devices
 from pitl.errors import PitlError
+from pitl.config.schema import VirtualConfig
+from pitl.learn import devices
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = """
 import sys, jax, numpy as np
 import jax.numpy as jnp
-from pitl import arms, devices, loss, personalize, prepare, search, train, virtual, windows
+from pitl import methods, devices, loss, personalize, prepare, search, train, virtual, windows
 from pitl.config import Config, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
 hosts, process = (sys.argv[2], int(sys.argv[3])) if len(sys.argv) > 2 else (None, None)
 with devices.joined(hosts, process):
@@ -28,7 +29,7 @@ with devices.joined(hosts, process):
         train=TrainConfig(steps=20, check_every=10, batch=32, refit=False),
         personalize=PersonalizeConfig(steps=10),
     )
-    cohort = virtual.simulate(virtual.VirtualSettings(**config.virtual.model_dump()))
+    cohort = virtual.simulate(VirtualConfig(**config.virtual.model_dump()))
     prepared = prepare.prepare(config, cohort)
     spread, scale = prepare.statistics(prepared, prepare.folds(config, 5)[0])
     problem = train.Problem(
@@ -66,8 +67,8 @@ def _start(command: list[str], count: int = 1, **more: str) -> "subprocess.Popen
 
 
 def _done(process: "subprocess.Popen[str]", limit_s: float = 240.0) -> None:
-    _, said = process.communicate(timeout=limit_s)
-    assert process.returncode == 0, said[-2000:]
+    _, predicted = process.communicate(timeout=limit_s)
+    assert process.returncode == 0, predicted[-2000:]
 
 
 def _hosts() -> str:
@@ -77,8 +78,8 @@ def _hosts() -> str:
 
 
 def _numbers(path: Path) -> tuple[list[np.ndarray], int]:
-    with np.load(path) as found:
-        return [found[k] for k in found.files if k != "count"], int(found["count"])
+    with np.load(path) as result:
+        return [result[k] for k in result.files if k != "count"], int(result["count"])
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +98,9 @@ def _same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
 
 def test_four_devices_give_what_one_gives(alone, tmp_path):
     _done(_start(["-c", WORK, str(tmp_path / "found.npz")], count=4))
-    found, count = _numbers(tmp_path / "found.npz")
+    result, count = _numbers(tmp_path / "found.npz")
     assert count == 4
-    _same(found, alone)
+    _same(result, alone)
 
 
 def test_two_processes_give_what_one_gives(alone, tmp_path):
@@ -133,9 +134,9 @@ def _slurm_job() -> str:
 def _meet_and_equal(both: list["subprocess.Popen[str]"], path: Path, alone: list[np.ndarray]) -> None:
     for process in both:
         _done(process)
-    found, count = _numbers(path)
+    result, count = _numbers(path)
     assert count == 2
-    _same(found, alone)
+    _same(result, alone)
 
 
 RUN = [
@@ -163,11 +164,11 @@ def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_pat
         time.sleep(0.1)
     assert finished.is_dir(), [p.communicate()[1][-1000:] for p in both if p.poll() is not None]
     both[1].send_signal(signal.SIGKILL)
-    _, said = both[0].communicate(timeout=120)
+    _, predicted = both[0].communicate(timeout=120)
     both[1].communicate()
     assert both[0].returncode == 1
-    sentences = [line for line in said.splitlines() if line.startswith("pitl:")]
-    assert len(sentences) == 1 and "lost another process" in sentences[0] and "Traceback" not in said
+    sentences = [line for line in predicted.splitlines() if line.startswith("pitl:")]
+    assert len(sentences) == 1 and "lost another process" in sentences[0] and "Traceback" not in predicted
     assert not (out / "report.html").exists()
     kept = finished.stat().st_mtime_ns
     for process in begin(steps):
@@ -177,7 +178,7 @@ def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("hosts", "process", "said"),
+    ("hosts", "process", "predictions"),
     [
         ("10.0.0.1,10.0.0.2", 0, "needs a free port"),
         ("10.0.0.1:5000,,", 0, "needs a free port"),
@@ -186,8 +187,8 @@ def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_pat
         (None, 1, "needs --hosts"),
     ],
 )
-def test_hosts_that_cannot_be_understood_are_refused(hosts, process, said):
-    with pytest.raises(PitlError, match=said), devices.joined(hosts, process):
+def test_hosts_that_cannot_be_understood_are_refused(hosts, process, predicted):
+    with pytest.raises(PitlError, match=predicted), devices.joined(hosts, process):
         pass
 
 

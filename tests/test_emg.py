@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pitl import emg, normalisation
 from pitl.errors import PitlError
+from pitl.signals import emg, normalise
 
 
 def settings(**changes):
@@ -115,10 +115,10 @@ def test_an_envelope_file_or_a_low_order_is_refused_in_one_sentence():
 def test_normalised_derivatives_are_derivatives_of_the_normalised_envelope(method):
     f = emg.design(settings(rate_hz=1000.0), 1000.0)
     jets = emg.envelope(f, burst(6.0, 1000.0)).jets
-    scale = normalisation.fit_scale(
+    scale = normalise.fit_scale(
         method, jets[:2000, 0], ("a", "b", "c"), mvc=np.array([1e-4, 2e-4, 3e-4]), window_s=2.0
     )
-    z = normalisation.normalise(scale, jets, 1000.0)[500:]
+    z = normalise.normalise(scale, jets, 1000.0)[500:]
     for low, high in ((0, 1), (1, 2)):
         increment = np.diff(z[:, low], axis=0) * 1000.0
         middle = (z[1:, high] + z[:-1, high]) / 2
@@ -127,11 +127,11 @@ def test_normalised_derivatives_are_derivatives_of_the_normalised_envelope(metho
 
 def test_scale_comes_from_the_calibration_part_alone_and_blend_is_the_geometric_mean():
     jets = emg.envelope(emg.design(settings(), 2000.0), burst()).jets[:, 0]
-    own = normalisation.fit_scale("trial_max", jets[:100], ("a", "b", "c")).volts
-    blend = normalisation.fit_scale("blend", jets[:100], ("a", "b", "c"), fixed_v=5e-5).volts
+    own = normalise.fit_scale("trial_max", jets[:100], ("a", "b", "c")).volts
+    blend = normalise.fit_scale("blend", jets[:100], ("a", "b", "c"), fixed_v=5e-5).volts
     np.testing.assert_allclose(blend, np.sqrt(own * 5e-5))
 
 
 def test_a_silent_channel_is_named():
     with pytest.raises(PitlError, match="channel VM is silent"):
-        normalisation.fit_scale("trial_max", np.array([[1e-4, 0.0]]), ("RF", "VM"))
+        normalise.fit_scale("trial_max", np.array([[1e-4, 0.0]]), ("RF", "VM"))

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl import evaluate, loss
-from pitl.baselines import recalibration
+from pitl.comparison import evaluate
+from pitl.comparison.baselines import recalibration
+from pitl.learn import loss
+from pitl.learn import units
 
 RNG = np.random.default_rng(0)
 ANGLE = np.sin(np.linspace(0, 20, 500))[:, None]
@@ -15,7 +17,7 @@ TORQUE = RNG.normal(size=(500, 1))
 
 def scored(angle=ANGLE, force=FORCE, torque=TORQUE, residual=None):
     truth = evaluate.Truth(ANGLE, FORCE, TORQUE)
-    return evaluate.score(truth, evaluate.Prediction(angle, force, torque, residual), np.array([5.0, 10.0, 20.0]))
+    return evaluate.score(truth, evaluate.TestPrediction(angle, force, torque, residual), np.array([5.0, 10.0, 20.0]))
 
 
 def test_a_perfect_answer_has_no_error():
@@ -58,7 +60,7 @@ def test_gain_and_offset_undo_a_gain_and_an_offset_and_leave_unlabelled_forces_a
 
 
 def test_units_of_the_loss_come_from_the_source_people():
-    spread, scale = loss.source_statistics(ANGLE, FORCE, TORQUE, np.array([100.0, 100.0, 100.0]))
+    spread, scale = units.source_statistics(ANGLE, FORCE, TORQUE, np.array([100.0, 100.0, 100.0]))
     np.testing.assert_allclose(spread.angle, ANGLE.std(axis=0), rtol=1e-6)
     np.testing.assert_allclose(spread.force, FORCE.std(axis=0), rtol=1e-6)
     np.testing.assert_allclose(scale.force_mean, FORCE.mean(axis=0), rtol=1e-6)

@@ -12,12 +12,13 @@ import pytest
 from jax import export as jax_export
 from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import bundle, export
 from pitl.errors import PitlError
+from pitl.learn.predict import predict_recording
+from pitl.live import export
 
 BUNDLE = wrist_bundle()
 RECORDING = wrist_recording(seconds=2.0)
-OFFLINE = bundle.estimate(BUNDLE, RECORDING)
+OFFLINE = predict_recording(BUNDLE, RECORDING)
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
 pytest.importorskip("jax2onnx", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
 
@@ -27,9 +28,9 @@ def folder(tmp_path_factory):
     # the converter traces with its own rules; users do not forbid promotions either
     made = tmp_path_factory.mktemp("export")
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        found = export.write(made, BUNDLE, RATE_HZ, "pronated", RECORDING)
-    assert set(found.random) == set(found.recorded) == {"model.stablehlo", "model.onnx"}
-    assert all(max(d) < 1e-5 for part in found for d in part.values())
+        result = export.write(made, BUNDLE, RATE_HZ, "pronated", RECORDING)
+    assert set(result.random) == set(result.recorded) == {"model.stablehlo", "model.onnx"}
+    assert all(max(d) < 1e-5 for part in result for d in part.values())
     return made
 
 
@@ -63,26 +64,26 @@ def test_the_example_needs_onnxruntime_alone_and_gives_the_offline_answer(folder
     imported = {a.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import) for a in n.names}
     assert imported == {"json", "sys", "numpy", "onnxruntime"}
     np.savetxt(folder / "raw.csv", RECORDING.emg, delimiter=",", header=",".join(CHANNELS), comments="", fmt="%.9e")
-    said = subprocess.run(
+    predicted = subprocess.run(
         [sys.executable, "example.py", "raw.csv"], cwd=folder, capture_output=True, text=True, check=True,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
     ).stdout.splitlines()  # fmt: skip
-    assert said[0] == "time_s,wrist_flexion,FCR,FCU,ECRL,ECRB,ECU"
-    table = np.array([[float(v) for v in line.split(",")] for line in said[1:]])
+    assert predicted[0] == "time_s,wrist_flexion,FCR,FCU,ECRL,ECRB,ECU"
+    table = np.array([[float(v) for v in line.split(",")] for line in predicted[1:]])
     np.testing.assert_allclose(table[:, 0], OFFLINE.time_s, atol=1e-9)
     np.testing.assert_allclose(table[:, 1:2], OFFLINE.angle, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(table[:, 2:], OFFLINE.force, rtol=1e-4, atol=1e-2)
 
 
 def test_the_constants_have_names_and_units(folder):
-    said = json.loads((folder / "preprocessing.json").read_text())
-    assert said["channels"] == list(CHANNELS) and said["unit"] == "V" and said["every"] == 20 and said["window"] == 40
-    assert said["postures"][said["posture"]] == "pronated"
-    assert set(said["about"]) >= {"bandpass", "lowpass", "readout", "window"}
+    predicted = json.loads((folder / "preprocessing.json").read_text())
+    assert predicted["channels"] == list(CHANNELS) and predicted["unit"] == "V" and predicted["every"] == 20 and predicted["window"] == 40
+    assert predicted["postures"][predicted["posture"]] == "pronated"
+    assert set(predicted["about"]) >= {"bandpass", "lowpass", "readout", "window"}
 
 
 @pytest.mark.parametrize(
-    ("model", "rate_hz", "posture", "said"),
+    ("model", "rate_hz", "posture", "predictions"),
     [
         (wrist_bundle(generic=True), RATE_HZ, "neutral", "personalise it first"),
         (wrist_bundle("zscore"), RATE_HZ, "neutral", "zscore.*no function of one"),
@@ -91,8 +92,8 @@ def test_the_constants_have_names_and_units(folder):
         (BUNDLE, RATE_HZ, "sitting", "no posture 'sitting'"),
     ],
 )
-def test_what_cannot_be_exported_is_said(tmp_path, model, rate_hz, posture, said):
-    with pytest.raises(PitlError, match=said):
+def test_what_cannot_be_exported_is_said(tmp_path, model, rate_hz, posture, predicted):
+    with pytest.raises(PitlError, match=predicted):
         export.write(tmp_path / "x", model, rate_hz, posture)
     assert not (tmp_path / "x").exists()
 

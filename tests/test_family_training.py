@@ -9,14 +9,28 @@ import optax
 import pytest
 from live_models import RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import arms, balance, bundle, curriculum, export, loss, personalize, train, windows
-from pitl.config import Config, DataConfig, EvaluateConfig, TrainConfig, VirtualConfig
-from pitl.live import stream
-from pitl.msk import dynamics, geometry, weak
-from pitl.msk.correction import identity_correction
+from pitl.comparison import methods
+from pitl.config.schema import ModelConfig
+from pitl.config.toml import Config
+from pitl.config.schema import DataConfig
+from pitl.config.schema import EvaluateConfig
+from pitl.config.schema import TrainConfig
+from pitl.config.schema import VirtualConfig
+from pitl.learn import balance, curriculum, generic, loss, personal
+from pitl.learn.model import load_model, save_model
+from pitl.learn.predict import predict_recording
+from pitl.learn.prepare import prepare
+from pitl.comparison.folds import make_folds
+from pitl.data.load import load_cohort
+from pitl.learn.train import source_units
+from pitl.live import export, stream
+from pitl.mechanics import dynamics, geometry, weak
+from pitl.mechanics.correction import identity_correction
 from pitl.net import network
-from pitl.prepare import folds, load_cohort, prepare, statistics
-from pitl.schema import ModelConfig
+from pitl.signals import windows
+from pitl.learn import optimise
+from pitl.learn import split
+from pitl.signals import samples
 
 
 def recurrent(**changes):
@@ -31,13 +45,13 @@ def recurrent(**changes):
 @pytest.mark.parametrize("stride", [1, 3])
 def test_a_recurrent_model_live_equals_offline(stride):
     model, recording = recurrent(recurrent_stride=stride, nonnegative=stride == 1), wrist_recording(2.0)
-    offline = bundle.estimate(model, recording)
+    offline = predict_recording(model, recording)
     engine = stream.engine(model, RATE_HZ, "pronated")
     state, parts = stream.start(engine), []
     time = np.arange(len(recording.emg)) / RATE_HZ
     for begin in range(0, len(time), 137):
         state, rows = stream.step(
-            engine, state, stream.Block(recording.emg[begin : begin + 137], time[begin : begin + 137])
+            engine, state, stream.SampleBlock(recording.emg[begin : begin + 137], time[begin : begin + 137])
         )
         parts.append(rows)
     live = stream.join(parts)
@@ -47,19 +61,19 @@ def test_a_recurrent_model_live_equals_offline(stride):
 
 def test_a_recurrent_model_comes_back_from_its_folder_as_it_was(tmp_path):
     model, recording = recurrent(recurrent_stride=3), wrist_recording(1.5)
-    bundle.save(tmp_path / "model", model)
-    back = bundle.load(tmp_path / "model")
+    save_model(tmp_path / "model", model)
+    back = load_model(tmp_path / "model")
     assert back.net == model.net and back.net.encoder == "gru"
-    np.testing.assert_array_equal(bundle.estimate(back, recording).angle, bundle.estimate(model, recording).angle)
+    np.testing.assert_array_equal(predict_recording(back, recording).angle, predict_recording(model, recording).angle)
 
 
 def test_a_recurrent_model_is_exported_and_says_the_same(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
     pytest.importorskip("jax2onnx", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        found = export.write(tmp_path, recurrent(), RATE_HZ, "pronated", wrist_recording(1.5))
-    assert found.recorded is not None
-    assert all(max(d) < 1e-4 for part in found for d in part.values())
+        result = export.write(tmp_path, recurrent(), RATE_HZ, "pronated", wrist_recording(1.5))
+    assert result.recorded is not None
+    assert all(max(d) < 1e-4 for part in result for d in part.values())
 
 
 CONFIG = Config(
@@ -76,19 +90,19 @@ def prepared():
 
 
 def problem(prepared, weights=(1.0, 1.0, 0.1, 0.0)):
-    spread, scale = statistics(prepared, folds(CONFIG, 3)[0])
-    terms = loss.Terms(*(jnp.float32(w) for w in weights))
-    return train.Problem(prepared.samples, prepared.models, spread, scale, terms)
+    spread, scale = source_units(prepared, make_folds(CONFIG, 3)[0])
+    terms = loss.LossTerms(*(jnp.float32(w) for w in weights))
+    return loss.Problem(prepared.samples, prepared.models, spread, scale, terms)
 
 
 def trained(prepared, task, **changes):
-    fold = folds(CONFIG, 3)[0]
+    fold = make_folds(CONFIG, 3)[0]
     rows = [
         windows.rows_of(prepared.table, "all", subjects=s, window=prepared.net.window)[:, None]
         for s in (fold.source, fold.held_out)
     ]
     config = CONFIG.train.model_copy(update=changes)
-    return train.fit(jax.random.key(3), prepared.net, task, *rows, config), config
+    return generic.fit(jax.random.key(3), prepared.net, task, *rows, config), config
 
 
 ACTIVE = jnp.array([True, True, True, False])
@@ -96,12 +110,12 @@ ACTIVE = jnp.array([True, True, True, False])
 
 def test_fixed_balance_is_the_plain_weighted_sum(prepared):
     """What the loop does is what anybody would write down, step by step."""
-    found, config = trained(prepared, problem(prepared), steps=10)
-    task = train.ready(problem(prepared))
+    result, config = trained(prepared, problem(prepared), steps=10)
+    task = loss.share_constants(problem(prepared))
     k_init, k_batch = jax.random.split(jax.random.key(3))
     params = network.init(k_init, prepared.net, task.scale)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
-    fold = folds(CONFIG, 3)[0]
+    fold = make_folds(CONFIG, 3)[0]
     among = windows.rows_of(prepared.table, "all", subjects=fold.source, window=prepared.net.window)[:, None]
     pick = rng.integers(len(among), size=(10, config.batch))
     optimiser = optax.adamw(
@@ -112,15 +126,15 @@ def test_fixed_balance_is_the_plain_weighted_sum(prepared):
     @jax.jit
     def step(params, state, rows):
         def total(p):
-            t = train.terms(p, prepared.net, task, rows)
+            t = loss.terms(p, prepared.net, task, rows)
             return t.angle + t.force + 0.1 * t.physics
 
         grads = jax.grad(total)(params)
-        return train.descend(optimiser, grads, state, params)
+        return optimise.descend(optimiser, grads, state, params)
 
     for rows in pick:
         params, state = step(params, state, jnp.asarray(among[rows], jnp.int32))
-    for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(params), strict=True):
+    for a, b in zip(jax.tree.leaves(result.params), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
@@ -202,16 +216,16 @@ def test_smoothing_keeps_slow_motion_halves_power_at_its_corner_and_never_mixes_
     who = jnp.asarray(np.repeat([0, 1], 1000))
     values = np.where(np.arange(2000) < 1000, slow, 5.0 + fast)[:, None]
     jets = np.stack([values, still, still], axis=1)
-    samples = windows.Samples(
+    samples = samples.Samples(
         *(jnp.asarray(x, jnp.float32) for x in (jets, values, still, still)), who, who, jnp.asarray(time, jnp.float32)
     )
-    found = curriculum.coarse(samples, 2.0, 100.0)
-    got = np.asarray(found.angle[:, 0])
+    result = curriculum.coarse(samples, 2.0, 100.0)
+    got = np.asarray(result.angle[:, 0])
     np.testing.assert_allclose(got[:1000], slow[:1000], atol=0.01)
     middle = got[1200:1800] - 5.0
     assert abs(middle.std() / fast[200:800].std() - 0.5**0.5) < 0.01
     assert got[:1000].max() < 1.05 and got[1000:].min() > 3.9
-    np.testing.assert_array_equal(found.angle[:, 0], found.jets[:, 0, 0])
+    np.testing.assert_array_equal(result.angle[:, 0], result.jets[:, 0, 0])
 
 
 def test_a_curriculum_whose_last_level_would_never_come_is_refused():
@@ -235,10 +249,10 @@ def test_a_curriculum_hands_parameters_on_and_does_not_stop_before_the_last_leve
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curriculum, "coarse", watched)
-        found, _ = trained(prepared, problem(prepared), steps=60, curriculum=3, patience=1, learning_rate=1e-9)
+        result, _ = trained(prepared, problem(prepared), steps=60, curriculum=3, patience=1, learning_rate=1e-9)
     assert seen == [1.0, 2.0]
     # nothing is learned at this rate, so every check after the first is one without improvement
-    assert found.history[-1, 0] > 40
+    assert result.history[-1, 0] > 40
     plain, _ = trained(prepared, problem(prepared), steps=60)
     levels, _ = trained(prepared, problem(prepared), steps=60, curriculum=3)
     assert levels.history[-1, 2] < 0.8 * levels.history[0, 2] or levels.history[-1, 2] < 1.2 * plain.history[-1, 2]
@@ -276,22 +290,22 @@ def test_the_last_layer_trains_on_a_kept_trunk_as_it_would_on_windows(prepared, 
     task = problem(prepared)
     params = network.init(jax.random.key(5), net, task.scale)
     everyone = lambda tree: jax.tree.map(lambda x: jnp.stack([x] * 3), tree)  # noqa: E731
-    people = arms.rows(CONFIG, prepared).people
+    people = split.split_rows(CONFIG, prepared).people
     one = jax.tree.map(lambda x: x[0], people)
     model = jax.tree.map(lambda x: x[0], prepared.models)
     current = {**params, "correction": identity_correction(model)}
-    settings = personalize.Settings(("features", "head", "correction"), "angle", True)
+    settings = personal.Settings(("features", "head", "correction"), "angle", True)
     config = CONFIG.personalize.model_copy(update={"residual": "strong", "steps": 5})
-    static = personalize._Static(net, settings, config, 3)
-    fixed = personalize.Fixed(prepared.samples, task.spread, task.scale)
+    static = personal._PersonalStatic(net, settings, config, 3)
+    fixed = personal.Fixed(prepared.samples, task.spread, task.scale)
     taps = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in prepared.taps))
-    cover = jax.tree.map(jnp.asarray, windows.cover(np.asarray(one.rows)))
+    cover = jax.tree.map(jnp.asarray, samples.cover(np.asarray(one.rows)))
     trunk = network.features_of_rows(params, net, prepared.samples, cover, 3, trunk_only=True)
     assert trunk.shape == (3, len(one.rows), network.trunk_width(net))
 
     def total(layer, kept):
         now = {**current, "encoder": {**current["encoder"], "features": layer}}
-        return personalize.objective(now, params["head"], static, fixed, model, one, kept, taps)
+        return personal.objective(now, params["head"], static, fixed, model, one, kept, taps)
 
     layer = params["encoder"]["features"]
     (a, ga), (b, gb) = (jax.value_and_grad(total)(layer, kept) for kept in (trunk, None))
@@ -299,8 +313,8 @@ def test_the_last_layer_trains_on_a_kept_trunk_as_it_would_on_windows(prepared, 
     for x, y in zip(jax.tree.leaves(ga), jax.tree.leaves(gb), strict=True):
         assert float(jnp.abs(y).max()) > 0
         np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3 * float(jnp.abs(y).max()))
-    fixed = personalize.Fixed(prepared.samples, everyone(task.spread), everyone(task.scale))
-    fitted = personalize.fit(everyone(params), net, fixed, prepared.models, people, settings, config, prepared.taps)
+    fixed = personal.Fixed(prepared.samples, everyone(task.spread), everyone(task.scale))
+    fitted = personal.fit(everyone(params), net, fixed, prepared.models, people, settings, config, prepared.taps)
     before, after = everyone(params)["encoder"], fitted.params["encoder"]
     still = "recurrence" if kind == "gru" else "convolutions"
     for x, y in zip(jax.tree.leaves(before[still]), jax.tree.leaves(after[still]), strict=True):
@@ -313,10 +327,10 @@ def test_forces_that_only_judge_teach_nothing(prepared):
     blind = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"force_weight": 0.0})})
     unseen = prepare(blind, load_cohort(blind))
     assert prepared.learns_forces and not unseen.learns_forces
-    fold = folds(blind, 3)[0]
-    spread, scale = statistics(unseen, fold)
+    fold = make_folds(blind, 3)[0]
+    spread, scale = source_units(unseen, fold)
     np.testing.assert_allclose(scale.force_mean, 0.1 * scale.strength, rtol=1e-6)
-    np.testing.assert_array_equal(spread.force, statistics(prepared, fold)[0].force)
+    np.testing.assert_array_equal(spread.force, source_units(prepared, fold)[0].force)
     task = problem(prepared, (1.0, 0.0, 0.1, 0.0))._replace(scale=scale)
     other = task._replace(samples=task.samples._replace(force=task.samples.force[::-1] + 50.0))
     a, b = (trained(prepared, t)[0] for t in (task, other))

@@ -5,16 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl import hill, loss
 from pitl.errors import PitlError
-from pitl.identification import identification
-from pitl.msk import dynamics
-from pitl.msk.planar import builtin
+from pitl.learn import hill, loss
+from pitl.learn.identification import identification
+from pitl.mechanics import dynamics
+from pitl.mechanics.planar import builtin
+from pitl.learn import units
 
 MODEL = builtin("wrist")
 CHANNELS = MODEL.muscles
 ON = hill.Electrodes(jnp.eye(5), jnp.full(5, 1.0))
-SPREAD = loss.Spread(jnp.full(1, 0.4), jnp.full(5, 20.0), jnp.full(1, 0.3))
+SPREAD = units.Spread(jnp.full(1, 0.4), jnp.full(5, 20.0), jnp.full(1, 0.3))
 
 
 def recording(z, rows=600, seed=0):
@@ -36,7 +37,7 @@ def recording(z, rows=600, seed=0):
     force = jax.jit(hill.forces)(MODEL, z, ON, jets, angle, rate, posture)
     torque = dynamics.muscle_torque(MODEL, angle, force, 0)
     ones = jnp.ones(rows)
-    return hill.Rows(jets, angle, rate, posture, torque, force, ones, jnp.zeros(rows))
+    return hill.MuscleRows(jets, angle, rate, posture, torque, force, ones, jnp.zeros(rows))
 
 
 NONE = hill.initial(MODEL, 5)
@@ -67,8 +68,8 @@ def test_torque_of_known_muscles_is_met_and_the_forces_are_nearer_than_before(fi
 
 
 def test_a_known_delay_is_found(fitted):
-    true, found = (float(hill.values(z)["delay"]) for z in (STRONG_FLEXORS, fitted[1]))
-    assert true > 0.02 and abs(found - true) < 0.006
+    true, result = (float(hill.values(z)["delay"]) for z in (STRONG_FLEXORS, fitted[1]))
+    assert true > 0.02 and abs(result - true) < 0.006
 
 
 def test_force_labels_make_the_forces_right():
@@ -90,10 +91,10 @@ def test_a_muscle_without_data_stays_with_its_prior_and_is_said_to():
     quiet = rows._replace(jets=rows.jets.at[..., 4].set(0.0))
     force = hill.forces(MODEL, silent, ON, quiet.jets, quiet.angle, quiet.rate, quiet.posture)
     rows = quiet._replace(torque=dynamics.muscle_torque(MODEL, quiet.angle, force, 0))
-    found = {i.name: i for i in identification(MODEL, silent, ON, CHANNELS, rows, SPREAD, 400)}
-    assert found["gain ECU"].deviation > 0.99 and not found["gain ECU"].by_data
-    assert found["delay"].by_data and found["delay"].deviation < 0.3
-    assert len(found) == 4 * 5 + 5 + 1 + 3
+    result = {i.name: i for i in identification(MODEL, silent, ON, CHANNELS, rows, SPREAD, 400)}
+    assert result["gain ECU"].deviation > 0.99 and not result["gain ECU"].by_data
+    assert result["delay"].by_data and result["delay"].deviation < 0.3
+    assert len(result) == 4 * 5 + 5 + 1 + 3
 
 
 def test_more_data_identify_more():

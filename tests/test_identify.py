@@ -6,20 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from pitl import external, hill, windows
-from pitl.baselines import emg_driven
-from pitl.config import Config, DataConfig
-from pitl.errors import PitlError
 from pitl.identify import evidence, unknowns, verdict
 from pitl.identify.fit import fit
-from pitl.msk import dynamics, loads
-from pitl.msk.muscle import calibrate_slack_length
-from pitl.msk.planar import builtin
-from pitl.prepare import prepare
-from pitl.recording import Load, Recording, Subject
-from pitl.schema import EmgConfig
-from pitl.virtual import VirtualSettings, simulate
+
+from pitl.config.schema import EmgConfig
+from pitl.config.toml import Config
+from pitl.config.schema import DataConfig
+from pitl.data.recording import Load, Recording, Subject
+from pitl.data.virtual import simulate
+from pitl.config.schema import VirtualConfig
+from pitl.errors import PitlError
+from pitl.learn import emg_driven, external, hill
+from pitl.learn.prepare import prepare
+from pitl.mechanics import dynamics, loads
+from pitl.mechanics.muscle import calibrate_slack_length
+from pitl.mechanics.planar import builtin
+from pitl.signals import windows
 
 MODEL = calibrate_slack_length(builtin("wrist"))
 ON = hill.Electrodes(jnp.eye(5), jnp.ones(5))
@@ -35,14 +37,14 @@ def test_a_weight_that_differs_from_row_to_row_is_the_weight_that_is_carried():
     expected = dynamics.inverse_dynamics(heavier, q, qd, qdd, posture) - dynamics.inverse_dynamics(
         MODEL, q, qd, qdd, posture
     )
-    found = loads.weight_torque(MODEL, q, qd, qdd, posture, "hand", jnp.full(6, 1.5), place)
-    np.testing.assert_allclose(found, -expected, rtol=2e-4, atol=2e-5)
+    result = loads.weight_torque(MODEL, q, qd, qdd, posture, "hand", jnp.full(6, 1.5), place)
+    np.testing.assert_allclose(result, -expected, rtol=2e-4, atol=2e-5)
 
 
 def test_loads_leave_the_other_trials_as_they_were_and_their_own_torque_is_the_load_s():
     common = {"subjects": 2, "seconds": 4.0, "rhythmic_trials": 1, "random_trials": 0, "measurement_noise": 0.0}
-    bare = simulate(VirtualSettings(**common))
-    loaded = simulate(VirtualSettings(**common, load_trials=2, load_kg=(1.0,), load_place_m=(0.07, -0.07)))
+    bare = simulate(VirtualConfig(**common))
+    loaded = simulate(VirtualConfig(**common, load_trials=2, load_kg=(1.0,), load_place_m=(0.07, -0.07)))
     for a, b in zip(bare.subjects, loaded.subjects, strict=True):
         for name in ("emg", "angle", "force", "torque"):
             np.testing.assert_array_equal(getattr(a.recordings[0], name), getattr(b.recordings[0], name))
@@ -140,13 +142,13 @@ def fitted(heavy, used):
     seen = jnp.asarray([float(k in used) for k in KINDS])
     z, size, information = fit(*one, trial, seen, "hand", 2)
     z = jax.tree.map(lambda x: x[0], z)
-    said = verdict.verdicts(z, np.asarray(information[0]), KINDS, used, MODEL.muscles, MODEL.bodies)
-    return float(size[0]), {v.name: v for v in said}
+    predicted = verdict.verdicts(z, np.asarray(information[0]), KINDS, used, MODEL.muscles, MODEL.bodies)
+    return float(size[0]), {v.name: v for v in predicted}
 
 
 def test_a_known_load_brings_back_the_weight_and_the_code_says_that_it_was_the_load(heavy):
-    size, said = fitted(heavy, KINDS)
-    weight = said["weight hand"]
+    size, predicted = fitted(heavy, KINDS)
+    weight = predicted["weight hand"]
     assert size < 0.3  # of the errors that are expected
     assert abs(weight.factor / 1.33 - 1) < 0.07
     assert weight.identified and all("load" in s for s in weight.by)
@@ -178,18 +180,18 @@ def test_the_balance_of_the_fit_is_the_project_s_own_mechanics():
     z = unknowns.none(MODEL, 5)
     z = z._replace(mass=z.mass + 1.0, length=z.length - 1.0, damping=z.damping + 0.5, stiffness=z.stiffness - 0.5)
     v = unknowns.values(z)
-    stretch = jnp.append(jnp.full(3, v["length"][0]), 1.0)
+    segment = jnp.append(jnp.full(3, v["length"][0]), 1.0)
     own = replace(
         MODEL,
-        pseudo_inertia=MODEL.pseudo_inertia * v["mass"][0] * (stretch[:, None] * stretch[None, :])[None, None],
+        pseudo_inertia=MODEL.pseudo_inertia * v["mass"][0] * (segment[:, None] * segment[None, :])[None, None],
         damping=MODEL.damping * v["damping"],
         stiffness=MODEL.stiffness * v["stiffness"],
     )
     motion = made.angle, made.rate, made.acceleration, made.posture
     carried = loads.weight_torque(MODEL, *motion, "hand", made.load, made.place)
     expected = dynamics.inverse_dynamics(own, *motion, carried)
-    found = unknowns.balance(MODEL, v, ON, made.jets, unknowns.known(MODEL, "hand", made)).needed
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    result = unknowns.balance(MODEL, v, ON, made.jets, unknowns.known(MODEL, "hand", made)).needed
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", unknowns.PRIOR)
@@ -204,7 +206,7 @@ def test_no_unknown_leaves_its_bounds(name):
 
 def test_labels_and_calibration_of_a_loaded_trial_count_the_load():
     cohort = simulate(
-        VirtualSettings(
+        VirtualConfig(
             subjects=3,
             seconds=6.0,
             rhythmic_trials=1,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pitl.config.schema import DataConfig
+from pitl.data import cohort as cohorts
+from pitl.data.folder import read_folder
+from pitl.data.recording import Cohort, Recording, Subject
 from pitl.errors import PitlError
-from pitl.io import cohort as cohorts
-from pitl.io.folder import read_folder
-from pitl.recording import Cohort, Recording, Subject
-from pitl.schema import DataConfig
 
 HEADER = """
 joint = "wrist"
@@ -71,7 +71,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     bare = {"force": None, "torque": None, "muscles": (), "force_source": None}
     two = (recording("Ünal\n", "t1", 2, **bare), recording("Ünal\n", "t2", 3, angle=None, torque=None))
     people = (Subject("S/1", one, 1.8, 75.5, np.array([1e-4, 2e-4])), Subject("Ünal\n", two))
-    cohort = Cohort("mine", "arm", people, ("somebody was left out.",))
+    cohort = Cohort("mine", "method", people, ("somebody was left out.",))
     cohorts.write_cohort(cohort, tmp_path / "new")
     back = cohorts.read_cohort(tmp_path / "new")
     assert (back.name, back.joint, back.notes) == (cohort.name, cohort.joint, cohort.notes)
@@ -91,7 +91,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:
-    cohorts.write_cohort(Cohort("c", "arm", (Subject("S", (recording("S", "t", 0),)),)), tmp_path / "a")
+    cohorts.write_cohort(Cohort("c", "method", (Subject("S", (recording("S", "t", 0),)),)), tmp_path / "a")
     cohorts.write_cohort(cohorts.read_cohort(tmp_path / "a"), tmp_path / "b")
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
@@ -99,7 +99,7 @@ def test_writing_again_changes_nothing(tmp_path: Path) -> None:
 
 def test_recordings_with_other_muscles_do_not_share_a_folder(tmp_path: Path) -> None:
     other = recording("S", "t2", 1, muscles=("x", "y", "z"))
-    cohort = Cohort("c", "arm", (Subject("S", (recording("S", "t", 0), other)),))
+    cohort = Cohort("c", "method", (Subject("S", (recording("S", "t", 0), other)),))
     with pytest.raises(PitlError, match="S/t2 has muscles"):
         cohorts.write_cohort(cohort, tmp_path)
 

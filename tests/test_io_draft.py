@@ -8,11 +8,11 @@ from io_samples import mat
 from typer.testing import CliRunner
 
 from pitl import cli
+from pitl.data.cohort import read_cohort
+from pitl.data.draft import draft
+from pitl.data.formats import opensim
+from pitl.data.formats.signals import Stream
 from pitl.errors import PitlError
-from pitl.io import opensim
-from pitl.io.cohort import read_cohort
-from pitl.io.draft import draft
-from pitl.io.signals import Stream
 
 RATE = 1000.0
 T = np.arange(6000) / RATE
@@ -121,15 +121,15 @@ def test_a_folder_without_emg_says_what_was_looked_for(tmp_path: Path) -> None:
 
 def test_what_is_missing_in_the_files_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a_1.csv").write_text("RF,BF\n" + "\n".join(f"{(-1) ** k * k % 7},{k % 5}" for k in range(200)))
-    found = draft(tmp_path)
-    told = " ".join(found.questions)
-    assert "no angle" in told and "rate_hz" in told and "# rate_hz" in found.text
+    result = draft(tmp_path)
+    told = " ".join(result.questions)
+    assert "no angle" in told and "rate_hz" in told and "# rate_hz" in result.text
 
 
 def test_a_mat_file_is_drafted_by_its_own_names(tmp_path: Path) -> None:
     mat(tmp_path / "s1_bend.mat")
-    found = draft(tmp_path)
-    assert "RF" in found.text and found.trials == 1
+    result = draft(tmp_path)
+    assert "RF" in result.text and result.trials == 1
 
 
 def test_the_real_gait_trial_is_drafted_and_read(shared: Path, tmp_path: Path) -> None:

@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from io_samples import MAKERS, TIME, VALUES
 
+from pitl.data.formats import hdf5, opensim, registry
+from pitl.data.formats.signals import Signals, Stream, column
 from pitl.errors import PitlError
-from pitl.io import formats, hdf5, opensim
-from pitl.io.signals import Signals, Stream, column
 
 
 def only(path: Path) -> Stream:
-    (stream,) = formats.read(path).streams
+    (stream,) = registry.read(path).streams
     return stream
 
 
 def refused(path: Path, *words: str) -> None:
     with pytest.raises(PitlError) as e:
-        formats.read(path)
+        registry.read(path)
     for word in (str(path), *words):
         assert word in str(e.value)
 
@@ -90,7 +90,7 @@ def test_sto_and_hdf5_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, v
     assert back.columns == names and back.units == stream.units
     signals = Signals(folder / "x.h5", (stream, Stream("other", ("a",), ("V",), values[:, :1], None, 7.0)), ("a note",))
     hdf5.write(folder / "x.h5", signals)
-    again = formats.read(folder / "x.h5")
+    again = registry.read(folder / "x.h5")
     assert again.notes == signals.notes
     for a, b in zip(signals.streams, again.streams, strict=True):
         assert (a.name, a.columns, a.units, a.rate_hz) == (b.name, b.columns, b.units, b.rate_hz)
@@ -104,8 +104,8 @@ def test_angles_in_two_units_do_not_go_into_one_sto(tmp_path: Path) -> None:
 
 
 def test_c3d_gives_analog_channels_with_units_and_points(tmp_path: Path) -> None:
-    found = formats.read(MAKERS["a.c3d"](tmp_path / "a.c3d"))
-    analog, points = found.streams
+    result = registry.read(MAKERS["a.c3d"](tmp_path / "a.c3d"))
+    analog, points = result.streams
     assert analog.columns == ("EMG1", "EMG2") and analog.units == ("V", "V") and analog.rate_hz == 1000
     np.testing.assert_allclose(analog.values, VALUES, atol=1e-6)
     assert points.columns == ("KNEE/x", "KNEE/y", "KNEE/z") and points.units == ("mm",) * 3
@@ -115,20 +115,20 @@ def test_c3d_gives_analog_channels_with_units_and_points(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["a.mat", "b.mat"])
 def test_mat_files_of_both_kinds(tmp_path: Path, name: str) -> None:
-    found = formats.read(MAKERS[name](tmp_path / name))
-    stream = next(s for s in found.streams if s.values.shape[1] == 2)
+    result = registry.read(MAKERS[name](tmp_path / name))
+    stream = next(s for s in result.streams if s.values.shape[1] == 2)
     np.testing.assert_array_equal(stream.values, VALUES)
     if name == "a.mat":
         assert stream.columns == ("RF", "BF") and stream.rate_hz == 100
-        assert column(found, "angle", "").values.tolist() == TIME.tolist()
+        assert column(result, "angle", "").values.tolist() == TIME.tolist()
     else:
         assert stream.columns == ("emg_1", "emg_2")
         np.testing.assert_array_equal(stream.time_s, TIME)
 
 
 def test_xdf_streams_come_onto_one_clock(tmp_path: Path) -> None:
-    found = formats.read(MAKERS["a.xdf"](tmp_path / "a.xdf"))
-    emg, gonio = found.streams
+    result = registry.read(MAKERS["a.xdf"](tmp_path / "a.xdf"))
+    emg, gonio = result.streams
     assert emg.columns == ("RF", "BF") and emg.units == ("uV", "uV") and gonio.columns == ("knee",)
     np.testing.assert_array_equal(emg.values, VALUES)
     assert emg.time_s is not None and gonio.time_s is not None
@@ -159,7 +159,7 @@ def test_a_truncated_file_is_a_sentence(tmp_path: Path, name: str) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     if name.endswith("csv"):  # a shorter table is a table
-        assert len(formats.read(path).streams[0].values) < 200
+        assert len(registry.read(path).streams[0].values) < 200
     else:
         refused(path)
 
@@ -189,4 +189,4 @@ def test_the_real_gait_trial_is_read(shared: Path) -> None:
     assert torque.units[torque.columns.index("knee_angle_r_moment")] == "N m"
     assert grf.units[:4] == ("N", "N", "N", "m")
     with pytest.raises(PitlError, match="inverse kinematics"):
-        formats.read(folder / "TRC_gait.trc")
+        registry.read(folder / "TRC_gait.trc")

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from io_samples import MAKERS
 
+from pitl.data.formats import registry
 from pitl.errors import PitlError
-from pitl.io import formats
 
 LONGEST_S = 60
 
@@ -34,7 +34,7 @@ def survives(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with alarm():
         try:
-            formats.read(path)
+            registry.read(path)
         except PitlError as e:
             assert str(path) in str(e) and len(str(e)) < 1000
 

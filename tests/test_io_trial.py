@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pitl.data.cohort import read_cohort
+from pitl.data.formats import hdf5, opensim
+from pitl.data.formats.signals import Signals, Stream
+from pitl.data.recording import Recording
 from pitl.errors import PitlError
-from pitl.io import hdf5, opensim
-from pitl.io.cohort import read_cohort
-from pitl.io.signals import Signals, Stream
-from pitl.recording import Recording
 
 RATE = 1000.0
 T = np.arange(5000) / RATE

@@ -5,8 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
+from pitl.data.uci import uci_cohort
 from pitl.errors import PitlError
-from pitl.io import uci
 
 NAMES = ("RF", "BF", "VM", "ST", "FX")
 
@@ -44,7 +44,7 @@ def write(folder, name, task, **changes):
 
 
 def only(folder, **options):
-    return uci.read_cohort(folder, **options).subjects[0].recordings
+    return uci_cohort.read_cohort(folder, **options).subjects[0].recordings
 
 
 def test_units_are_si_and_flexion_is_positive(tmp_path):
@@ -85,7 +85,7 @@ def test_headers_of_any_length_and_wording_and_a_sixth_column_are_read(tmp_path)
     head, body = content.split("\r\n\r\n")
     body = "\r\n".join("\t".join(np.roll(line.split("\t"), 1)) for line in body.split("\r\n")[:-1])
     (tmp_path / "11Npie.txt").write_bytes((head + "\r\n\r\n" + body + "\r\n").encode("latin-1"))
-    a, b = (s.recordings[0] for s in uci.read_cohort(tmp_path).subjects)
+    a, b = (s.recordings[0] for s in uci_cohort.read_cohort(tmp_path).subjects)
     np.testing.assert_allclose(a.emg, 1e-3 * trial("pie")[0], atol=1e-7)
     np.testing.assert_allclose(b.emg, 1e-3 * emg, atol=1e-7)
     np.testing.assert_allclose(b.angle, a.angle)
@@ -105,7 +105,7 @@ def test_short_rows_at_the_end_go_and_in_the_middle_are_unusable(tmp_path):
 def test_one_person_recorded_under_two_names_is_one_subject(tmp_path):
     for n in ("1N", "2N", "3N"):
         write(tmp_path, f"N_TXT/{n}sen.txt", "sen", seed=3 if n == "3N" else 0)
-    cohort = uci.read_cohort(tmp_path)
+    cohort = uci_cohort.read_cohort(tmp_path)
     assert [s.name for s in cohort.subjects] == ["1N", "3N"]
     assert any("2Nsen is a copy of 1Nsen" in n for n in cohort.notes)
 
@@ -115,7 +115,7 @@ def test_swapped_files_are_taken_as_each_other_and_right_ones_are_not(tmp_path):
     write(tmp_path, "1Npie.txt", "pie", seed=1)
     write(tmp_path, "2Asen.txt", "pie", seed=2)
     write(tmp_path, "2Apie.txt", "sen", seed=3)
-    cohort = uci.read_cohort(tmp_path)
+    cohort = uci_cohort.read_cohort(tmp_path)
     tasks = {r.trial: (r.task, r.posture) for s in cohort.subjects for r in s.recordings}
     assert tasks == {
         "1Nsen": ("sen", "seated"),
@@ -130,7 +130,7 @@ def test_the_user_has_the_last_word(tmp_path):
     write(tmp_path, "1Nsen.txt", "sen")
     write(tmp_path, "3Nsen.txt", "sen", seed=1)
     changed = {"1Nsen": {"sign": -1, "offset_deg": 5.0}, "3N": {"drop": True}}
-    cohort = uci.read_cohort(tmp_path, overrides=changed)
+    cohort = uci_cohort.read_cohort(tmp_path, overrides=changed)
     (r,) = cohort.subjects[0].recordings
     np.testing.assert_allclose(np.degrees(r.angle[:, 0]), -trial("sen")[1] - 5.0, atol=0.1)
     assert len(cohort.subjects) == 1
@@ -153,26 +153,26 @@ def test_the_user_has_the_last_word(tmp_path):
 def test_a_damaged_file_is_one_sentence_that_names_it(tmp_path, spoil, sentence):
     spoil(write(tmp_path, "1Nsen.txt.gz", "sen"))
     with pytest.raises(PitlError, match=sentence) as caught:
-        uci.read_cohort(tmp_path)
+        uci_cohort.read_cohort(tmp_path)
     assert "1Nsen.txt.gz" in str(caught.value)
     write(tmp_path, "3Nsen.txt.gz", "sen")  # with another file beside it, only the damaged one is left out
-    cohort = uci.read_cohort(tmp_path)
+    cohort = uci_cohort.read_cohort(tmp_path)
     assert [s.name for s in cohort.subjects] == ["3N"]
     assert len(cohort.left_out) == 1 and "1Nsen.txt.gz" in cohort.left_out[0]
 
 
 def test_nothing_found_and_overrides_of_nobody_are_said(tmp_path):
     with pytest.raises(PitlError, match="no file named like"):
-        uci.read_cohort(tmp_path)
+        uci_cohort.read_cohort(tmp_path)
     write(tmp_path, "1Nsen.txt", "sen")
     with pytest.raises(PitlError, match="did you mean 1Nsen"):
-        uci.read_cohort(tmp_path, overrides={"1Nsenn": {"sign": 1}})
+        uci_cohort.read_cohort(tmp_path, overrides={"1Nsenn": {"sign": 1}})
     with pytest.raises(PitlError, match="not one of sign"):
-        uci.read_cohort(tmp_path, overrides={"1Nsen": {"signn": 1}})
+        uci_cohort.read_cohort(tmp_path, overrides={"1Nsen": {"signn": 1}})
 
 
 def test_the_known_traps_of_the_real_recordings_are_seen(shared):
-    cohort = uci.read_cohort(shared / "data" / "uci_lower_limb_emg")
+    cohort = uci_cohort.read_cohort(shared / "data" / "uci_lower_limb_emg")
     inverted = {r.trial for s in cohort.subjects for r in s.recordings if any("sign: inverted" in n for n in r.notes)}
     expected = {n + t for n in ("1A", "8A", "9A", "3N", "4N", "6N", "7N") for t in ("sen", "pie")}
     assert inverted == expected

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pitl.config.schema import DataConfig
+from pitl.data import copies
+from pitl.data.folder import read_folder
+from pitl.data.recording import Cohort, Recording
+from pitl.data.uci import goniometer, uci_cohort
 from pitl.errors import PitlError
-from pitl.io import copies, goniometer, uci
-from pitl.io.folder import read_folder
-from pitl.recording import Cohort, Recording
-from pitl.schema import DataConfig
 
 SHORT = "File Name: x.log\r\n" + "".join(
     f"Channel {k}: '{name}', 8 values, engineering units: {unit}, no filters.\r\n"
@@ -67,7 +68,7 @@ def test_files_are_found_in_any_layout(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, rows(knee("sen")))
     (tmp_path / "1Nsensors.txt").write_text("no")
     (tmp_path / "._1Nsen.txt").write_text("no")
-    for cohort in (uci.read_cohort(tmp_path), read_folder(tmp_path, DataConfig(kind="auto"))):
+    for cohort in (uci_cohort.read_cohort(tmp_path), read_folder(tmp_path, DataConfig(kind="auto"))):
         r = trials(cohort)["1Nsen"]
         assert (r.subject, r.task, r.posture, r.dofs) == ("1N", "sen", "seated", ("knee_flexion",))
         assert r.channels == ("RF", "BF", "VM", "ST") and r.source == str(path) and cohort.joint == "knee"
@@ -76,26 +77,26 @@ def test_files_are_found_in_any_layout(tmp_path: Path, name: str) -> None:
 def test_a_packed_and_an_unpacked_copy_are_one_file_but_two_recordings_are_not(tmp_path: Path) -> None:
     write(tmp_path / "1Nsen.txt", rows(knee("sen")))
     write(tmp_path / "1Nsen.txt.gz", rows(knee("sen")))
-    assert len(trials(uci.read_cohort(tmp_path))) == 1
+    assert len(trials(uci_cohort.read_cohort(tmp_path))) == 1
     write(tmp_path / "1Nsen.txt.gz", rows(knee("sen", 5)))
     with pytest.raises(PitlError, match="same subject and task"):
-        uci.read_cohort(tmp_path)
+        uci_cohort.read_cohort(tmp_path)
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(PitlError, match="no file named like 1Nsen.txt"):
-        uci.read_cohort(tmp_path)
+        uci_cohort.read_cohort(tmp_path)
     (tmp_path / "SEMG_DB1.rar").write_bytes(b"")
     with pytest.raises(PitlError, match="unpack SEMG_DB1.rar first"):
-        uci.read_cohort(tmp_path)
+        uci_cohort.read_cohort(tmp_path)
     with pytest.raises(PitlError, match="'stand'"):
-        uci.read_cohort(tmp_path, tasks=("stand",))
+        uci_cohort.read_cohort(tmp_path, tasks=("stand",))
 
 
 def test_gait_is_read_only_when_asked_for(tmp_path: Path) -> None:
     write(person(tmp_path) / "1Nmar.txt", rows(knee("pie", 9)))
-    assert set(trials(uci.read_cohort(tmp_path))) == {"1Nsen", "1Npie"}
-    assert trials(uci.read_cohort(tmp_path, tasks=("mar",)))["1Nmar"].posture == "standing"
+    assert set(trials(uci_cohort.read_cohort(tmp_path))) == {"1Nsen", "1Npie"}
+    assert trials(uci_cohort.read_cohort(tmp_path, tasks=("mar",)))["1Nmar"].posture == "standing"
 
 
 @pytest.mark.parametrize("zero_deg", [-15.0, 0.0, 15.0])
@@ -106,10 +107,10 @@ def test_sign_and_zero_are_found(tmp_path: Path, task: str, sign: float, zero_de
     seen = true.copy()
     seen[:, 4] = sign * (true[:, 4] + zero_deg)
     write(tmp_path / f"1N{task}.txt", rows(seen))
-    r = trials(uci.read_cohort(tmp_path))[f"1N{task}"]
+    r = trials(uci_cohort.read_cohort(tmp_path))[f"1N{task}"]
     assert np.abs(degrees(r) - true[:, 4]).max() < 4
     assert any(n.startswith(f"sign: {'kept' if sign > 0 else 'inverted'}, because") for n in r.notes)
-    raw = trials(uci.read_cohort(tmp_path, offset="none"))[f"1N{task}"]
+    raw = trials(uci_cohort.read_cohort(tmp_path, offset="none"))[f"1N{task}"]
     np.testing.assert_allclose(degrees(raw), seen[:, 4], atol=0.06)
 
 
@@ -117,7 +118,7 @@ def test_only_the_calibration_part_decides(tmp_path: Path) -> None:
     table = knee("sen")
     late = table.copy()
     late[int(0.4 * len(table)) :] = -3 * late[int(0.4 * len(table)) :]
-    a, b = (trials(uci.read_cohort(person(tmp_path / n, sen=t)))["1Nsen"] for n, t in (("a", table), ("b", late)))
+    a, b = (trials(uci_cohort.read_cohort(person(tmp_path / n, sen=t)))["1Nsen"] for n, t in (("a", table), ("b", late)))
     n = int(0.4 * len(table))
     np.testing.assert_array_equal(degrees(a)[:n], degrees(b)[:n])
     assert a.notes == b.notes
@@ -126,14 +127,14 @@ def test_only_the_calibration_part_decides(tmp_path: Path) -> None:
 def test_a_knee_that_is_never_straight_when_seated_keeps_its_rest_posture(tmp_path: Path) -> None:
     table = knee("sen")
     table[:, 4] = 70 - 0.6 * (80 - table[:, 4])  # from 70 to 25 deg
-    r = trials(uci.read_cohort(person(tmp_path, sen=table)))["1Nsen"]
+    r = trials(uci_cohort.read_cohort(person(tmp_path, sen=table)))["1Nsen"]
     assert degrees(r).max() == pytest.approx(65, abs=0.5) and "not fully extended" in " ".join(r.notes)
 
 
 def test_a_knee_that_does_not_move_is_left_as_recorded(tmp_path: Path) -> None:
     table = knee("sen")
     table[:, 4] = 80
-    r = trials(uci.read_cohort(person(tmp_path, sen=table)))["1Nsen"]
+    r = trials(uci_cohort.read_cohort(person(tmp_path, sen=table)))["1Nsen"]
     np.testing.assert_allclose(degrees(r), 80)
     assert "hardly moves" in " ".join(r.notes)
 
@@ -149,19 +150,19 @@ def test_muscles_and_rest_outvote_an_undecided_range() -> None:
 
 
 def test_swapped_files_are_taken_as_each_other(tmp_path: Path) -> None:
-    cohort = uci.read_cohort(person(tmp_path, sen=knee("pie"), pie=knee("sen", 1)))
-    found = trials(cohort)
-    assert (found["1Nsen"].task, found["1Nsen"].posture) == ("pie", "standing")
-    assert (found["1Npie"].task, found["1Npie"].posture) == ("sen", "seated")
+    cohort = uci_cohort.read_cohort(person(tmp_path, sen=knee("pie"), pie=knee("sen", 1)))
+    result = trials(cohort)
+    assert (result["1Nsen"].task, result["1Nsen"].posture) == ("pie", "standing")
+    assert (result["1Npie"].task, result["1Npie"].posture) == ("sen", "seated")
     assert any("1N: sen and pie are taken as each other, because" in n for n in cohort.notes)
-    only = trials(uci.read_cohort(tmp_path, tasks=("sen",)))
+    only = trials(uci_cohort.read_cohort(tmp_path, tasks=("sen",)))
     assert set(only) == {"1Npie"} and only["1Npie"].task == "sen"
 
 
 def test_one_mislabelled_file_alone_is_noticed(tmp_path: Path) -> None:
     write(tmp_path / "1Npie.txt", rows(knee("sen")))
-    assert trials(uci.read_cohort(tmp_path))["1Npie"].task == "sen"
-    kept = trials(uci.read_cohort(tmp_path, overrides={"1Npie": {"task": "pie"}}))
+    assert trials(uci_cohort.read_cohort(tmp_path))["1Npie"].task == "sen"
+    kept = trials(uci_cohort.read_cohort(tmp_path, overrides={"1Npie": {"task": "pie"}}))
     assert kept["1Npie"].task == "pie"
 
 
@@ -170,11 +171,11 @@ def test_a_person_recorded_twice_is_kept_once(tmp_path: Path) -> None:
         person(tmp_path, name)
     write(tmp_path / "2Nmar.txt", rows(knee("pie", 9)))
     person(tmp_path, "10N", seed=1)
-    cohort = uci.read_cohort(tmp_path, tasks=("sen", "pie", "mar"))
+    cohort = uci_cohort.read_cohort(tmp_path, tasks=("sen", "pie", "mar"))
     assert [s.name for s in cohort.subjects] == ["1N", "10N"]
     assert "2Nsen is a copy of 1Nsen: left out" in " ".join(cohort.notes)
     assert "2Nmar left out too: 2N may be the same person as 1N" in cohort.notes
-    kept = uci.read_cohort(tmp_path, overrides={"2N": {"drop": False}})
+    kept = uci_cohort.read_cohort(tmp_path, overrides={"2N": {"drop": False}})
     assert [s.name for s in kept.subjects] == ["1N", "2N", "10N"]
 
 
@@ -185,7 +186,7 @@ def test_a_truncated_shifted_or_mirrored_copy_is_a_copy(tmp_path: Path) -> None:
     write(tmp_path / "1Nsen.txt", rows(whole))
     write(tmp_path / "2Nsen.txt", rows(part))
     write(tmp_path / "3Nsen.txt", rows(np.concatenate([knee("sen", 8)[:8000], whole[:4000]])))
-    cohort = uci.read_cohort(tmp_path)
+    cohort = uci_cohort.read_cohort(tmp_path)
     assert [s.name for s in cohort.subjects] == ["1N"]
     assert "3Nsen shares 33% of its samples with 1Nsen" in " ".join(cohort.notes)
 
@@ -200,12 +201,12 @@ def test_silence_is_not_a_copy() -> None:
 def test_the_user_has_the_last_word(tmp_path: Path) -> None:
     person(person(tmp_path), "2N", seed=1)
     asked = {"1nSEN": {"sign": -1, "offset_deg": 3.5}, "2N": {"drop": True}}
-    found = trials(uci.read_cohort(tmp_path, overrides=asked))
-    assert set(found) == {"1Nsen", "1Npie"}
-    np.testing.assert_allclose(degrees(found["1Nsen"]), -knee("sen")[:, 4] - 3.5, atol=0.06)
-    assert found["1Nsen"].notes[-2:] == ("sign: -1, as asked", "zero: +3.5 deg taken off, as asked")
+    result = trials(uci_cohort.read_cohort(tmp_path, overrides=asked))
+    assert set(result) == {"1Nsen", "1Npie"}
+    np.testing.assert_allclose(degrees(result["1Nsen"]), -knee("sen")[:, 4] - 3.5, atol=0.06)
+    assert result["1Nsen"].notes[-2:] == ("sign: -1, as asked", "zero: +3.5 deg taken off, as asked")
     with pytest.raises(PitlError, match="nothing is left"):
-        uci.read_cohort(tmp_path, overrides={"1N": {"drop": True}, "2N": {"drop": True}})
+        uci_cohort.read_cohort(tmp_path, overrides={"1N": {"drop": True}, "2N": {"drop": True}})
 
 
 @pytest.mark.parametrize(
@@ -223,19 +224,19 @@ def test_the_user_has_the_last_word(tmp_path: Path) -> None:
 )
 def test_a_wrong_override_is_a_sentence(tmp_path: Path, asked: dict, words: str) -> None:
     with pytest.raises(PitlError, match=words):
-        uci.read_cohort(person(tmp_path), overrides=asked)
+        uci_cohort.read_cohort(person(tmp_path), overrides=asked)
 
 
 def test_an_angle_beyond_a_full_turn_is_refused(tmp_path: Path) -> None:
     table = knee("sen")
     table[:, 4] *= 100
     with pytest.raises(PitlError, match="1Nsen.*FX reaches"):
-        uci.read_cohort(person(tmp_path, sen=table))
+        uci_cohort.read_cohort(person(tmp_path, sen=table))
 
 
 @pytest.fixture(scope="module")
 def real(shared: Path) -> SimpleNamespace:
-    return SimpleNamespace(cohort=uci.read_cohort(shared / "data" / "uci_lower_limb_emg", ("sen", "pie", "mar")))
+    return SimpleNamespace(cohort=uci_cohort.read_cohort(shared / "data" / "uci_lower_limb_emg", ("sen", "pie", "mar")))
 
 
 def test_known_inverted_real_recordings_are_inverted_and_no_others(real: SimpleNamespace) -> None:
@@ -245,10 +246,10 @@ def test_known_inverted_real_recordings_are_inverted_and_no_others(real: SimpleN
 
 
 def test_real_people_are_kept_once_and_swapped_files_put_right(real: SimpleNamespace) -> None:
-    found = trials(real.cohort)
+    result = trials(real.cohort)
     assert len(real.cohort.subjects) == 15 and "2N" not in {s.name for s in real.cohort.subjects}
-    assert {k for k, r in found.items() if not k.endswith(r.task)} == {"2Asen", "2Apie"}
-    for r in found.values():
+    assert {k for k, r in result.items() if not k.endswith(r.task)} == {"2Asen", "2Apie"}
+    for r in result.values():
         assert degrees(r).min() > -15 and degrees(r).max() < 130 and np.ptp(degrees(r)) > 40
         assert len(r.emg) > 5000 and np.isfinite(r.emg).all() and 1e-3 > np.abs(r.emg).std() > 1e-6
 
@@ -260,8 +261,8 @@ def test_sign_and_zero_may_be_decided_in_a_longer_part_than_calibrates(tmp_path)
     person(tmp_path, sen=late)
 
     def seated(**settings):
-        found = read_folder(tmp_path, DataConfig(kind="uci", **settings)).subjects[0].recordings
-        return degrees(next(r for r in found if r.task == "sen"))
+        result = read_folder(tmp_path, DataConfig(kind="uci", **settings)).subjects[0].recordings
+        return degrees(next(r for r in result if r.task == "sen"))
 
     shown = seated(calibration_fraction=0.1, test_after=0.6, offset_fraction=0.5)
     np.testing.assert_array_equal(shown, seated(calibration_fraction=0.5))

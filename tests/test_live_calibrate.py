@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from live_models import RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import bundle
+from pitl.config.schema import PersonalizeConfig
 from pitl.errors import PitlError
+from pitl.learn.model import load_model, save_model
+from pitl.learn.predict import predict_recording
 from pitl.live import calibrate, cues, session, stream
-from pitl.live.calibrate import Calibration, Collected
+from pitl.live.calibrate import Calibration, CalibrationTrial
 from pitl.live.source import Layout
-from pitl.live.stream import Block
-from pitl.schema import PersonalizeConfig
+from pitl.live.stream import SampleBlock
 
 QUICK = {"config": {"personalize": PersonalizeConfig(steps=40).model_dump()}}
 RECORDING = wrist_recording(seconds=6.0)
@@ -21,9 +22,9 @@ def _bundle(**options):
 
 
 def _error(model, recording):
-    said = bundle.estimate(model, recording)
-    at = np.round(said.time_s * recording.rate_hz).astype(int)
-    return float(np.sqrt(np.mean((said.angle - recording.angle[at]) ** 2)))
+    predicted = predict_recording(model, recording)
+    at = np.round(predicted.time_s * recording.rate_hz).astype(int)
+    return float(np.sqrt(np.mean((predicted.angle - recording.angle[at]) ** 2)))
 
 
 def _moving():
@@ -47,7 +48,7 @@ def promotions():
 def learned(promotions):
     person = _moving()
     half = len(person.emg) // 2
-    collected = Collected(person.emg[:half], person.angle[:half], np.ones(half, bool), RATE_HZ)
+    collected = CalibrationTrial(person.emg[:half], person.angle[:half], np.ones(half, bool), RATE_HZ)
     steps = []
     model = calibrate.fit(_bundle(), "pronated", collected, report=lambda *x: steps.append(x))
     return model, person, steps
@@ -67,9 +68,9 @@ def test_it_learns_the_angle_and_leaves_the_encoder(learned):
 
 def test_a_calibrated_model_is_saved_and_streams(learned, tmp_path):
     model, person, _ = learned
-    bundle.save(tmp_path / "anna", model)
-    back = bundle.load(tmp_path / "anna")
-    np.testing.assert_array_equal(bundle.estimate(back, person).force, bundle.estimate(model, person).force)
+    save_model(tmp_path / "anna", model)
+    back = load_model(tmp_path / "anna")
+    np.testing.assert_array_equal(predict_recording(back, person).force, predict_recording(model, person).force)
 
 
 class _Played:
@@ -79,7 +80,7 @@ class _Played:
         self.layout = Layout(recording.channels, RATE_HZ, recording.dofs if angle else (), "pronated")
         at = np.arange(len(recording.emg)) / RATE_HZ
         self.blocks = [
-            Block(recording.emg[b : b + 200], at[b : b + 200], b, recording.angle[b : b + 200] if angle else None)
+            SampleBlock(recording.emg[b : b + 200], at[b : b + 200], b, recording.angle[b : b + 200] if angle else None)
             for b in range(0, len(at), 200)
             if b not in skip
         ]
@@ -111,12 +112,12 @@ def _calibrated(source, model, seconds=5.0, wait=True):
 def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
     person = _moving()
     calibration, kept, rows, seat = _calibrated(_Played(person), _bundle(generic=generic))
-    assert calibration.phase == "done", calibration.said
-    assert "from 5 s, with the measured angle" in calibration.said
+    assert calibration.phase == "done", calibration.predicted
+    assert "from 5 s, with the measured angle" in calibration.predicted
     assert len(rows.flag) == 1200 - 39 and (rows.flag == stream.GOOD).all()  # no answer is missing
     new = kept[0]
     assert seat.engine.bundle is new
-    offline = bundle.estimate(new, person)
+    offline = predict_recording(new, person)
     after = int(5.0 * 100) - 39 + 20
     np.testing.assert_allclose(rows.angle[after:], offline.angle[after:], rtol=1e-3, atol=1e-4)
 
@@ -124,7 +125,7 @@ def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
 @pytest.mark.slow
 def test_without_an_angle_the_law_of_motion_teaches(promotions):
     calibration, kept, *_ = _calibrated(_Played(RECORDING, angle=False), _bundle())
-    assert calibration.phase == "done" and "no angle was measured" in calibration.said
+    assert calibration.phase == "done" and "no angle was measured" in calibration.predicted
     assert kept[0].about["supervision"] == "none"
 
 
@@ -145,9 +146,9 @@ def test_a_short_gap_is_left_out_and_a_long_one_starts_the_recording_again(promo
     assert calibration.phase == "done"
 
 
-def _refused(said, **changes):
-    whole = Collected(RECORDING.emg, RECORDING.angle, np.ones(len(RECORDING.emg), bool), RATE_HZ)
-    with pytest.raises(PitlError, match=said):
+def _refused(predicted, **changes):
+    whole = CalibrationTrial(RECORDING.emg, RECORDING.angle, np.ones(len(RECORDING.emg), bool), RATE_HZ)
+    with pytest.raises(PitlError, match=predicted):
         calibrate.fit(_bundle(), "pronated", whole._replace(**changes))
 
 
@@ -166,7 +167,7 @@ def test_what_cannot_be_learned_from_is_said(promotions):
 def test_a_failed_calibration_leaves_the_old_model_running(promotions):
     still = type(RECORDING)(**{**vars(RECORDING), "angle": 0 * RECORDING.angle})
     calibration, kept, rows, seat = _calibrated(_Played(still), _bundle())
-    assert calibration.phase == "failed" and "stood still" in calibration.said
+    assert calibration.phase == "failed" and "stood still" in calibration.predicted
     assert not kept and len(rows.flag) == 600 - 39
     assert seat.engine.bundle.subject == "anna"
 

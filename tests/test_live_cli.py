@@ -15,12 +15,14 @@ import pytest
 from live_models import wrist_bundle, wrist_recording
 from typer.testing import CliRunner
 
-from pitl import bundle
 from pitl.cli import app
-from pitl.io import cohort as trials
+from pitl.config.schema import PersonalizeConfig
+from pitl.data import cohort as trials
+from pitl.data.recording import Cohort, Subject
+from pitl.learn.model import load_model, save_model
+from pitl.learn.predict import Prediction
+from pitl.learn.predict import predict_recording
 from pitl.live import latency, stream
-from pitl.recording import Cohort, Subject
-from pitl.schema import PersonalizeConfig
 
 RECORDING = wrist_recording(seconds=6.0)
 ABOUT = {"config": {"personalize": PersonalizeConfig(steps=20).model_dump()}}
@@ -29,8 +31,8 @@ ABOUT = {"config": {"personalize": PersonalizeConfig(steps=20).model_dump()}}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
-    bundle.save(folder / "anna", wrist_bundle()._replace(about=ABOUT))
-    bundle.save(folder / "generic", wrist_bundle(generic=True)._replace(about=ABOUT))
+    save_model(folder / "anna", wrist_bundle()._replace(about=ABOUT))
+    save_model(folder / "generic", wrist_bundle(generic=True)._replace(about=ABOUT))
     trials.write_cohort(Cohort("c", "wrist", (Subject("anna", (RECORDING,)),)), folder / "cohort")
     return folder
 
@@ -42,8 +44,8 @@ def as_users_run_it():
 
 
 def _say(*args):
-    said = CliRunner().invoke(app, [str(a) for a in args])
-    return said.exit_code, said.output
+    predicted = CliRunner().invoke(app, [str(a) for a in args])
+    return predicted.exit_code, predicted.output
 
 
 def _trial(place):
@@ -52,10 +54,10 @@ def _trial(place):
 
 def test_a_replay_into_a_table_is_the_offline_answer(place):
     out = place / "out.csv"
-    code, said = _say("stream", place / "anna", "--source", _trial(place), "--sink", f"csv:{out}", "--speed", 0)
-    assert code == 0 and "12000 samples used, 0 bridged, 0 lost" in said and "p99" in said
+    code, predicted = _say("stream", place / "anna", "--source", _trial(place), "--sink", f"csv:{out}", "--speed", 0)
+    assert code == 0 and "12000 samples used, 0 bridged, 0 lost" in predicted and "p99" in predicted
     table = np.genfromtxt(out, delimiter=",", names=True, dtype=None, encoding="utf-8")
-    offline = bundle.estimate(wrist_bundle(), RECORDING)
+    offline = predict_recording(wrist_bundle(), RECORDING)
     np.testing.assert_allclose(table["angle_wrist_flexion_rad"], offline.angle[:, 0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(table["time_s"], offline.time_s, atol=1e-6)
     assert set(table["flag"]) == {"good"}
@@ -63,41 +65,41 @@ def test_a_replay_into_a_table_is_the_offline_answer(place):
 
 @pytest.mark.parametrize("command", ["stream", "live", "calibrate", "latency", "export"])
 def test_help_shows_an_example(command):
-    code, said = _say(command, "--help")
-    assert code == 0 and f"pitl {command} runs/mine" in said
+    code, predicted = _say(command, "--help")
+    assert code == 0 and f"pitl {command} runs/mine" in predicted
 
 
 def test_a_generic_model_learns_the_person_and_is_kept(place):
     out = place / "calibrated"
-    code, said = _say(
+    code, predicted = _say(
         "calibrate", place / "generic", "--source", _trial(place), "--out", out, "--seconds", 5, "--speed", 4
     )
-    assert code == 0, said
-    assert "hold flexed" in said and "learned from 5 s, with the measured angle" in said
-    found = bundle.load(out)
-    assert found.channel_scale is not None and found.about["kind"] == "calibrated"
-    bundle.estimate(found, RECORDING)
+    assert code == 0, predicted
+    assert "hold flexed" in predicted and "learned from 5 s, with the measured angle" in predicted
+    result = load_model(out)
+    assert result.channel_scale is not None and result.about["kind"] == "calibrated"
+    predict_recording(result, RECORDING)
 
 
 def test_a_session_that_ends_too_early_says_so(place):
-    code, said = _say(
+    code, predicted = _say(
         "calibrate", place / "anna", "--source", _trial(place), "--out", place / "x", "--seconds", 60, "--speed", 0
     )
-    assert code == 1 and "the stream ended before the session did; nothing was learned" in said
+    assert code == 1 and "the stream ended before the session did; nothing was learned" in predicted
     assert not (place / "x").exists()
 
 
 def test_the_budget_adds_up(place):
     engine = stream.engine(wrist_bundle(), 2000.0)
-    found = latency.budget(engine, block_s=0.01)
-    names = [line.name for line in found.lines]
+    result = latency.budget(engine, block_s=0.01)
+    names = [line.name for line in result.lines]
     assert names == ["block", "transport", "band-pass", "low-pass", "hop", "window", "compute"]
-    assert found.typical_s == pytest.approx(sum(line.typical_s for line in found.lines))
-    assert all(0 <= line.typical_s <= line.worst_s for line in found.lines)
-    low = found.lines[3].typical_s
+    assert result.typical_s == pytest.approx(sum(line.typical_s for line in result.lines))
+    assert all(0 <= line.typical_s <= line.worst_s for line in result.lines)
+    low = result.lines[3].typical_s
     assert 0.05 < low < 0.12  # a fourth-order Bessel at 4 Hz
-    code, said = _say("latency", place / "anna", "--recording", place / "cohort" / "anna_r1.csv")
-    assert code == 0 and "Farrell & Weir 2007" in said and "Cavanagh & Komi 1979" in said and "in all" in said
+    code, predicted = _say("latency", place / "anna", "--recording", place / "cohort" / "anna_r1.csv")
+    assert code == 0 and "Farrell & Weir 2007" in predicted and "Cavanagh & Komi 1979" in predicted and "in all" in predicted
 
 
 @pytest.mark.parametrize("shift_s", [-0.08, 0.0, 0.125])
@@ -105,8 +107,8 @@ def test_the_lag_that_is_measured_is_the_lag(monkeypatch, shift_s):
     recording = wrist_recording(seconds=10.0)
     at = np.arange(0.4, 9.9, 0.01)
     clock = np.arange(len(recording.emg)) / recording.rate_hz
-    said = np.interp(at - shift_s, clock, recording.angle[:, 0])[:, None]
-    monkeypatch.setattr(latency, "estimate", lambda *_: bundle.Estimate(at, said, said))
+    predicted = np.interp(at - shift_s, clock, recording.angle[:, 0])[:, None]
+    monkeypatch.setattr(latency, "estimate", lambda *_: Prediction(at, predicted, predicted))
     assert latency.lag(wrist_bundle(), recording) == pytest.approx(shift_s, abs=2e-3)
     still = type(recording)(**{**vars(recording), "angle": 0 * recording.angle})
     assert latency.lag(wrist_bundle(), still) is None
@@ -116,8 +118,8 @@ def test_the_lag_that_is_measured_is_the_lag(monkeypatch, shift_s):
 def test_an_export_says_how_near_it_is(place):
     pytest.importorskip("jax2onnx", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
     trial = place / "cohort" / "anna_r1.csv"
-    code, said = _say("export", place / "anna", "--out", place / "exported", "--recording", trial)
-    assert code == 0 and "model.onnx on recorded input: at most" in said and "in the posture 'pronated'" in said
+    code, predicted = _say("export", place / "anna", "--out", place / "exported", "--recording", trial)
+    assert code == 0 and "model.onnx on recorded input: at most" in predicted and "in the posture 'pronated'" in predicted
     assert json.loads((place / "exported" / "preprocessing.json").read_text())["posture"] == 1
 
 
@@ -141,12 +143,12 @@ def test_a_truncated_model_is_a_sentence(place, command):
         "latency": (),
         "export": ("--out", place / "y"),
     }[command]
-    code, said = _say(command, _truncated(place), *options)
-    assert code == 1 and "is damaged" in said and said.count("\n") == 1
+    code, predicted = _say(command, _truncated(place), *options)
+    assert code == 1 and "is damaged" in predicted and predicted.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "predictions"),
     [
         (("--source", "lab:EMG"), "there is no source 'lab:EMG'"),
         (("--source", "replay:nowhere.csv"), "nowhere.csv does not exist"),
@@ -155,14 +157,14 @@ def test_a_truncated_model_is_a_sentence(place, command):
         (("--source", "TRIAL", "--unit", "kV"), "the unit 'kV' is not known"),
     ],
 )
-def test_what_a_user_mistypes_is_a_sentence(place, options, said):
-    code, found = _say("stream", place / "anna", *(_trial(place) if o == "TRIAL" else o for o in options))
-    assert code == 1 and said in found and "Traceback" not in found
+def test_what_a_user_mistypes_is_a_sentence(place, options, predicted):
+    code, result = _say("stream", place / "anna", *(_trial(place) if o == "TRIAL" else o for o in options))
+    assert code == 1 and predicted in result and "Traceback" not in result
 
 
 def test_a_stream_needs_a_person(place):
-    code, said = _say("stream", place / "generic", "--source", _trial(place))
-    assert code == 1 and "pitl calibrate" in said
+    code, predicted = _say("stream", place / "generic", "--source", _trial(place))
+    assert code == 1 and "pitl calibrate" in predicted
 
 
 def test_a_page_on_a_port_in_use_is_a_sentence(place):
@@ -170,8 +172,8 @@ def test_a_page_on_a_port_in_use_is_a_sentence(place):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, said = _say("live", place / "anna", "--source", _trial(place), "--port", port)
-    assert code == 1 and f"cannot serve the page at 127.0.0.1:{port}" in said
+        code, predicted = _say("live", place / "anna", "--source", _trial(place), "--port", port)
+    assert code == 1 and f"cannot serve the page at 127.0.0.1:{port}" in predicted
 
 
 def test_a_page_is_served_until_ctrl_c(place):
@@ -186,8 +188,8 @@ def test_a_page_is_served_until_ctrl_c(place):
         assert line.startswith("http://127.0.0.1:")
         for _ in range(50):
             try:
-                with urllib.request.urlopen(line.split()[0]) as said:
-                    assert b"<canvas" in said.read()
+                with urllib.request.urlopen(line.split()[0]) as predicted:
+                    assert b"<canvas" in predicted.read()
                 break
             except OSError:
                 time.sleep(0.1)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import bundle
+from pitl.data import cohort as trials
+from pitl.data.recording import Cohort, Subject
 from pitl.errors import PitlError
-from pitl.io import cohort as trials
+from pitl.learn.predict import predict_recording
 from pitl.live import calibrate, session, source, stream
 from pitl.live.electrodes import BACK_S, DEAD_S
 from pitl.live.source import Layout, Wanted
-from pitl.live.stream import GOOD, HELD, LOST, REDUCED, Block
-from pitl.recording import Cohort, Subject
+from pitl.live.stream import GOOD, HELD, LOST, REDUCED, SampleBlock
 
 RECORDING = wrist_recording(seconds=5.0)
 BUNDLE = wrist_bundle()
@@ -26,7 +26,7 @@ DIES, RETURNS = 4000, 5000  # samples
 def _run(emg, size, engine=ENGINE):
     state, parts = stream.start(engine), []
     for begin in range(0, len(emg), size):
-        block = Block(emg[begin : begin + size], TIME_S[begin : begin + size])
+        block = SampleBlock(emg[begin : begin + size], TIME_S[begin : begin + size])
         state, rows = stream.step(engine, state, block)
         parts.append(rows)
     return state, stream.join(parts)
@@ -53,7 +53,7 @@ def _source(*blocks, missing=()):
 
 
 def _blocks(emg, size=50):
-    return [Block(emg[k : k + size], TIME_S[k : k + size]) for k in range(0, len(emg), size)]
+    return [SampleBlock(emg[k : k + size], TIME_S[k : k + size]) for k in range(0, len(emg), size)]
 
 
 @pytest.mark.parametrize("normalisation", ["blend", "zscore"])
@@ -72,7 +72,7 @@ def test_live_equals_offline_without_a_channel(tmp_path, normalisation, order):
     )
     rows = stream.join([u.rows for u in updates])
     with pytest.warns(UserWarning, match="lacks ECRL"):
-        offline = bundle.estimate(model, fewer)
+        offline = predict_recording(model, fewer)
     np.testing.assert_allclose(rows.angle, offline.angle, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(rows.force, offline.force, rtol=1e-3, atol=1e-2)
     assert (rows.flag == REDUCED).all() and not rows.envelope[:, 2].any()
@@ -106,7 +106,7 @@ def test_silence_is_what_training_with_lost_channels_had():
     """While a channel is dead the answers are those of a window with zeros, whatever the channel had held."""
     _, rows = _run(_torn(0.0), 50)
     with pytest.warns(UserWarning, match="dead ECRL"):
-        never = bundle.estimate(BUNDLE, replace(RECORDING, emg=RECORDING.emg * (np.arange(5) != 2)))
+        never = predict_recording(BUNDLE, replace(RECORDING, emg=RECORDING.emg * (np.arange(5) != 2)))
     dead = rows.flag == REDUCED
     assert dead.sum() > 100
     np.testing.assert_allclose(rows.angle[dead], never.angle[dead], rtol=1e-4, atol=1e-5)
@@ -175,7 +175,7 @@ def test_a_swapped_model_is_silent_on_the_same_channels():
 
 def test_calibrating_without_a_channel_keeps_its_scale():
     there = np.arange(5) != 2
-    collected = calibrate.Collected(
+    collected = calibrate.CalibrationTrial(
         RECORDING.emg * there, RECORDING.angle, np.ones(len(RECORDING.emg), bool), RATE_HZ, missing=~there
     )
     quick = BUNDLE._replace(about={"config": {"personalize": {"steps": 3}}})

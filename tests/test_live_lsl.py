@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import bundle
 from pitl.errors import PitlError
+from pitl.learn.predict import predict_recording
 from pitl.live import session, sinks, source, stream
 from pitl.live.source import Wanted
 
 RECORDING = wrist_recording(seconds=2.0)
 BUNDLE = wrist_bundle()
-OFFLINE = bundle.estimate(BUNDLE, RECORDING)
+OFFLINE = predict_recording(BUNDLE, RECORDING)
 WANTED = Wanted(CHANNELS, ("wrist_flexion",), wait_s=5.0)
 
 
@@ -145,7 +145,7 @@ def test_a_channel_that_an_lsl_stream_lacks_is_silent(lsl):
     assert (rows.flag == stream.REDUCED).all()
     lost = RECORDING.emg * (np.array(CHANNELS) != "ECRL")
     with pytest.warns(UserWarning, match="dead ECRL"):
-        offline = bundle.estimate(BUNDLE, replace(RECORDING, emg=lost))
+        offline = predict_recording(BUNDLE, replace(RECORDING, emg=lost))
     np.testing.assert_allclose(rows.angle, offline.angle[: len(rows.angle)], rtol=1e-3, atol=1e-4)
 
 
@@ -159,7 +159,7 @@ def test_streams_that_do_not_fit_are_refused(lsl):
         _outlet(lsl, "twin", 5),
         _outlet(lsl, "slow", 5, rate_hz=40.0),
     ]
-    for name, said in (
+    for name, predicted in (
         ("narrow", "sends 3 EMG channel.s.; the model takes 5"),
         ("irregular", "has no sampling rate"),
         ("other", "has channels A, B, C, D, E and none of the model's"),
@@ -167,7 +167,7 @@ def test_streams_that_do_not_fit_are_refused(lsl):
         ("twin", "2 LSL streams are called 'twin'"),
         ("absent", "there is no LSL stream 'absent' .(streams here|no stream)"),
     ):
-        with pytest.raises(PitlError, match=said):
+        with pytest.raises(PitlError, match=predicted):
             source.open_source(f"lsl:{name}", WANTED._replace(wait_s=1.0))
     opened = source.open_source("lsl:slow", WANTED)
     with pytest.raises(PitlError, match="EMG sampled at 40 Hz"):
@@ -181,13 +181,13 @@ def test_answers_go_back_into_lsl(lsl, own_clock):
     origin = lsl.local_clock() - (1e6 if own_clock else 0.0)
     name = f"answers{own_clock:d}"
     sink = sinks.open_sink(f"lsl:{name}", BUNDLE.model, 100.0)
-    found = lsl.resolve_byprop("name", name, timeout=5.0)
-    inlet = lsl.StreamInlet(found[0])
+    result = lsl.resolve_byprop("name", name, timeout=5.0)
+    inlet = lsl.StreamInlet(result[0])
     inlet.open_stream(5.0)
     state, rows = stream.step(
         (engine := stream.engine(BUNDLE, RATE_HZ, "pronated")),
         stream.start(engine),
-        stream.Block(RECORDING.emg[:2000], origin + np.arange(2000) / RATE_HZ),
+        stream.SampleBlock(RECORDING.emg[:2000], origin + np.arange(2000) / RATE_HZ),
     )
     sink.write(rows)
     values, stamps = [], []

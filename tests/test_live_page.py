@@ -22,9 +22,9 @@ from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
 from pitl.errors import PitlError
 from pitl.live import limb, page, session, stream
 from pitl.live.source import Layout
-from pitl.live.stream import Block
-from pitl.msk import bodies
-from pitl.msk.planar import builtin
+from pitl.live.stream import SampleBlock
+from pitl.mechanics import bodies
+from pitl.mechanics.planar import builtin
 
 pytest.importorskip("uvicorn", reason="needs the server: pip install 'pitl[live]'")
 websockets = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'pitl[live]'")
@@ -48,7 +48,7 @@ class _Endless:
         at = np.arange(self.at, due)
         self.at = due
         row = at % len(RECORDING.emg)
-        return Block(RECORDING.emg[row], at / RATE_HZ, int(at[0]) if len(at) else None, RECORDING.angle[row])
+        return SampleBlock(RECORDING.emg[row], at / RATE_HZ, int(at[0]) if len(at) else None, RECORDING.angle[row])
 
     def close(self):
         pass
@@ -108,7 +108,7 @@ def test_a_page_gets_every_answer_once(server):
 
 def test_what_the_server_keeps_does_not_grow(server):
     _, board, _ = server
-    rows = stream.Rows(
+    rows = stream.LivePrediction(
         np.zeros(1500), np.zeros((1500, 5)), np.zeros((1500, 1)), np.zeros((1500, 5)), np.zeros(1500, int)
     )
     alone = page.Board()
@@ -124,8 +124,8 @@ def test_what_the_server_keeps_does_not_grow(server):
 
 def test_other_sites_and_names_are_refused(server):
     host, *_ = server
-    with urllib.request.urlopen(f"http://{host}/") as said:
-        assert b"pitl live" in said.read()
+    with urllib.request.urlopen(f"http://{host}/") as predicted:
+        assert b"pitl live" in predicted.read()
     foreign = urllib.request.Request(f"http://{host}/", headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(foreign)
@@ -137,8 +137,8 @@ def test_what_goes_wrong_is_told_on_the_page(server):
     host, _, asked = server
     with websockets.connect(f"ws://{host}/stream") as ws:
         ws.send("calibrate")
-        said = list(itertools.chain.from_iterable(json.loads(ws.recv(timeout=5)).get("events", []) for _ in range(30)))
-    assert asked and "not today." in said
+        predicted = list(itertools.chain.from_iterable(json.loads(ws.recv(timeout=5)).get("events", []) for _ in range(30)))
+    assert asked and "not today." in predicted
 
 
 def test_the_page_asks_nobody_else():
@@ -193,8 +193,8 @@ class _Browser:
             time.sleep(0.1)
         port = told.read_text().splitlines()[0]
         while True:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as said:
-                pages = [p for p in json.loads(said.read()) if p["type"] == "page" and p["url"].startswith(url)]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as predicted:
+                pages = [p for p in json.loads(predicted.read()) if p["type"] == "page" and p["url"].startswith(url)]
             if pages:
                 break
             time.sleep(0.1)
@@ -204,9 +204,9 @@ class _Browser:
         self.number += 1
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": values}))
         while True:
-            said = json.loads(self.socket.recv(timeout=20))
-            if said.get("id") == self.number:
-                return said["result"]
+            predicted = json.loads(self.socket.recv(timeout=20))
+            if predicted.get("id") == self.number:
+                return predicted["result"]
 
     def value(self, expression):
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")

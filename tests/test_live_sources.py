@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import bundle
+from pitl.data import cohort as trials
+from pitl.data.recording import Cohort, Subject
 from pitl.errors import PitlError
-from pitl.io import cohort as trials
+from pitl.learn.predict import predict_recording
 from pitl.live import session, sinks, source, stream, udp
 from pitl.live.source import Vanished, Wanted
-from pitl.live.stream import LOST, Block
-from pitl.recording import Cohort, Subject
+from pitl.live.stream import LOST, SampleBlock
 
 RECORDING = wrist_recording(seconds=3.0)
 BUNDLE = wrist_bundle()
-OFFLINE = bundle.estimate(BUNDLE, RECORDING)
+OFFLINE = predict_recording(BUNDLE, RECORDING)
 WANTED = Wanted(CHANNELS, ("wrist_flexion",), wait_s=3.0)
 
 
@@ -173,7 +173,7 @@ GOOD = udp.pack(udp.Packet(np.ones((2, 5)), np.zeros((2, 0)), 0, 0.0, RATE_HZ))
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "predictions"),
     [
         (b"hello", "does not begin with the header"),
         (GOOD[:-3], "announces 2 samples of 5 \\+ 0 columns.*cut off"),
@@ -182,17 +182,17 @@ GOOD = udp.pack(udp.Packet(np.ones((2, 5)), np.zeros((2, 0)), 0, 0.0, RATE_HZ))
         (udp.pack(udp.Packet(np.ones((2, 4)), np.zeros((2, 0)), 0, 0.0, RATE_HZ)), "sends 4 EMG .*takes 5 .FCR, FCU"),
     ],
 )
-def test_packets_that_do_not_fit_are_refused(data, said):
+def test_packets_that_do_not_fit_are_refused(data, predicted):
     port = _free_port()
     _send(port, [data] * 3)
-    with pytest.raises(PitlError, match=said):
+    with pytest.raises(PitlError, match=predicted):
         source.open_source(f"udp:{port}", WANTED)
 
 
 def test_a_packet_comes_back_as_it_was():
-    found = udp.unpack(GOOD)
-    np.testing.assert_array_equal(found.emg, np.ones((2, 5)))
-    assert found.angle.shape == (2, 0) and found.rate_hz == RATE_HZ
+    result = udp.unpack(GOOD)
+    np.testing.assert_array_equal(result.emg, np.ones((2, 5)))
+    assert result.angle.shape == (2, 0) and result.rate_hz == RATE_HZ
 
 
 def test_a_port_in_use_is_a_sentence():
@@ -212,7 +212,7 @@ def test_silence_from_the_start_is_a_sentence():
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "predictions"),
     [
         ("tcp:80", "there is no source 'tcp:80'; write replay:FILE"),
         ("replay", "there is no source 'replay'"),
@@ -223,8 +223,8 @@ def test_silence_from_the_start_is_a_sentence():
         ("replay:.", "is a folder; name the file of one trial"),
     ],
 )
-def test_sources_that_are_not_there(spec, said):
-    with pytest.raises(PitlError, match=said):
+def test_sources_that_are_not_there(spec, predicted):
+    with pytest.raises(PitlError, match=predicted):
         source.open_source(spec, WANTED)
 
 
@@ -272,7 +272,7 @@ class _Scripted:
 
 
 def _block(begin, end, rate_hz=RATE_HZ):
-    return Block(RECORDING.emg[begin:end], np.arange(begin, end) / rate_hz)
+    return SampleBlock(RECORDING.emg[begin:end], np.arange(begin, end) / rate_hz)
 
 
 def test_an_outage_is_survived_and_every_source_is_closed():
@@ -303,7 +303,7 @@ def test_a_model_is_swapped_between_two_blocks():
     assert len(rows.angle) == len(OFFLINE.angle)  # the stream did not stop
     before = int(3000 / 20) - 39
     np.testing.assert_allclose(rows.angle[:before], OFFLINE.angle[:before], rtol=1e-4, atol=1e-5)
-    expected = bundle.estimate(other, RECORDING)
+    expected = predict_recording(other, RECORDING)
     np.testing.assert_allclose(rows.angle[before:], expected.angle[before:], rtol=1e-4, atol=1e-5)
     with pytest.raises(PitlError, match="start a new stream"):
         session.swap(seat, wrist_bundle("zscore"))
@@ -322,8 +322,8 @@ def test_csv_has_every_answer_under_its_own_name_once_it_is_whole(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["out.csv"]
     table = list(csv.DictReader(path.open()))
     assert len(table) == len(rows.flag) and table[0]["flag"] == "good"
-    found = np.array([[float(r["angle_wrist_flexion_rad"]), float(r["force_FCU_N"])] for r in table])
-    np.testing.assert_allclose(found, np.stack([rows.angle[:, 0], rows.force[:, 1]], 1), rtol=1e-5)
+    result = np.array([[float(r["angle_wrist_flexion_rad"]), float(r["force_FCU_N"])] for r in table])
+    np.testing.assert_allclose(result, np.stack([rows.angle[:, 0], rows.force[:, 1]], 1), rtol=1e-5)
 
 
 def test_udp_sends_one_object_an_answer():
@@ -333,10 +333,10 @@ def test_udp_sends_one_object_an_answer():
         sink = sinks.open_sink(f"udp:{listener.getsockname()[1]}", BUNDLE.model, 100.0)
         _, rows = _play(_Scripted(_block(0, 1000)))
         sink.write(rows)
-        said = json.loads(listener.recv(4096))
+        predicted = json.loads(listener.recv(4096))
         sink.close()
-    assert said["flag"] == "good" and said["time_s"] == pytest.approx(0.39)
-    np.testing.assert_allclose(said["force_n"], rows.force[0], rtol=1e-5)
+    assert predicted["flag"] == "good" and predicted["time_s"] == pytest.approx(0.39)
+    np.testing.assert_allclose(predicted["force_n"], rows.force[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("spec", ["tcp", "none:x", "udp", "csv2:x"])

@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_models import RATE_HZ, wrist_bundle, wrist_recording
 
-from pitl import bundle, emg
 from pitl.errors import PitlError
-from pitl.live import samples, stream
-from pitl.live.stream import GOOD, HELD, LOST, Block
+from pitl.learn.predict import predict_recording
+from pitl.live import stream
+from pitl.live.stream import GOOD, HELD, LOST, SampleBlock
+from pitl.signals import emg, emg_steps
 
 RECORDING = wrist_recording()
 BUNDLE = wrist_bundle()
 ENGINE = stream.engine(BUNDLE, RATE_HZ, "pronated")
-OFFLINE = bundle.estimate(BUNDLE, RECORDING)
+OFFLINE = predict_recording(BUNDLE, RECORDING)
 ORIGIN_S = 1000.0
 
 
@@ -27,7 +28,7 @@ def _blocks(recording, sizes, counted=False):
         if begin >= len(time):
             return
         end = min(begin + size, len(time))
-        yield Block(recording.emg[begin:end], time[begin:end], begin if counted else None)
+        yield SampleBlock(recording.emg[begin:end], time[begin:end], begin if counted else None)
         begin = end
 
 
@@ -64,20 +65,20 @@ def test_live_equals_offline_for_blocks_of_any_size(sizes, counted):
 def test_every_normalisation(normalisation, size):
     model = wrist_bundle(normalisation)
     engine = stream.engine(model, RATE_HZ, "pronated")
-    _same(_run(engine, _blocks(RECORDING, [size]))[1], bundle.estimate(model, RECORDING))
+    _same(_run(engine, _blocks(RECORDING, [size]))[1], predict_recording(model, RECORDING))
 
 
 @pytest.mark.parametrize("activation", ["gelu", "softplus", "relu"])
 def test_every_activation(activation):
     model = wrist_bundle(activation=activation)
     engine = stream.engine(model, RATE_HZ, "pronated")
-    _same(_run(engine, _blocks(RECORDING, [64]))[1], bundle.estimate(model, RECORDING))
+    _same(_run(engine, _blocks(RECORDING, [64]))[1], predict_recording(model, RECORDING))
 
 
 def test_the_time_input_ablation():
     model = wrist_bundle(derivative="time_input")
     engine = stream.engine(model, RATE_HZ, "pronated")
-    _same(_run(engine, _blocks(RECORDING, [50]))[1], bundle.estimate(model, RECORDING))
+    _same(_run(engine, _blocks(RECORDING, [50]))[1], predict_recording(model, RECORDING))
 
 
 @pytest.mark.parametrize("rate_hz", [1000.0, 1926.0, 2148.1481])
@@ -85,7 +86,7 @@ def test_rates_that_the_output_does_not_divide(rate_hz):
     recording = wrist_recording(rate_hz=rate_hz)
     engine = stream.engine(BUNDLE, rate_hz, "pronated")
     for size in (1, 19, 500):
-        _same(_run(engine, _blocks(recording, [size]))[1], bundle.estimate(BUNDLE, recording))
+        _same(_run(engine, _blocks(recording, [size]))[1], predict_recording(BUNDLE, recording))
 
 
 def test_the_posture_matters():
@@ -96,18 +97,18 @@ def test_the_posture_matters():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(1, samples.FEW + 40), min_size=1, max_size=30))
+@given(st.lists(st.integers(1, emg_steps.FEW + 40), min_size=1, max_size=30))
 def test_the_filter_may_change_between_samples_and_blocks(sizes):
     design = emg.design(BUNDLE.emg, RATE_HZ)
-    few = samples.sample_filter(design)
+    few = emg_steps.sample_filter(design)
     raw = RECORDING.emg[: sum(sizes)]
-    state, found, begin = emg.initial_state(design, 5), [], 0
+    state, result, begin = emg.initial_state(design, 5), [], 0
     for size in sizes:
-        state, envelope = samples.advance(few, state, raw[begin : begin + size])
-        found.append(envelope)
+        state, envelope = emg_steps.advance(few, state, raw[begin : begin + size])
+        result.append(envelope)
         begin += size
     expected = emg.envelope(design, raw).jets[:, 0]
-    np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(np.concatenate(result), expected, rtol=1e-9, atol=1e-15)
 
 
 def _without(blocks, first, last):
@@ -154,7 +155,7 @@ def test_a_long_gap_is_flagged_once_and_the_stream_starts_afresh():
     np.testing.assert_array_equal(rows.angle[lost], rows.angle[lost - 1])
     # afterwards it is the answer to a recording that begins there
     rest = wrist_recording()
-    later = bundle.estimate(BUNDLE, type(rest)(**{**vars(rest), "emg": rest.emg[4000:], "angle": rest.angle[4000:]}))
+    later = predict_recording(BUNDLE, type(rest)(**{**vars(rest), "emg": rest.emg[4000:], "angle": rest.angle[4000:]}))
     after = rows.angle[lost[0] + 1 :]
     np.testing.assert_allclose(after, later.angle, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(rows.time_s[lost[0] + 1 :] - ORIGIN_S, later.time_s + 2.0, atol=1e-6)

@@ -10,9 +10,18 @@ import pytest
 from live_models import CHANNELS, wrist_bundle, wrist_recording
 from rich.console import Console
 
-from pitl import bundle, evaluate, lost_channels, prepare, report, run
-from pitl.config import Config, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
+from pitl import report
+from pitl.comparison import evaluate, lost_channels, run
+from pitl.config.toml import Config
+from pitl.config.schema import EvaluateConfig
+from pitl.config.schema import PersonalizeConfig
+from pitl.config.schema import TrainConfig
+from pitl.config.schema import VirtualConfig
 from pitl.errors import PitlError
+from pitl.learn import prepare
+from pitl.learn.model import load_model
+from pitl.learn.predict import predict_recording
+from pitl.data import load
 
 RECORDING = replace(wrist_recording(seconds=2.0), source="anna.csv")
 BUNDLE = wrist_bundle()
@@ -21,7 +30,7 @@ CONFIG = Config(
     virtual=VirtualConfig(subjects=3, seconds=6.0, rhythmic_trials=1, random_trials=1),
     train=TrainConfig(steps=40, check_every=20, batch=64, channel_dropout=0.2),
     personalize=PersonalizeConfig(steps=20, batch=64),
-    evaluate=EvaluateConfig(folds=3, arms=("generic_physics", "head_physics"), supervision=("angle",)),
+    evaluate=EvaluateConfig(folds=3, methods=("generic_physics", "head_physics"), supervision=("angle",)),
 )
 
 
@@ -33,22 +42,22 @@ def _with(order):
 def test_a_missing_and_a_dead_channel_are_the_same_silence(normalisation):
     model = wrist_bundle(normalisation)
     with pytest.warns(UserWarning) as told:
-        missing = bundle.estimate(model, _with([0, 1, 3, 4]))
+        missing = predict_recording(model, _with([0, 1, 3, 4]))
     assert str(told[0].message) == (
         "anna.csv (anna/r1) lacks ECRL: the model takes this channel as silent, and its answers are worse than usual."
     )
     torn = RECORDING.emg.copy()
     torn[:, 2] = 3.3e-3  # V, an amplifier at its end
     with pytest.warns(UserWarning, match="has dead ECRL: the model takes this channel as silent"):
-        dead = bundle.estimate(model, replace(RECORDING, emg=torn))
+        dead = predict_recording(model, replace(RECORDING, emg=torn))
     assert missing.silent == dead.silent == ("ECRL",)
     np.testing.assert_array_equal(missing.angle, dead.angle)
     np.testing.assert_array_equal(missing.force, dead.force)
-    assert np.abs(missing.angle - bundle.estimate(model, RECORDING).angle).max() > 1e-3
+    assert np.abs(missing.angle - predict_recording(model, RECORDING).angle).max() > 1e-3
 
 
 def test_channels_are_found_by_name_and_others_are_not_looked_at():
-    expected = bundle.estimate(BUNDLE, RECORDING)
+    expected = predict_recording(BUNDLE, RECORDING)
     more = replace(
         _with([4, 2, 0, 1, 3]),
         emg=np.concatenate([RECORDING.emg[:, [4, 2, 0, 1, 3]], np.ones((len(RECORDING.emg), 1))], axis=1),
@@ -56,35 +65,35 @@ def test_channels_are_found_by_name_and_others_are_not_looked_at():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = bundle.estimate(BUNDLE, more)
-    np.testing.assert_array_equal(found.angle, expected.angle)
-    assert found.silent == ()
+        result = predict_recording(BUNDLE, more)
+    np.testing.assert_array_equal(result.angle, expected.angle)
+    assert result.silent == ()
 
 
 def test_several_lost_channels_are_named_together():
     emg = RECORDING.emg[:, [0, 1, 3]] * np.array([1.0, 1.0, 0.0])
     with pytest.warns(UserWarning, match="lacks ECRL, ECU and has dead ECRB: the model takes these channels as silent"):
-        found = bundle.estimate(BUNDLE, replace(_with([0, 1, 3]), emg=emg))
-    assert found.silent == ("ECRL", "ECRB", "ECU") and np.isfinite(found.angle).all()
+        result = predict_recording(BUNDLE, replace(_with([0, 1, 3]), emg=emg))
+    assert result.silent == ("ECRL", "ECRB", "ECU") and np.isfinite(result.angle).all()
 
 
 def test_a_recording_that_shares_no_channel_is_refused():
     stranger = replace(RECORDING, channels=("A", "B", "C", "D", "E"))
     with pytest.raises(PitlError, match=r"anna.csv .anna/r1. has channels A, .* and none of the model's .FCR, FCU"):
-        bundle.estimate(BUNDLE, stranger)
+        predict_recording(BUNDLE, stranger)
     with pytest.raises(PitlError, match=r"anna.csv .anna/r1.: every channel of the model is missing or dead"):
-        bundle.estimate(BUNDLE, replace(_with([0, 1]), emg=np.ones((len(RECORDING.emg), 2))))
+        predict_recording(BUNDLE, replace(_with([0, 1]), emg=np.ones((len(RECORDING.emg), 2))))
 
 
 def test_samples_that_are_not_numbers_spoil_nothing_but_themselves():
     emg, valid = RECORDING.emg.copy(), np.ones(len(RECORDING.emg), bool)
     emg[500:600], valid[500:600] = np.nan, False
-    found, expected = (
-        bundle.estimate(BUNDLE, replace(RECORDING, emg=emg, valid=valid)),
-        bundle.estimate(BUNDLE, RECORDING),
+    result, expected = (
+        predict_recording(BUNDLE, replace(RECORDING, emg=emg, valid=valid)),
+        predict_recording(BUNDLE, RECORDING),
     )
-    assert np.isfinite(found.angle).all()
-    np.testing.assert_allclose(found.angle[-40:], expected.angle[-40:], atol=1e-3)
+    assert np.isfinite(result.angle).all()
+    np.testing.assert_allclose(result.angle[-40:], expected.angle[-40:], atol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +105,11 @@ def out(tmp_path_factory):
 
 
 def test_a_run_measures_what_each_channel_costs(out):
-    found = json.loads((out / lost_channels.FILE).read_text())
-    assert found["channels"] == list(CHANNELS) and found["supervision"] == "angle" and found["channel_dropout"] == 0.2
+    result = json.loads((out / lost_channels.FILE).read_text())
+    assert result["channels"] == list(CHANNELS) and result["supervision"] == "angle" and result["channel_dropout"] == 0.2
     rows = json.loads((out / "metrics.json").read_text())["rows"]
-    for name, errors in found["people"].items():
-        (row,) = (r for r in rows if (r["subject"], r["task"], r["arm"]) == (name, "all", "head_physics"))
+    for name, errors in result["people"].items():
+        (row,) = (r for r in rows if (r["subject"], r["task"], r["method"]) == (name, "all", "head_physics"))
         assert len(errors["angle_rmse_deg"]) == len(errors["force_rmse_n"]) == 1 + len(CHANNELS)
         for metric in ("angle_rmse_deg", "force_rmse_n"):  # nothing lost: the number that the comparison has
             np.testing.assert_allclose(errors[metric][0], row[metric], rtol=1e-4)
@@ -109,9 +118,9 @@ def test_a_run_measures_what_each_channel_costs(out):
 
 def test_the_cost_of_a_channel_is_that_of_a_recording_without_it(out):
     """What is measured on the test rows is what a user gets whose recording lacks the channel."""
-    cohort = prepare.load_cohort(CONFIG)
+    cohort = load.load_cohort(CONFIG)
     prepared = prepare.prepare(CONFIG, cohort)
-    own = bundle.load(out / "personalized" / "V02-angle")
+    own = load_model(out / "personalized" / "V02-angle")
     trial = next(t for t in prepared.table.trials if t.subject == 1)
     rows = np.arange(trial.test_start, trial.stop)
     errors = lost_channels.measure(own, prepared.samples, rows, has_force=True)
@@ -120,9 +129,9 @@ def test_the_cost_of_a_channel_is_that_of_a_recording_without_it(out):
         stay = [c for c in range(5) if c != k]
         fewer = replace(recording, emg=recording.emg[:, stay], channels=tuple(CHANNELS[c] for c in stay))
         with pytest.warns(UserWarning, match=f"lacks {channel}"):
-            said = bundle.estimate(own, fewer)
+            predicted = predict_recording(own, fewer)
         truth = evaluate.Truth(*(np.asarray(x)[rows] for x in prepared.samples[1:4]))
-        answer = evaluate.Prediction(said.angle[-len(rows) :], said.force[-len(rows) :], None, None)
+        answer = evaluate.TestPrediction(predicted.angle[-len(rows) :], predicted.force[-len(rows) :], None, None)
         expected = evaluate.score(truth, answer, np.ones(5))
         np.testing.assert_allclose(errors.angle_rmse_deg[1 + k], expected.angle_rmse_deg, rtol=1e-3)
         np.testing.assert_allclose(errors.force_rmse_n[1 + k], expected.force_rmse_n, rtol=1e-3)
@@ -133,8 +142,8 @@ def test_the_report_has_the_table_dearest_channel_first(out):
     table = html[html.index("What the loss of a channel costs") :]
     assert "silent in a batch with a chance of 20" in table[: table.index("</p>")]
     body = re.sub(r"<[^>]*>", " ", table[: table.index("</table>")]).split("(none lost)")[1]
-    found = json.loads((out / lost_channels.FILE).read_text())
-    errors = np.array([p["angle_rmse_deg"] for p in found["people"].values()])
+    result = json.loads((out / lost_channels.FILE).read_text())
+    errors = np.array([p["angle_rmse_deg"] for p in result["people"].values()])
     added = np.median(errors[:, 1:] - errors[:, :1], axis=0)
     assert re.findall("|".join(CHANNELS), body) == [CHANNELS[c] for c in np.argsort(-added)]
 

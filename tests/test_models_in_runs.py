@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from msk_models import chain
 
-from pitl import config, models, prepare
+from pitl.config import toml
+from pitl.data.virtual import imported
+from pitl.config.schema import VirtualConfig
 from pitl.errors import PitlError
-from pitl.msk import geometry
-from pitl.msk.planar import builtin
-from pitl.msk.scaling import conform, scale_to_body
-from pitl.virtual import VirtualSettings, imported
+from pitl.learn import prepare
+from pitl.mechanics import geometry, library
+from pitl.mechanics.planar import builtin
+from pitl.mechanics.scaling import conform, scale_to_body
+from pitl.comparison import folds
+from pitl.data import load
+from pitl.learn import limbs
+from pitl.learn import train
 
 SHORT = ["virtual.subjects=3", "virtual.seconds=6.0", "virtual.random_trials=1", "virtual.rhythmic_trials=1"]
 
@@ -20,7 +26,7 @@ SHORT = ["virtual.subjects=3", "virtual.seconds=6.0", "virtual.random_trials=1",
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "chain"
-    models.save(path, strong_chain(), {})
+    library.save(path, strong_chain(), {})
     return path
 
 
@@ -35,12 +41,12 @@ def configuration(folder, *changes):
 def loaded(folder, *changes):
     path = folder / "short.toml"
     path.write_text("")
-    return config.load(path, [*SHORT, *changes])
+    return toml.load(path, [*SHORT, *changes])
 
 
 def test_a_virtual_cohort_of_any_model_obeys_the_law_of_motion(folder):
-    cohort = imported.simulate(models.load(folder), str(folder), VirtualSettings(subjects=2, seconds=5.0))
-    again = imported.simulate(models.load(folder), str(folder), VirtualSettings(subjects=2, seconds=5.0))
+    cohort = imported.simulate(library.load(folder), str(folder), VirtualConfig(subjects=2, seconds=5.0))
+    again = imported.simulate(library.load(folder), str(folder), VirtualConfig(subjects=2, seconds=5.0))
     for subject, same in zip(cohort.subjects, again.subjects, strict=True):
         for r, other in zip(subject.recordings, same.recordings, strict=True):
             np.testing.assert_array_equal(r.emg, other.emg)
@@ -52,7 +58,7 @@ def test_a_virtual_cohort_of_any_model_obeys_the_law_of_motion(folder):
 
 def test_a_cohort_with_two_joints_is_prepared_with_everybody_s_own_scaled_model(folder):
     settings = configuration(folder, "model.damping=[0.3,0.4]")
-    prepared = prepare.prepare(settings, prepare.load_cohort(settings))
+    prepared = prepare.prepare(settings, load.load_cohort(settings))
     assert prepared.samples.angle.shape[1] == 2 and prepared.models.damping.shape == (3, 2)
     np.testing.assert_allclose(np.asarray(prepared.models.damping).mean(), 0.35, rtol=0.3)
     assert len(np.unique(np.asarray(prepared.models.body_mass))) == 3
@@ -61,11 +67,11 @@ def test_a_cohort_with_two_joints_is_prepared_with_everybody_s_own_scaled_model(
 def test_settings_that_do_not_fit_the_model_are_refused(folder):
     settings = configuration(folder, "model.damping=[0.3]")
     with pytest.raises(PitlError, match=r"model.damping has 1 value\(s\); the model chain has 2"):
-        prepare.load_cohort(settings)
+        load.load_cohort(settings)
     settings = configuration(folder)
-    cohort = prepare.load_cohort(settings)
+    cohort = load.load_cohort(settings)
     with pytest.raises(PitlError, match="angles are of joint0, joint1; the model wrist has wrist_flexion"):
-        prepare.chosen_model(loaded(folder.parent, "model.name=wrist"), cohort)
+        limbs.choose_limb(loaded(folder.parent, "model.name=wrist"), cohort)
 
 
 def test_a_person_s_own_model_is_put_on_the_common_grid():
@@ -85,7 +91,7 @@ def test_a_person_s_own_model_is_put_on_the_common_grid():
 
 
 def chain_on_grid(model, size):
-    from pitl.msk import splines
+    from pitl.mechanics import splines
 
     group = model.paths[0]
     span = [(c - 1) * h for c, h in zip(group.count, group.step, strict=True)]
@@ -113,13 +119,13 @@ def test_two_joints_go_through_a_whole_run(folder, tmp_path):
 
     from rich.console import Console
 
-    from pitl import run
+    from pitl.comparison import run
 
     few = ["train.steps=40", "train.check_every=20", "personalize.steps=20", "hill.steps=20", "evaluate.folds=3"]
     settings = configuration(folder, *few, "evaluate.supervision=angle")
     run.run(settings, tmp_path / "out", Console(quiet=True))
     rows = json.loads((tmp_path / "out" / "metrics.json").read_text())["rows"]
-    assert {r["arm"] for r in rows} == set(settings.evaluate.arms)
+    assert {r["method"] for r in rows} == set(settings.evaluate.methods)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "The musculoskeletal model" in page and "data:image/png" in page
     told = json.loads((tmp_path / "out" / "hill-angle.json").read_text())
@@ -129,22 +135,22 @@ def test_two_joints_go_through_a_whole_run(folder, tmp_path):
 def test_without_force_labels_the_hill_term_teaches_forces_and_its_muscles(folder):
     import jax
 
-    from pitl import loss, windows
-    from pitl import train as training
-    from pitl.baselines import emg_driven
+    from pitl.learn import emg_driven, loss
+    from pitl.learn import generic as training
     from pitl.net import network
+    from pitl.signals import windows
 
     settings = configuration(folder, "data.force_labels=none", "train.hill_weight=1.0", "train.steps=150")
     settings = settings.model_copy(
         update={"train": settings.train.model_copy(update={"check_every": 50, "refit": False, "batch": 128})}
     )
-    prepared = prepare.prepare(settings, prepare.load_cohort(settings))
+    prepared = prepare.prepare(settings, load.load_cohort(settings))
     assert prepared.force_source == "none"
-    fold = prepare.Fold((0, 1), (2,), ())
-    spread, scale = prepare.statistics(prepared, fold)
-    weights = loss.Terms(*(jnp.float32(w) for w in (1.0, 0.0, 0.1, settings.train.hill_weight)))
+    fold = folds.Fold((0, 1), (2,), ())
+    spread, scale = train.source_units(prepared, fold)
+    weights = loss.LossTerms(*(jnp.float32(w) for w in (1.0, 0.0, 0.1, settings.train.hill_weight)))
     electrodes = emg_driven.electrodes(settings, prepared)
-    problem = training.Problem(prepared.samples, prepared.models, spread, scale, weights, electrodes)
+    problem = loss.Problem(prepared.samples, prepared.models, spread, scale, weights, electrodes)
     rows = [
         windows.rows_of(prepared.table, "all", subjects=side, window=prepared.net.window)[:, None]
         for side in (fold.source, fold.held_out)
@@ -154,7 +160,7 @@ def test_without_force_labels_the_hill_term_teaches_forces_and_its_muscles(folde
     fresh = network.init(jax.random.key(0), prepared.net, scale)
     fresh["muscles"] = jax.tree.map(jnp.zeros_like, trained.muscles)
     learned = {**trained.params, "muscles": trained.muscles}
-    before, after = (float(training.terms(p, prepared.net, problem, at).hill) for p in (fresh, learned))
+    before, after = (float(loss.terms(p, prepared.net, problem, at).hill) for p in (fresh, learned))
     assert after < 0.2 * before  # the network's forces and those of the source people's muscles have met
     assert trained.muscles is not None
     moved = [float(jnp.abs(x[:2]).max()) for x in jax.tree.leaves(trained.muscles)]

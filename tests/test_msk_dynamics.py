@@ -9,9 +9,9 @@ import pytest
 from msk_models import chain, compiled, segments
 
 from pitl.errors import PitlError
-from pitl.msk import dynamics as eager
-from pitl.msk import muscle as eager_muscle
-from pitl.msk.planar import builtin
+from pitl.mechanics import dynamics as eager
+from pitl.mechanics import muscle as eager_muscle
+from pitl.mechanics.planar import builtin
 
 torques = ("coriolis_torque", "gravity_torque", "passive_torque", "muscle_torque")
 motions = ("mass_matrix", "inverse_dynamics", "residual", "terms", "forward_acceleration")

@@ -7,9 +7,9 @@ import pytest
 from msk_models import chain, compiled, segments
 
 from pitl.errors import PitlError
-from pitl.msk import dynamics as eager_dynamics
-from pitl.msk import forward, loads
-from pitl.msk.planar import builtin, planar_chain
+from pitl.mechanics import dynamics as eager_dynamics
+from pitl.mechanics import forward, loads
+from pitl.mechanics.planar import builtin, planar_chain
 
 dynamics = compiled(eager_dynamics, "mass_matrix", "gravity_torque", "inverse_dynamics", "muscle_torque")
 
@@ -84,7 +84,7 @@ def test_a_force_measured_in_the_room_is_the_same_force_on_the_body():
     model = chain(2)
     q = jnp.array([[0.3, -0.4], [0.1, 0.2]])
     place, push = jnp.array([0.15, 0.02, 0.0]), jnp.array([[3.0, -2.0, 1.0], [0.0, 9.0, 0.0]])
-    from pitl.msk import bodies
+    from pitl.mechanics import bodies
 
     point = bodies.point(model, q, 0, 1, place)
     ours = loads.ground_force_torque(model, q, 0, "body1", point, push)

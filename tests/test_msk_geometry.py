@@ -10,8 +10,8 @@ from msk_models import chain, compiled
 
 from benchmarks.chains import chain as limb
 from pitl.errors import PitlError
-from pitl.msk import geometry as eager
-from pitl.msk.planar import builtin
+from pitl.mechanics import geometry as eager
+from pitl.mechanics.planar import builtin
 
 geometry = compiled(eager, "musculotendon_length", "moment_arm", "lengthening_velocity", "weighted_moment_arms")
 

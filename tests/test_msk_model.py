@@ -9,13 +9,13 @@ import pytest
 from msk_models import chain, compiled
 
 from pitl.errors import PitlError
-from pitl.msk import dynamics as eager_dynamics
-from pitl.msk import geometry as eager_geometry
-from pitl.msk import muscle as eager_muscle
-from pitl.msk.correction import SPREAD, apply_correction, describe, identity_correction, log_prior
-from pitl.msk.model import body_properties, model_from_dict, model_to_dict, posture_index
-from pitl.msk.planar import builtin
-from pitl.msk.scaling import scale_to_body
+from pitl.mechanics import dynamics as eager_dynamics
+from pitl.mechanics import geometry as eager_geometry
+from pitl.mechanics import muscle as eager_muscle
+from pitl.mechanics.correction import SPREAD, apply_correction, describe, identity_correction, log_prior
+from pitl.mechanics.model import body_properties, model_from_dict, model_to_dict, posture_index
+from pitl.mechanics.planar import builtin
+from pitl.mechanics.scaling import scale_to_body
 
 dynamics = compiled(eager_dynamics, "mass_matrix", "gravity_torque", "residual", "terms")
 geometry = compiled(eager_geometry, "musculotendon_length", "moment_arm")

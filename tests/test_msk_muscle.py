@@ -8,9 +8,9 @@ from msk_models import compiled
 from scipy.integrate import solve_ivp
 
 from pitl.errors import PitlError
-from pitl.msk import geometry as eager_geometry
-from pitl.msk import muscle as eager
-from pitl.msk.planar import builtin
+from pitl.mechanics import geometry as eager_geometry
+from pitl.mechanics import muscle as eager
+from pitl.mechanics.planar import builtin
 
 geometry = compiled(eager_geometry, "musculotendon_length", "moment_arm", "lengthening_velocity")
 curves = ("active_force_length", "passive_force_length", "force_velocity")

@@ -8,11 +8,11 @@ from msk_models import chain, compiled
 from scipy.optimize import lsq_linear, minimize
 
 from pitl.errors import PitlError
-from pitl.msk import dynamics as eager_dynamics
-from pitl.msk import geometry as eager_geometry
-from pitl.msk import muscle as eager_muscle
-from pitl.msk.planar import builtin
-from pitl.msk.redundancy import static_optimisation
+from pitl.mechanics import dynamics as eager_dynamics
+from pitl.mechanics import geometry as eager_geometry
+from pitl.mechanics import muscle as eager_muscle
+from pitl.mechanics.planar import builtin
+from pitl.mechanics.redundancy import static_optimisation
 
 dynamics = compiled(eager_dynamics, "muscle_torque")
 geometry = compiled(eager_geometry, "moment_arm")
@@ -35,7 +35,7 @@ def frames(model, spread, n=300):
 def test_activations_agree_with_a_general_solver(name, exponent):
     model, spread = CASES[name]
     q, qd, torque, posture = frames(model, spread, 20)
-    found = static_optimisation(model, q, qd, torque, posture, exponent=exponent)
+    result = static_optimisation(model, q, qd, torque, posture, exponent=exponent)
     arm = np.asarray(geometry.moment_arm(model, q, posture), float)
     lever = np.moveaxis(arm * np.asarray(muscle.active_force_capacity(model, q, qd, posture))[..., None], 1, 2)
     wanted = np.asarray(torque) - np.einsum("nmd,nm->nd", arm, muscle.passive_force(model, q, posture))
@@ -54,7 +54,7 @@ def test_activations_agree_with_a_general_solver(name, exponent):
             options={"ftol": 1e-12, "maxiter": 300},
         )
         if exact.success:
-            np.testing.assert_allclose(found.activation[i], exact.x, atol=0.01)
+            np.testing.assert_allclose(result.activation[i], exact.x, atol=0.01)
             compared += 1
     assert compared >= 10
 
@@ -75,10 +75,10 @@ def test_torque_is_met_within_bounds_and_what_is_missing_is_reserve(name, real_m
 def test_a_torque_beyond_all_muscles_leaves_exactly_the_rest_as_reserve():
     model = builtin("wrist")
     zero = jnp.zeros((1, 1))
-    found = static_optimisation(model, zero, zero, jnp.full((1, 1), 100.0), 0)
-    np.testing.assert_allclose(found.activation[0], [1, 1, 0, 0, 0])
-    assert abs(found.reserve[0, 0] - (100 - dynamics.muscle_torque(model, zero, found.force, 0)[0, 0])) < 1e-3
-    assert found.reserve[0, 0] > 80
+    result = static_optimisation(model, zero, zero, jnp.full((1, 1), 100.0), 0)
+    np.testing.assert_allclose(result.activation[0], [1, 1, 0, 0, 0])
+    assert abs(result.reserve[0, 0] - (100 - dynamics.muscle_torque(model, zero, result.force, 0)[0, 0])) < 1e-3
+    assert result.reserve[0, 0] > 80
 
 
 @pytest.mark.parametrize("name", CASES)

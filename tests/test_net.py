@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl import windows
 from pitl.net import encoder, gru, head, jet
 from pitl.net import network as network_module
+from pitl.signals import windows
+from pitl.signals import samples
 
 L, C, Z, P = 40, 4, 24, 2
 SCALE = head.OutputScale(jnp.array([0.7]), jnp.array([0.5]), jnp.array([100.0, 300.0]), jnp.array([10.0, 20.0]))
@@ -167,8 +168,8 @@ def test_the_recurrent_unit_is_the_textbook_one_sample_after_sample_in_double_pr
         say, own = np.split(x @ w + b, 3), np.split(state @ u + c, 3)
         update, reset = (1 / (1 + np.exp(-say[k] - own[k])) for k in (0, 1))
         state = (1 - update) * np.tanh(say[2] + reset * own[2]) + update * state
-    found = gru.read(unit, jnp.asarray(window, jnp.float32)[None], stride=stride)[0]
-    np.testing.assert_allclose(found, state, rtol=1e-5, atol=1e-6)
+    result = gru.read(unit, jnp.asarray(window, jnp.float32)[None], stride=stride)[0]
+    np.testing.assert_allclose(result, state, rtol=1e-5, atol=1e-6)
 
 
 def test_a_product_of_jets_has_the_derivatives_of_the_product():
@@ -182,9 +183,9 @@ def test_a_product_of_jets_has_the_derivatives_of_the_product():
         return jnp.array([f(t), jax.grad(f)(t), jax.grad(jax.grad(f))(t)])
 
     t = jnp.float32(0.7)
-    found = jet.product(jet_of(g, t), jet_of(h, t))
-    np.testing.assert_allclose(found, jet_of(lambda x: g(x) * h(x), t), rtol=1e-5)
-    np.testing.assert_allclose(jet.product(found[:1], found[:1]), found[:1] ** 2, rtol=1e-6)
+    result = jet.product(jet_of(g, t), jet_of(h, t))
+    np.testing.assert_allclose(result, jet_of(lambda x: g(x) * h(x), t), rtol=1e-5)
+    np.testing.assert_allclose(jet.product(result[:1], result[:1]), result[:1] ** 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["cnn", "gru"])
@@ -195,7 +196,7 @@ def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe, kind)
     values = jax.random.normal(jax.random.key(7), (300, 3, C))
     still = jnp.zeros((300, 1))
     who = jnp.zeros(300, jnp.int32)
-    samples = windows.Samples(values, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    samples = samples.Samples(values, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
     rows = jnp.array([[60], [200], [250]], jnp.int32) + jnp.arange(30, dtype=jnp.int32)[None]
     gain = jnp.broadcast_to(jnp.array([[0.5], [1.0], [2.0]])[:, :, None], (3, 30, C))
 
@@ -220,8 +221,8 @@ def test_features_of_rows_in_any_order_are_those_of_their_windows(rows, kind):
     params = network_module.init(jax.random.key(6), net, SCALE)
     still, who = jnp.zeros((300, 1)), jnp.zeros(300, jnp.int32)
     jets = jax.random.normal(jax.random.key(7), (300, 3, C))
-    samples = windows.Samples(jets, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
-    cover = jax.tree.map(jnp.asarray, windows.cover(np.array(rows)))
+    samples = samples.Samples(jets, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    cover = jax.tree.map(jnp.asarray, samples.cover(np.array(rows)))
     got = network_module.features_of_rows(params, net, samples, cover, 3)
     expected = network_module.features(params, net, samples, jnp.asarray(rows, jnp.int32), 3)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)

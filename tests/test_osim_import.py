@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pitl import cli, models
+from pitl import cli
 from pitl.errors import PitlError
-from pitl.msk import dynamics, geometry
+from pitl.mechanics import dynamics, geometry, library
 
 pytest.importorskip("opensim", reason="OpenSim's Python package is not installed: pip install 'pitl[opensim]'")
 from opensim_models import two_links  # noqa: E402
 
-from pitl.osim.convert import import_model  # noqa: E402
+from pitl.mechanics.opensim.convert import import_model  # noqa: E402
 
 BOTH = "shoulder,elbow"
 
@@ -44,10 +44,10 @@ print(model.dofs, model.muscles)"""
 
 
 def test_provenance_and_parameters_are_kept(arm):
-    about = models.provenance(arm)
+    about = library.provenance(arm)
     assert about["file"] == "two_links.osim" and len(about["sha256"]) == 64 and about["units"] == "rad, m, kg, N"
     assert {f["muscle"] for f in about["fits"]} == {"monoarticular", "biarticular", "wrapping"}
-    model = models.load(arm)
+    model = library.load(arm)
     np.testing.assert_allclose(model.max_isometric_force, 600.0)
     np.testing.assert_allclose(model.tendon_slack_length, 0.15)
     np.testing.assert_allclose(np.rad2deg(model.angle_range), [[-60, 90], [0, 120]], rtol=1e-5)
@@ -121,7 +121,7 @@ def test_bodies_without_mass_are_refused_unless_they_are_given_some(tmp_path):
     assert done.exit_code == 1 and "have no mass" in done.output and "--weight" in done.output
     done = pitl(*arguments, "--weight", "lower=1.5@0,-0.1,0")
     assert done.exit_code == 0, done.output
-    model = models.load(tmp_path / "m")
+    model = library.load(tmp_path / "m")
     np.testing.assert_allclose(dynamics.mass_matrix(model, jnp.zeros(1), 0), [[1.5 * 0.1**2]], rtol=1e-4)
     for wrong in ("lower=1.5", "lower=x@0,0,0", "nobody=1@0,0,0", "lower=1@0,0"):
         done = pitl(*arguments, "--weight", wrong)
@@ -142,6 +142,6 @@ def test_files_that_are_no_models_are_refused(tmp_path):
 
 def test_what_is_no_model_of_ours_is_named(tmp_path):
     with pytest.raises(PitlError, match="turn it into one of ours first"):
-        models.load("arm26.osim")
+        library.load("arm26.osim")
     with pytest.raises(PitlError, match="neither a built-in joint"):
-        models.load("elbow")
+        library.load("elbow")

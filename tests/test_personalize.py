@@ -6,13 +6,26 @@ import numpy as np
 import optax
 import pytest
 
-from pitl import arms, loss, personalize, search, windows
-from pitl import train as training
-from pitl.config import Config, DataConfig, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
+from pitl import search
+from pitl.comparison import methods
+from pitl.config.toml import Config
+from pitl.config.schema import DataConfig
+from pitl.config.schema import EvaluateConfig
+from pitl.config.schema import PersonalizeConfig
+from pitl.config.schema import TrainConfig
+from pitl.config.schema import VirtualConfig
 from pitl.errors import PitlError
+from pitl.learn import generic as training
+from pitl.learn import loss, personal
+from pitl.learn.personal import Settings
+from pitl.learn.prepare import prepare
+from pitl.comparison.folds import make_folds
+from pitl.data.load import load_cohort
+from pitl.learn.train import source_units
 from pitl.net import network
-from pitl.personalize import Settings
-from pitl.prepare import folds, load_cohort, prepare, statistics
+from pitl.signals import windows
+from pitl.learn import split
+from pitl.comparison import folds
 
 CONFIG = Config(
     name="small",
@@ -32,21 +45,21 @@ def prepared():
 @pytest.fixture(scope="module")
 def inherited(prepared):
     people = []
-    for s, fold in enumerate(folds(CONFIG, 3)):
-        spread, scale = statistics(prepared, fold)
+    for s, fold in enumerate(make_folds(CONFIG, 3)):
+        spread, scale = source_units(prepared, fold)
         params = network.init(jax.random.key(s), prepared.net, scale)
-        people.append(arms.Inherited(params, params, spread, scale))
+        people.append(folds.GenericModels(params, params, spread, scale))
     return jax.tree.map(lambda *x: jnp.stack(x), *people)
 
 
 @pytest.fixture(scope="module")
 def split(prepared):
-    return arms.rows(CONFIG, prepared)
+    return split.split_rows(CONFIG, prepared)
 
 
 def fit(prepared, inherited, split, settings, config=CONFIG.personalize):
-    fixed = personalize.Fixed(prepared.samples, inherited.spread, inherited.scale)
-    return personalize.fit(
+    fixed = personal.Fixed(prepared.samples, inherited.spread, inherited.scale)
+    return personal.fit(
         inherited.data, prepared.net, fixed, prepared.models, split.people, settings, config, prepared.taps
     )
 
@@ -82,8 +95,8 @@ def test_many_people_at_once_equal_one_after_the_other(prepared, inherited, spli
     together = fit(prepared, inherited, split, settings)
     for s in range(3):
         one = lambda tree, s=s: jax.tree.map(lambda x: x[s : s + 1], tree)  # noqa: E731
-        fixed = personalize.Fixed(prepared.samples, one(inherited.spread), one(inherited.scale))
-        alone = personalize.fit(
+        fixed = personal.Fixed(prepared.samples, one(inherited.spread), one(inherited.scale))
+        alone = personal.fit(
             one(inherited.data),
             prepared.net,
             fixed,
@@ -119,13 +132,13 @@ def test_masked_would_leak_where_the_partition_freezes():
 def test_physics_reaches_encoder_angle_and_force_outputs_separately(prepared, inherited, form):
     spread, scale = jax.tree.map(lambda x: x[0], (inherited.spread, inherited.scale))
     params = jax.tree.map(lambda x: x[0], inherited.data)
-    problem = training.Problem(prepared.samples, prepared.models, spread, scale, loss.Terms(*jnp.ones(3)))
+    problem = loss.Problem(prepared.samples, prepared.models, spread, scale, loss.LossTerms(*jnp.ones(3)))
     rows = windows.rows_of(prepared.table, "all", subjects=(0,), window=prepared.net.window)
-    stretch = 1 if form == "strong" else len(prepared.taps.average)
-    ends = jnp.asarray(rows[:40, None] + np.arange(stretch), jnp.int32)
+    segment = 1 if form == "strong" else len(prepared.taps.average)
+    ends = jnp.asarray(rows[:40, None] + np.arange(segment), jnp.int32)
 
     def physics(p):
-        return training.terms(p, prepared.net, problem, ends, form=form, taps=prepared.taps).physics
+        return loss.terms(p, prepared.net, problem, ends, form=form, taps=prepared.taps).physics
 
     grads = jax.grad(physics)(params)
     for part in (grads["encoder"], grads["head"]["angle"], grads["head"]["force"], grads["head"]["hidden"]):
@@ -134,10 +147,10 @@ def test_physics_reaches_encoder_angle_and_force_outputs_separately(prepared, in
 
 
 def test_training_is_the_same_for_the_same_key_and_stops_on_people_it_has_not_seen(prepared):
-    fold = folds(CONFIG, 3)[0]
-    spread, scale = statistics(prepared, fold)
-    problem = training.Problem(
-        prepared.samples, prepared.models, spread, scale, loss.Terms(*(jnp.float32(w) for w in (1, 1, 0.1)))
+    fold = make_folds(CONFIG, 3)[0]
+    spread, scale = source_units(prepared, fold)
+    problem = loss.Problem(
+        prepared.samples, prepared.models, spread, scale, loss.LossTerms(*(jnp.float32(w) for w in (1, 1, 0.1)))
     )
     rows = [
         windows.rows_of(prepared.table, "all", subjects=side, window=prepared.net.window)[:, None]
@@ -177,12 +190,12 @@ def test_jets_agree_with_finite_differences_along_a_recording_and_the_time_input
 
 def test_knobs_and_blocks_change_nothing_but_what_they_say(prepared, inherited, split):
     settings = Settings(("head", "correction"), "angle", True)
-    fixed = personalize.Fixed(prepared.samples, inherited.spread, inherited.scale)
+    fixed = personal.Fixed(prepared.samples, inherited.spread, inherited.scale)
     config = CONFIG.personalize
     knobs = search.grid((config.learning_rate, 1e-3), (0.0, 0.3))
 
     def run(config, **options):
-        return personalize.fit(
+        return personal.fit(
             inherited.data,
             prepared.net,
             fixed,
@@ -210,11 +223,11 @@ def test_a_search_prefers_the_setting_that_learns(prepared, inherited, split):
     late = jnp.arange(people.rows.shape[1]) >= 2 * people.rows.shape[1] // 3
     judged = jnp.where(late[None], people.labelled, 0.0)
     seen = people._replace(labelled=people.labelled - judged)
-    fixed = personalize.Fixed(prepared.samples, inherited.spread, inherited.scale)
+    fixed = personal.Fixed(prepared.samples, inherited.spread, inherited.scale)
     knobs = search.grid((1e-7, 1e-2), (0.1,))
     settings = Settings(("head",), "angle_force", True)
     args = (inherited.data, prepared.net, fixed, prepared.models, seen, judged, settings)
     config = CONFIG.personalize.model_copy(update={"steps": 100})
-    found = search.search(*args, config, prepared.taps, knobs)
-    assert found.best == 1 and found.error.shape == (3, 2)
-    assert np.all(found.error[:, 1] < found.error[:, 0])
+    result = search.search(*args, config, prepared.taps, knobs)
+    assert result.best == 1 and result.error.shape == (3, 2)
+    assert np.all(result.error[:, 1] < result.error[:, 0])

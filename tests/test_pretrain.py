@@ -5,10 +5,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pitl import bundle, cli, config, prepare, pretrain, store, virtual
+from pitl import cli
+from pitl.config.schema import VirtualConfig
+from pitl.config import toml
+from pitl.data.cohort import each_person, read_cohort, write_cohort
 from pitl.errors import PitlError
-from pitl.io.cohort import each_person, read_cohort, write_cohort
+from pitl.learn import prepare, pretrain, store, virtual
+from pitl.learn.model import load_model
+from pitl.learn.predict import predict_recording
 from pitl.live import calibrate
+from pitl.data import load
 
 TINY = [
     "virtual.subjects=3", "virtual.seconds=6.0", "virtual.rhythmic_trials=1", "virtual.random_trials=1",
@@ -17,13 +23,13 @@ TINY = [
 
 
 def settings(*changes):
-    return config.load("configs/virtual_wrist.toml", [*TINY, *changes])
+    return toml.load("configs/virtual_wrist.toml", [*TINY, *changes])
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
-    write_cohort(virtual.simulate(virtual.VirtualSettings(**settings().virtual.model_dump())), folder)
+    write_cohort(virtual.simulate(VirtualConfig(**settings().virtual.model_dump())), folder)
     return folder
 
 
@@ -33,21 +39,21 @@ def of(folder, *changes):
 
 @pytest.fixture(scope="module")
 def made(recordings, tmp_path_factory):
-    out, said = tmp_path_factory.mktemp("out"), []
-    return out, pretrain.pretrain(of(recordings), out, said.append), said
+    out, predicted = tmp_path_factory.mktemp("out"), []
+    return out, pretrain.pretrain(of(recordings), out, predicted.append), predicted
 
 
 def test_the_store_holds_the_rows_that_would_be_in_memory(made, recordings):
-    whole = prepare.prepare(of(recordings), prepare.load_cohort(of(recordings)))
-    found = store.opened(made[0] / "recordings.h5")
-    jax.tree.map(np.testing.assert_array_equal, store.read(found, 0, found.rows), whole.samples)
+    whole = prepare.prepare(of(recordings), load.load_cohort(of(recordings)))
+    result = store.open_store(made[0] / "recordings.h5")
+    jax.tree.map(np.testing.assert_array_equal, store.read(result, 0, result.rows), whole.samples)
 
 
 def test_units_are_those_of_the_source_people(made):
-    model, found = made[1], store.opened(made[0] / "recordings.h5")
-    names = [t.name.partition("/")[0] for t in found.trials]
-    mine = [t for t, name in zip(found.trials, names, strict=True) if name in model.about["trained_on"]]
-    angle = np.concatenate([store.read(found, t.start, t.stop).angle for t in mine])
+    model, result = made[1], store.open_store(made[0] / "recordings.h5")
+    names = [t.name.partition("/")[0] for t in result.trials]
+    mine = [t for t, name in zip(result.trials, names, strict=True) if name in model.about["trained_on"]]
+    angle = np.concatenate([store.read(result, t.start, t.stop).angle for t in mine])
     np.testing.assert_allclose(model.scale.angle_mean, angle.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(model.spread.angle, angle.std(axis=0), rtol=1e-5)
     assert set(model.about["held_out"]).isdisjoint(model.about["trained_on"])
@@ -55,12 +61,12 @@ def test_units_are_those_of_the_source_people(made):
 
 def test_the_same_command_trains_once_and_other_settings_are_refused(made, recordings):
     out, model, _ = made
-    said = []
-    again = pretrain.pretrain(of(recordings), out, said.append)
-    assert not said
+    predicted = []
+    again = pretrain.pretrain(of(recordings), out, predicted.append)
+    assert not predicted
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
     with pytest.raises(PitlError, match="another train.steps"):
-        pretrain.pretrain(of(recordings, "train.steps=30"), out, said.append)
+        pretrain.pretrain(of(recordings, "train.steps=30"), out, predicted.append)
 
 
 def test_the_command_says_where_the_model_is(recordings, tmp_path):
@@ -72,15 +78,15 @@ def test_the_command_says_where_the_model_is(recordings, tmp_path):
         str(recordings),
         "data.kind=cohort",
     ]
-    found = CliRunner().invoke(cli.app, ["pretrain", *words, *TINY])
-    assert found.exit_code == 0 and f"Wrote {tmp_path / 'out' / 'model'}" in found.output
+    result = CliRunner().invoke(cli.app, ["pretrain", *words, *TINY])
+    assert result.exit_code == 0 and f"Wrote {tmp_path / 'out' / 'model'}" in result.output
 
 
 def test_the_model_answers_a_person_it_has_never_seen(made):
-    person = virtual.simulate(virtual.VirtualSettings(subjects=1, seed=9, seconds=6.0, rhythmic_trials=1)).subjects[0]
-    model = calibrate.provisional(bundle.load(made[0] / "model"))
-    said = bundle.estimate(model, person.recordings[0])
-    assert np.isfinite(said.angle).all() and np.isfinite(said.force).all()
+    person = virtual.simulate(VirtualConfig(subjects=1, seed=9, seconds=6.0, rhythmic_trials=1)).subjects[0]
+    model = calibrate.provisional(load_model(made[0] / "model"))
+    predicted = predict_recording(model, person.recordings[0])
+    assert np.isfinite(predicted.angle).all() and np.isfinite(predicted.force).all()
 
 
 def test_one_person_at_a_time_is_the_cohort(recordings):
@@ -98,10 +104,10 @@ def test_who_cannot_be_read_is_left_out_by_name_and_one_person_is_too_few(record
     for path in recordings.iterdir():
         if not path.name.startswith(("V02", "V03")):
             (broken / path.name).write_bytes(path.read_bytes())
-    said = []
+    predicted = []
     with pytest.raises(PitlError, match="1 usable person"):
-        pretrain.pretrain(of(broken), tmp_path / "out", said.append)
-    assert any("V02 is left out" in s for s in said)
+        pretrain.pretrain(of(broken), tmp_path / "out", predicted.append)
+    assert any("V02 is left out" in s for s in predicted)
     assert not (tmp_path / "out" / "recordings.h5").exists()
 
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from scipy import signal
 
-from pitl import quality, usable
-from pitl.io.cohort import write_cohort
-from pitl.recording import Cohort, Recording, Subject
+from pitl.data.checks import quality, usable
+from pitl.data.cohort import write_cohort
+from pitl.data.recording import Cohort, Recording, Subject
 
 RATE = 1000.0
 TIME = np.arange(5000) / RATE
@@ -51,7 +51,7 @@ def test_a_dead_channel_is_an_error() -> None:
 
 
 def test_saturation_is_found() -> None:
-    assert "S1/t1, b" in (found := findings(with_channel(lambda x: np.clip(x, -5e-5, 5e-5)))) and "extreme" in found
+    assert "S1/t1, b" in (result := findings(with_channel(lambda x: np.clip(x, -5e-5, 5e-5)))) and "extreme" in result
 
 
 def test_coarse_quantisation_is_not_saturation() -> None:
@@ -115,14 +115,14 @@ def test_a_checked_folder_shows_recordings_decisions_and_findings(tmp_path: Path
     noted = replace(good(), notes=("[two] files were swapped.",), angle=None)
     whole = replace(cohort(noted, good(1, "t2")), notes=("somebody was left out.",))
     write_cohort(whole, tmp_path)
-    read, found = quality.check_folder(tmp_path)
+    read, result = quality.check_folder(tmp_path)
     console = Console(width=150, record=True, quiet=False, file=(tmp_path / "log").open("w"))
-    quality.render(read, found, console)
+    quality.render(read, result, console)
     text = console.export_text()
     for part in ("10 to 70", "1000", "5.0", "[two] files were swapped.", "somebody was left out.", "there is no angle"):
         assert part in text
     assert text.count("swapped") == 1
-    assert [f.severity for f in found] == ["warning", "info", "info"]
+    assert [f.severity for f in result] == ["warning", "info", "info"]
 
 
 def test_a_part_of_another_recording_is_found() -> None:

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pitl import cli, config, models
-from pitl.io.cohort import read_cohort
-from pitl.msk.planar import builtin
+from pitl import cli
+from pitl.config import toml
+from pitl.data.cohort import read_cohort
+from pitl.mechanics import library
+from pitl.mechanics.planar import builtin
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -40,9 +42,9 @@ def imported(folder, command):
         pytest.importorskip("opensim", reason="OpenSim's Python package is not installed: pip install 'pitl[opensim]'")
         from opensim_models import two_links
 
-        return {"ARM.osim": str(two_links(folder)), "arm": str(folder / "arm")}
-    models.save(folder / "arm", builtin("wrist"), {})
-    return {k: k.replace("arm", str(folder / "arm"), 1) for k in ("arm", "arm.png", "model.name=arm")}
+        return {"ARM.osim": str(two_links(folder)), "method": str(folder / "method")}
+    library.save(folder / "method", builtin("wrist"), {})
+    return {k: k.replace("method", str(folder / "method"), 1) for k in ("method", "arm.png", "model.name=method")}
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("bin/")])
@@ -54,14 +56,14 @@ def test_scripts_exist_and_may_be_run(command):
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("pitl ")])
 def test_every_command_is_understood(command, tmp_path, monkeypatch):
     asked = []
-    job = ModuleType("pitl.run")
+    job = ModuleType("pitl.comparison.run")
     job.__dict__["run"] = lambda config, out, console: asked.append(config)
-    monkeypatch.setitem(__import__("sys").modules, "pitl.run", job)
+    monkeypatch.setitem(__import__("sys").modules, "pitl.comparison.run", job)
     monkeypatch.setattr(__import__("pitl"), "run", job, raising=False)
     monkeypatch.chdir(ROOT)
     example(tmp_path)
     places = {"DIR": str(tmp_path), "check.html": str(tmp_path / "check.html")}
-    if command.startswith("pitl model") or "model.name=arm" in command:
+    if command.startswith("pitl model") or "model.name=method" in command:
         places |= imported(tmp_path, command)
     words = [places.get(w, w) for w in shlex.split(command)[1:]]
     if words[0] == "init":
@@ -81,7 +83,7 @@ def test_the_example_of_your_own_recordings_is_read(tmp_path):
 def test_the_example_of_a_configuration_is_valid(tmp_path):
     folder = shutil.copytree(ROOT / "configs", tmp_path / "configs")
     (folder / "mine.toml").write_text(re.findall(r"```toml\n(.*?)```", TEXT, re.S)[1])
-    read = config.load(folder / "mine.toml")
+    read = toml.load(folder / "mine.toml")
     assert read.name == "mine" and read.data.kind == "cohort" and read.data.force_labels == "recorded"
     assert read.train.gain_augmentation > 0
 

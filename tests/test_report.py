@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from pitl import config, report, statistics
+from pitl import report
+from pitl.comparison import statistics
+from pitl.config import toml
 from pitl.errors import PitlError
 from pitl.report import canvas, curves, tables, words
 
@@ -27,14 +29,14 @@ def make_run(out, people=8, seeds=2, forces=True, tasks=("slow", "fast")):
     rows = []
     for n in range(people):
         person = rng.lognormal(0, 0.25)
-        for arm, grades in GRADES.items():
+        for method, grades in GRADES.items():
             for supervision in grades:
                 for seed in range(seeds):
                     for task in ("all", *tasks):
-                        angle = ERROR.get(arm, 9.0) * person * rng.lognormal(0, 0.08)
-                        silent = not forces or (arm == "ridge" and supervision == "angle")
+                        angle = ERROR.get(method, 9.0) * person * rng.lognormal(0, 0.08)
+                        silent = not forces or (method == "ridge" and supervision == "angle")
                         force = None if silent else 20 * person * rng.lognormal(0, 0.1)
-                        row = {"subject": f"v{n}", "task": task, "arm": arm, "supervision": supervision, "seed": seed}
+                        row = {"subject": f"v{n}", "task": task, "method": method, "supervision": supervision, "seed": seed}
                         row |= {"angle_rmse_deg": angle, "angle_nrmse": angle / 80, "angle_r2": 1 - (angle / 35) ** 2}
                         row |= {"angle_r": 0.98, "force_rmse_n": force, "force_nrmse": force and force / 40}
                         row |= {"force_r2": force and 0.5, "torque_rmse_nm": force and 0.1 * person}
@@ -42,8 +44,8 @@ def make_run(out, people=8, seeds=2, forces=True, tasks=("slow", "fast")):
         _traces(out / "traces" / f"v{n}.npz", rng, person, forces, tasks)
     environment = {"device": "cpu", "platform": "cpu", "cpus": 2, "python": "3.12.1", "jax": "0.10.2"}
     environment |= {"wall_seconds": {"data": 12.3, "generic models": 81.0}, "command": "pitl run a.toml --out <b>"}
-    found = {"schema": 1, "config": config.to_dict(config.Config(name="made_up")), "environment": environment}
-    (out / "metrics.json").write_text(json.dumps(found | {"rows": rows}))
+    result = {"schema": 1, "config": toml.to_dict(toml.Config(name="made_up")), "environment": environment}
+    (out / "metrics.json").write_text(json.dumps(result | {"rows": rows}))
     learned = {"strength": rng.lognormal(0, 0.1, 5).tolist(), "inertia": [1.02], "angle_offset_deg": [-3.0]}
     (out / "learned.json").write_text(json.dumps({f"v{n}": learned for n in range(people)}))
     (out / "notes.json").write_text(json.dumps(["v1/slow: the sign of the angle was <inverted>."]))
@@ -198,10 +200,10 @@ def test_the_table_for_the_console(out):
 
 
 def _rows(first, second, metric="angle_rmse_deg"):
-    arms = (("head_physics", "angle", first), ("head_data", "angle", second))
+    methods = (("head_physics", "angle", first), ("head_data", "angle", second))
     return [
-        {"subject": f"s{n}", "task": "all", "arm": a, "supervision": s, "seed": 0, metric: v}
-        for a, s, values in arms
+        {"subject": f"s{n}", "task": "all", "method": a, "supervision": s, "seed": 0, metric: v}
+        for a, s, values in methods
         for n, v in enumerate(values)
     ]
 
@@ -209,27 +211,27 @@ def _rows(first, second, metric="angle_rmse_deg"):
 def test_comparisons_agree_with_scipy():
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=15), rng.normal(0.8, size=15)
-    [found] = statistics.compare(_rows(first, second), "angle_rmse_deg")
+    [result] = statistics.compare(_rows(first, second), "angle_rmse_deg")
     expected = stats.wilcoxon(first, second)
-    assert found.p == pytest.approx(expected.pvalue)
-    assert found.p_holm == found.p
-    assert found.difference == pytest.approx(np.median(first - second))
-    assert found.low is not None and found.high is not None
-    assert found.low < found.difference < found.high
-    assert found.better == np.sum(first < second)
+    assert result.p == pytest.approx(expected.pvalue)
+    assert result.p_holm == result.p
+    assert result.difference == pytest.approx(np.median(first - second))
+    assert result.low is not None and result.high is not None
+    assert result.low < result.difference < result.high
+    assert result.better == np.sum(first < second)
 
 
 def test_the_effect_is_one_when_everybody_agrees():
-    [found] = statistics.compare(_rows(np.arange(8.0), np.arange(8.0) + np.linspace(1, 2, 8)), "angle_rmse_deg")
-    assert found.effect == -1.0
-    assert found.p == pytest.approx(2 / 2**8)
-    assert tables.verdict(found) == "better"
+    [result] = statistics.compare(_rows(np.arange(8.0), np.arange(8.0) + np.linspace(1, 2, 8)), "angle_rmse_deg")
+    assert result.effect == -1.0
+    assert result.p == pytest.approx(2 / 2**8)
+    assert tables.verdict(result) == "better"
 
 
 def test_equal_arms_are_not_significant():
-    [found] = statistics.compare(_rows(np.ones(8), np.ones(8)), "angle_rmse_deg")
-    assert (found.p, found.effect, found.difference) == (None, None, 0.0)
-    assert tables.verdict(found) == "not significant"
+    [result] = statistics.compare(_rows(np.ones(8), np.ones(8)), "angle_rmse_deg")
+    assert (result.p, result.effect, result.difference) == (None, None, 0.0)
+    assert tables.verdict(result) == "not significant"
 
 
 def test_holm_by_hand():

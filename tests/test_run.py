@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pitl import bundle, prepare, run, virtual
-from pitl.config import Config, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
+from pitl.comparison import run
+from pitl.config.toml import Config
+from pitl.config.schema import EvaluateConfig
+from pitl.config.schema import PersonalizeConfig
+from pitl.config.schema import TrainConfig
+from pitl.config.schema import VirtualConfig
+from pitl.data import virtual
 from pitl.errors import PitlError
+from pitl.learn import prepare
+from pitl.learn.model import load_model
+from pitl.learn.predict import predict_recording
 
 CONFIG = Config(
     name="tiny",
@@ -20,7 +28,7 @@ CONFIG = Config(
     evaluate=EvaluateConfig(folds=3, supervision=("angle_force", "angle", "none")),
 )
 KEYS = {
-    "subject", "task", "arm", "supervision", "seed", "angle_rmse_deg", "angle_nrmse", "angle_r2", "angle_r",
+    "subject", "task", "method", "supervision", "seed", "angle_rmse_deg", "angle_nrmse", "angle_r2", "angle_r",
     "force_rmse_n", "force_nrmse", "force_r2", "torque_rmse_nm", "residual_nm", "seconds",
 }  # fmt: skip
 
@@ -34,11 +42,11 @@ def out(tmp_path_factory):
 
 
 def test_every_arm_grade_and_person_has_a_row(out):
-    found = json.loads((out / "metrics.json").read_text())
-    assert found["schema"] == 1 and found["environment"]["jax"] == jax.__version__
-    rows = found["rows"]
+    result = json.loads((out / "metrics.json").read_text())
+    assert result["schema"] == 1 and result["environment"]["jax"] == jax.__version__
+    rows = result["rows"]
     assert all(set(r) == KEYS for r in rows)
-    pairs = {(r["arm"], r["supervision"]) for r in rows}
+    pairs = {(r["method"], r["supervision"]) for r in rows}
     labelled = ("gain_offset", "head_data", "head_physics", "full_finetune", "scratch", "ridge", "hill_calibrated")
     assert pairs == {
         ("generic_data", "none"),
@@ -47,7 +55,7 @@ def test_every_arm_grade_and_person_has_a_row(out):
         *((a, s) for a in labelled for s in ("angle_force", "angle")),
     }
     for pair in pairs:
-        people = {r["subject"] for r in rows if (r["arm"], r["supervision"]) == pair and r["task"] == "all"}
+        people = {r["subject"] for r in rows if (r["method"], r["supervision"]) == pair and r["task"] == "all"}
         assert people == {"V01", "V02", "V03"}
     assert all(np.isfinite(r["angle_rmse_deg"]) for r in rows)
 
@@ -58,16 +66,16 @@ def test_the_report_stands_alone(out):
 
 
 def test_a_saved_person_is_a_model_that_needs_nothing_else(out):
-    saved = bundle.load(out / "personalized" / "V02-angle")
-    cohort = virtual.simulate(virtual.VirtualSettings(**CONFIG.virtual.model_dump()))
+    saved = load_model(out / "personalized" / "V02-angle")
+    cohort = virtual.simulate(VirtualConfig(**CONFIG.virtual.model_dump()))
     recording = cohort.subjects[1].recordings[0]
-    estimate = bundle.estimate(saved, recording)
-    with np.load(out / "said" / "seed0" / "head_physics-angle.npz") as said:
+    estimate = predict_recording(saved, recording)
+    with np.load(out / "predictions" / "seed0" / "head_physics-angle.npz") as predicted:
         prepared = prepare.prepare(CONFIG, cohort)
         trial = next(t for t in prepared.table.trials if t.subject == 1)
         count = trial.stop - trial.test_start
-        np.testing.assert_allclose(estimate.angle[-count:], said["angle1"][:count], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(estimate.force[-count:], said["force1"][:count], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(estimate.angle[-count:], predicted["angle1"][:count], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(estimate.force[-count:], predicted["force1"][:count], rtol=1e-3, atol=1e-3)
 
 
 def test_a_killed_run_goes_on_where_it_stopped_and_gives_the_same(out, tmp_path):
@@ -81,7 +89,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_gives_the_same(out, tmp_path)
 
     def numbers(folder):
         rows = json.loads((folder / "metrics.json").read_text())["rows"]
-        return [(r["subject"], r["task"], r["arm"], r["supervision"], r["angle_rmse_deg"]) for r in rows]
+        return [(r["subject"], r["task"], r["method"], r["supervision"], r["angle_rmse_deg"]) for r in rows]
 
     for a, b in zip(numbers(out), numbers(again), strict=True):
         assert a[:4] == b[:4]
@@ -95,7 +103,7 @@ def test_a_folder_of_another_configuration_is_refused(out):
 
 
 def test_a_generic_model_says_that_it_needs_a_person(out):
-    generic = bundle.load(out / "generic" / "seed0" / "fold0" / "physics")
-    cohort = virtual.simulate(virtual.VirtualSettings(**CONFIG.virtual.model_dump()))
+    generic = load_model(out / "generic" / "seed0" / "fold0" / "physics")
+    cohort = virtual.simulate(VirtualConfig(**CONFIG.virtual.model_dump()))
     with pytest.raises(PitlError, match="personalise it first"):
-        bundle.estimate(generic, cohort.subjects[0].recordings[0])
+        predict_recording(generic, cohort.subjects[0].recordings[0])

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import problem as made_up
-from pitl import store, train, windows
-from pitl.config import TrainConfig
+from pitl.config.schema import TrainConfig
 from pitl.errors import PitlError
+from pitl.learn import generic, store
+from pitl.signals import windows
+from pitl.signals import samples
 
 NET = made_up.DEFAULT
 TRIALS = tuple(store.Stored(k // 2, f"t{k}", 1500 * k, 1500 * (k + 1)) for k in range(8))  # two each of four people
@@ -18,10 +20,10 @@ TRIALS = tuple(store.Stored(k // 2, f"t{k}", 1500 * k, 1500 * (k + 1)) for k in 
 
 @pytest.fixture(scope="module")
 def samples():
-    found = made_up.samples(NET, 12_000, 4)
-    envelope = found.jets[:, 0]  # labels that follow from it
+    result = made_up.samples(NET, 12_000, 4)
+    envelope = result.jets[:, 0]  # labels that follow from it
     angle = envelope[:, :1] - envelope[:, 1:2]
-    return found._replace(angle=angle, force=60.0 * envelope, posture=jnp.zeros(12_000, jnp.int32))
+    return result._replace(angle=angle, force=60.0 * envelope, posture=jnp.zeros(12_000, jnp.int32))
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_what_was_stored_is_read_back_to_the_bit(samples, kept):
 
 
 def test_blocks_hold_contiguous_spans_of_the_right_people_inside_one_trial(samples, kept):
-    drawn = store.blocks(kept, (1, 3), window=NET.window, stretch=3, spans=6, length=200, seed=4)
+    drawn = store.blocks(kept, (1, 3), window=NET.window, segment=3, spans=6, length=200, seed=4)
     shapes, seen = set(), []
     for _, block in zip(range(30), drawn, strict=False):
         shapes.add(block.samples.jets.shape)
@@ -48,10 +50,10 @@ def test_blocks_hold_contiguous_spans_of_the_right_people_inside_one_trial(sampl
         assert (rows[:, 0] // 1500 == rows[:, -1] // 1500).all()
         np.testing.assert_array_equal(block.samples.jets.reshape(6, 200, 3, 5), samples.jets[rows])
         assert set(np.asarray(block.samples.subject).tolist()) <= {1, 3}
-        assert (block.stretches[:, -1] // 200 == (block.stretches[:, 0] - NET.window + 1) // 200).all()
+        assert (block.segments[:, -1] // 200 == (block.segments[:, 0] - NET.window + 1) // 200).all()
     assert shapes == {(1200, 3, 5)}
     assert len(np.unique(seen)) > 0.9 * 6000  # all of their rows, in time
-    again = next(store.blocks(kept, (1, 3), window=NET.window, stretch=3, spans=6, length=200, seed=4))
+    again = next(store.blocks(kept, (1, 3), window=NET.window, segment=3, spans=6, length=200, seed=4))
     np.testing.assert_array_equal(np.round(np.asarray(again.samples.time) * NET.rate_hz).reshape(6, 200), seen[0])
 
 
@@ -66,22 +68,22 @@ def test_the_reading_thread_ends_with_its_reader(kept):
 def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
     task = made_up.training(NET, 2000, 4)._replace(samples=samples)
     config = TrainConfig(steps=200, check_every=20, batch=32, refit=False, patience=100)
-    held = windows.neighbours(jnp.arange(9100, 10_400, 4), 0, 1)
+    held = samples.neighbours(jnp.arange(9100, 10_400, 4), 0, 1)
     rows = np.concatenate([np.arange(t.start + NET.window - 1, t.stop) for t in TRIALS[:6]])[:, None]
     key = jax.random.key(0)
-    inside = train.fit(key, NET, task, rows, np.asarray(held), config, with_physics=False)
+    inside = generic.fit(key, NET, task, rows, np.asarray(held), config, with_physics=False)
     drawn = store.blocks(kept, (0, 1, 2), window=NET.window, spans=8, length=256)
-    outside = train.fit(key, NET, task, drawn, np.asarray(held), config, with_physics=False)
+    outside = generic.fit(key, NET, task, drawn, np.asarray(held), config, with_physics=False)
     drawn.close()
     score = [t.history[:, 2:4].sum(axis=1) for t in (inside, outside)]
     assert score[1].min() < 0.5 * score[1][0]
     assert score[1].min() < 1.3 * score[0].min()
     with pytest.raises(PitlError, match="train.refit=false"):
-        train.fit(key, NET, task, drawn, np.asarray(held), config.model_copy(update={"refit": True}))
+        generic.fit(key, NET, task, drawn, np.asarray(held), config.model_copy(update={"refit": True}))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "predictions"),
     [
         ({"force": None}, "force has no rows where 10"),
         ({"angle": np.zeros((9, 1))}, "angle has 9 rows where 10"),
@@ -89,11 +91,11 @@ def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
         ({"torque": np.zeros((10, 2))}, "torque is \\(2,\\) wide"),
     ],
 )
-def test_a_trial_that_does_not_fit_is_refused_and_leaves_no_file(samples, tmp_path, change, said):
+def test_a_trial_that_does_not_fit_is_refused_and_leaves_no_file(samples, tmp_path, change, predicted):
     good = {k: np.asarray(v[:10]) for k, v in samples._asdict().items()}
     bad = {k: v for k, v in (good | change).items() if v is not None}
     path = tmp_path / "bad.h5"
-    with pytest.raises(PitlError, match=said), store.writer(path) as made:
+    with pytest.raises(PitlError, match=predicted), store.writer(path) as made:
         made.add("good", 0, good)
         made.add("bad", 1, bad)
     assert list(tmp_path.iterdir()) == []
@@ -101,14 +103,14 @@ def test_a_trial_that_does_not_fit_is_refused_and_leaves_no_file(samples, tmp_pa
 
 def test_what_is_no_store_is_refused(kept, tmp_path):
     with pytest.raises(PitlError, match="there is no store"):
-        store.opened(tmp_path / "nothing.h5")
+        store.open_store(tmp_path / "nothing.h5")
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(PitlError, match="is no store of recordings"):
-        store.opened(tmp_path / "text.h5")
+        store.open_store(tmp_path / "text.h5")
     cut = tmp_path / "cut.h5"
     cut.write_bytes(kept.path.read_bytes()[:20_000])
     with pytest.raises(PitlError, match="damaged"):
-        store.opened(cut)
+        store.open_store(cut)
     with pytest.raises(PitlError, match="take shorter spans"):
         next(store.blocks(kept, (0,), window=NET.window, length=2000))
     with pytest.raises(PitlError, match="cannot hold a window"):

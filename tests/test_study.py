@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pitl.comparison.study.claims import claim
 from typer.testing import CliRunner
 
-from pitl import cli, study
+from pitl import cli
+from pitl.comparison import study
+from pitl.comparison.study import plan, table, work
 from pitl.errors import PitlError
-from pitl.study import plan, table, work
-from pitl.study.claims import claim
 
 BASE = """
 [virtual]
@@ -37,7 +38,7 @@ title = "tiny"
 [[cell]]
 name = "virtual"
 base = "base.toml"
-arms = ["generic_physics", "gain_offset", "head_data"]
+methods = ["generic_physics", "gain_offset", "head_data"]
 supervision = ["angle"]
 [[curve]]
 name = "calibration"
@@ -45,7 +46,7 @@ cell = "virtual"
 keys = ["data.calibration_fraction"]
 values = [0.15, 0.3]
 generic = "reference"
-arms = ["generic_physics", "gain_offset"]
+methods = ["generic_physics", "gain_offset"]
 supervision = ["angle"]
 set = { "data.test_after" = 0.5 }
 [[curve]]
@@ -53,7 +54,7 @@ name = "lost"
 cell = "virtual"
 keys = ["perturb.lost"]
 values = [0, 1]
-arms = ["generic_physics"]
+methods = ["generic_physics"]
 """
 
 
@@ -95,11 +96,11 @@ def of(out, **where):
 
 
 def test_every_cell_arm_and_person_has_a_row(out):
-    found = {(r["cell"], r["arm"], r["subject"]) for r in of(out, task="all")}
+    result = {(r["cell"], r["method"], r["subject"]) for r in of(out, task="all")}
     wanted = {("virtual", a) for a in ("generic_physics", "gain_offset", "head_data")}
     wanted |= {(f"calibration-{x}", a) for x in ("0.15", "0.3") for a in ("generic_physics", "gain_offset")}
     wanted |= {(f"lost-{x}", "generic_physics") for x in ("0", "1")}
-    assert found == {(*w, p) for w in wanted for p in ("V01", "V02", "V03")}
+    assert result == {(*w, p) for w in wanted for p in ("V01", "V02", "V03")}
     about = json.loads((out / "study.json").read_text())
     assert not about["failures"] and not about["missing"]
 
@@ -110,8 +111,8 @@ def test_source_models_of_a_curve_are_the_references(out):
 
 
 def test_a_cell_with_the_same_configuration_is_not_computed_twice(out):
-    whole = [r | {"cell": ""} for r in of(out, cell="virtual", arm="generic_physics", task="all")]
-    again = [r | {"cell": ""} for r in of(out, cell="lost-0", arm="generic_physics", task="all")]
+    whole = [r | {"cell": ""} for r in of(out, cell="virtual", method="generic_physics", task="all")]
+    again = [r | {"cell": ""} for r in of(out, cell="lost-0", method="generic_physics", task="all")]
     for a, b in zip(whole, again, strict=True):
         assert {k: a[k] for k in table.ANSWER} == {k: b[k] for k in table.ANSWER}
     assert len(list((out / "cells").iterdir())) == 4
@@ -160,14 +161,14 @@ def test_a_killed_study_goes_on_where_it_stopped_and_gives_the_same_table(home, 
 def test_two_workers_share_the_work_and_give_the_table_of_one(home, out, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(out / "generic", again / "generic")
-    said = ([], [])
-    found = plan.read(home / "study.toml", None)
-    threads = [threading.Thread(target=work.work, args=(found, again, own.append)) for own in said]
+    predicted = ([], [])
+    result = plan.read(home / "study.toml", None)
+    threads = [threading.Thread(target=work.work, args=(result, again, own.append)) for own in predicted]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    done = [text.split("] ")[1].rpartition(",")[0] for own in said for text in own]
+    done = [text.split("] ")[1].rpartition(",")[0] for own in predicted for text in own]
     assert len(done) == len(set(done)) == 8  # nobody did what another had done
     study.run(home / "study.toml", None, again, 1, quietly)
     same(out, again)
@@ -221,7 +222,7 @@ def test_a_part_may_be_worked_on_first(home, out, tmp_path):
 
 def test_what_fails_is_named_and_hurts_nobody_else(home, out, tmp_path):
     text = STUDY + '\n[[curve]]\nname = "bad"\ncell = "virtual"\nkeys = ["perturb.lost"]\nvalues = [9]\n'
-    text += 'arms = ["generic_physics"]\n[[curve]]\nname = "typo"\ncell = "virtual"\nkeys = ["data.gap"]\nvalues = [1]'
+    text += 'methods = ["generic_physics"]\n[[curve]]\nname = "typo"\ncell = "virtual"\nkeys = ["data.gap"]\nvalues = [1]'
     path = written(tmp_path, text)
     shutil.copytree(out, tmp_path / "out")
     about = study.run(path, None, tmp_path / "out", 1, quietly)
@@ -239,7 +240,7 @@ def test_a_crash_inside_an_arm_is_a_failure_with_its_place(home, out, tmp_path, 
     def broken(task):
         raise ZeroDivisionError("by design")
 
-    monkeypatch.setitem(work.arms.ARMS, "gain_offset", work.arms.ARMS["gain_offset"]._replace(run=broken))
+    monkeypatch.setitem(work.methods.ARMS, "gain_offset", work.methods.ARMS["gain_offset"]._replace(run=broken))
     shutil.copytree(out, tmp_path / "out")
     for path in (tmp_path / "out" / "cells").glob("*/seed0-gain_offset-angle.csv"):
         path.unlink()
@@ -258,15 +259,15 @@ def test_results_of_other_defaults_are_not_mixed_in(home, out, tmp_path):
     for path in (tmp_path / "out" / "cells").glob("*/seed0-head_data-angle.csv"):
         path.unlink()
     about = study.run(home / "study.toml", None, tmp_path / "out", 1, quietly)
-    assert [f["arm"] for f in about["failures"]] == ["head_data"]
+    assert [f["method"] for f in about["failures"]] == ["head_data"]
     assert "was made when train.physics_weight was 0.2, now it is 0.1" in about["failures"][0]["why"]
 
 
 def test_real_recordings_are_left_out_without_their_folder(tmp_path):
     text = STUDY + '\n[[cell]]\nname = "uci"\nbase = "base.toml"\nset = { "data.kind" = "uci" }\n'
-    found = plan.read(written(tmp_path, text), None)
-    assert found.left_out == ("uci: is on real recordings, name their folder with --data",)
-    assert "uci" not in {c.cohort for c in found.cells}
+    result = plan.read(written(tmp_path, text), None)
+    assert result.left_out == ("uci: is on real recordings, name their folder with --data",)
+    assert "uci" not in {c.cohort for c in result.cells}
 
 
 @pytest.mark.parametrize(
@@ -280,9 +281,9 @@ def test_real_recordings_are_left_out_without_their_folder(tmp_path):
     ],
 )
 def test_a_study_file_that_cannot_be_is_refused_in_a_sentence(tmp_path, text, sentence):
-    with pytest.raises(PitlError) as found:
+    with pytest.raises(PitlError) as result:
         plan.read(written(tmp_path, text), None)
-    assert sentence in str(found.value) and "\n" not in str(found.value)
+    assert sentence in str(result.value) and "\n" not in str(result.value)
 
 
 def test_a_living_lock_is_respected_and_a_dead_one_taken_over(tmp_path):
@@ -310,7 +311,7 @@ def test_the_quick_study_answers_everything_and_leaves_its_page(tmp_path):
     command = [sys.executable, "-m", "pitl", "study", str(root / "configs/study/quick.toml"), "--out", str(out)]
     done = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads((out / "study.json").read_text())
-    assert found["missing"] == 0 and not found["failures"] and not found["left_out"]
+    result = json.loads((out / "study.json").read_text())
+    assert result["missing"] == 0 and not result["failures"] and not result["left_out"]
     assert {r["curve"] for r in table.read(out / "study.csv")} >= {"virtual_calibration", "virtual_lost"}
     assert "Was it reached?" in (out / "report.html").read_text()

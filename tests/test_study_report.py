@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pitl import report, statistics
-from pitl.config import Config, DataConfig
+from pitl import report
+from pitl.comparison import statistics
+from pitl.comparison.study import table
+from pitl.config.toml import Config
+from pitl.config.schema import DataConfig
 from pitl.errors import PitlError
 from pitl.report import study as page
 from pitl.report import words
-from pitl.study import table, targets
 
 PEOPLE = tuple(f"V{n:02d}" for n in range(1, 11))
 LEVEL = {  # angle error [deg] and ratio of force and torque errors to the generic model's
@@ -25,11 +27,11 @@ LEVEL = {  # angle error [deg] and ratio of force and torque errors to the gener
 }
 
 
-def row(subject, arm, grade, angle, ratio, **changes):
+def row(subject, method, grade, angle, ratio, **changes):
     force = None if ratio is None else 10.0 * ratio
     base = dict.fromkeys((*table.CELL, *table.ANSWER), "")
     return base | {
-        "cell": "virtual", "cohort": "virtual", "role": "main", "subject": subject, "task": "all", "arm": arm,
+        "cell": "virtual", "cohort": "virtual", "role": "main", "subject": subject, "task": "all", "method": method,
         "supervision": grade, "seed": 0, "angle_rmse_deg": angle, "angle_nrmse": angle / 100, "angle_r": 0.9,
         "angle_r2": 1 - angle / 40, "force_rmse_n": force, "force_nrmse": ratio, "force_r2": None,
         "torque_rmse_nm": ratio,
@@ -44,20 +46,20 @@ def rows(levels=LEVEL, **changes):
     own = dict(zip(PEOPLE, rng.uniform(0.8, 1.2, len(PEOPLE)), strict=True))
     noise = lambda: rng.uniform(0.99, 1.01)  # noqa: E731
     return [
-        row(p, arm, grade, angle * own[p] * noise(), None if ratio is None else ratio * own[p] * noise(), **changes)
-        for (arm, grade), (angle, ratio) in levels.items()
+        row(p, method, grade, angle * own[p] * noise(), None if ratio is None else ratio * own[p] * noise(), **changes)
+        for (method, grade), (angle, ratio) in levels.items()
         for p in PEOPLE
     ]
 
 
 def everything():
-    found = rows()
+    result = rows()
     for x, seconds, generic in (("0.1", 2.0, 7.0), ("0.4", 8.0, 15.0)):
         levels = LEVEL | {("generic_physics", "none"): (generic, 1.0)}
-        found += rows(levels, cell=f"cal-{x}", role="curve", curve="cal", x=x, calibration_s=seconds)
+        result += rows(levels, cell=f"cal-{x}", role="curve", curve="cal", x=x, calibration_s=seconds)
     worse = {("head_physics", "angle"): (12.0, 1.4), ("pi_cnn", "angle"): (20.0, 1.4)}
-    found += rows(worse, cell="ablations-relu", role="ablation")
-    return found
+    result += rows(worse, cell="ablations-relu", role="ablation")
+    return result
 
 
 def about(**changes):
@@ -68,7 +70,7 @@ def about(**changes):
         "schema": 1, "name": "s", "title": "A study", "about": "", "method": "head_physics", "grade": "angle",
         "cells": [main | {"config": config}], "judged": ["virtual"], "curves": [curve],
         "left_out": ["uci: <no folder>"],
-        "failures": [{"cell": "bad-1", "seed": 0, "arm": "scratch", "supervision": "angle", "why": "it broke <here>"}],
+        "failures": [{"cell": "bad-1", "seed": 0, "method": "scratch", "supervision": "angle", "why": "it broke <here>"}],
         "missing": 2, "environment": {"jax": "0.10"}, "processes": 1, "wall_seconds": 90.0, "command": "pitl study s",
     } | changes  # fmt: skip
 
@@ -100,53 +102,53 @@ def test_a_test_part_that_moved_along_a_curve_is_said(out):
     assert "The test part moved along this curve for V03." in report.write(out).read_text()
 
 
-def by_statement(found, text):
-    (one,) = [t for t in found if re.search(text, t.statement)]
+def by_statement(result, text):
+    (one,) = [t for t in result if re.search(text, t.statement)]
     return one
 
 
 def test_targets_follow_from_the_table():
-    found = targets.judged(everything(), {"virtual": "virtual"}, about()["curves"], "head_physics", "angle")
-    force = by_statement(found, "^True force")
+    result = targets.judged(everything(), {"virtual": "virtual"}, about()["curves"], "head_physics", "angle")
+    force = by_statement(result, "^True force")
     assert force.reached and force.people == 10 and force.low <= force.value <= force.high
     assert force.value == pytest.approx(0.68, rel=0.02)
-    assert by_statement(found, "^People whose true force").value == 100.0
-    assert by_statement(found, "^Worst person").reached
-    assert by_statement(found, "^Torque").reached
-    assert not by_statement(found, "^Median angle .* with 2 s").reached  # there the generic model is the best
-    assert by_statement(found, "^Median angle .* with 8 s").reached
-    assert by_statement(found, "^People no worse .* with 2 s").value == 0.0
-    assert [t.reached for t in found if t.note == "not part of this study"] == [None]
-    assert by_statement(found, "around the force").reached is None
+    assert by_statement(result, "^People whose true force").value == 100.0
+    assert by_statement(result, "^Worst person").reached
+    assert by_statement(result, "^Torque").reached
+    assert not by_statement(result, "^Median angle .* with 2 s").reached  # there the generic model is the best
+    assert by_statement(result, "^Median angle .* with 8 s").reached
+    assert by_statement(result, "^People no worse .* with 2 s").value == 0.0
+    assert [t.reached for t in result if t.note == "not part of this study"] == [None]
+    assert by_statement(result, "around the force").reached is None
 
 
 @pytest.mark.parametrize(("held", "reached"), [(0.8, False), (0.9, True), (0.95, False)])
 def test_intervals_that_hold_too_often_miss_their_target_too(held, reached):
     covered = [r | {"angle_coverage": held} for r in everything()]
-    found = targets.judged(covered, {"virtual": "virtual"}, [], "head_physics", "angle")
-    one = by_statement(found, "around the angle")
+    result = targets.judged(covered, {"virtual": "virtual"}, [], "head_physics", "angle")
+    one = by_statement(result, "around the angle")
     assert one.reached is reached and one.value == pytest.approx(100 * held) and one.people == 10
 
 
 def test_forces_that_are_not_true_reach_no_target_of_true_forces():
     labelled = [r | {"forces": "static_optimisation"} for r in everything()]
-    found = targets.judged(labelled, {"virtual": "virtual"}, [], "head_physics", "angle")
-    assert by_statement(found, "^True force").reached is None
-    assert by_statement(found, "^Torque").reached
+    result = targets.judged(labelled, {"virtual": "virtual"}, [], "head_physics", "angle")
+    assert by_statement(result, "^True force").reached is None
+    assert by_statement(result, "^Torque").reached
 
 
 def test_real_people_have_targets_of_their_own():
-    found = targets.judged(everything(), {"virtual": "uci"}, [], "head_physics", "angle")
-    assert by_statement(found, "^Generic model, angle RMSE").reached
-    assert not by_statement(found, "force RMSE / s.d.").reached
-    assert by_statement(found, "^Personalised .* angle RMSE").value == pytest.approx(8.0, rel=0.1)
+    result = targets.judged(everything(), {"virtual": "uci"}, [], "head_physics", "angle")
+    assert by_statement(result, "^Generic model, angle RMSE").reached
+    assert not by_statement(result, "force RMSE / s.d.").reached
+    assert by_statement(result, "^Personalised .* angle RMSE").value == pytest.approx(8.0, rel=0.1)
 
 
 def test_an_ablation_is_compared_with_the_same_arm_or_with_the_method(out):
-    found = page.ablations(page.read(out), "virtual")
-    against = {a.arm: a.against for a in found}
+    result = page.ablations(page.read(out), "virtual")
+    against = {a.method: a.against for a in result}
     assert against == {"head_physics": "head_physics", "pi_cnn": "head_physics"}
-    for a in found:
+    for a in result:
         c = a.differences["angle_rmse_deg"]
         assert c.better == 0 and c.low > 0 and c.significant and c.family == 2
         assert c.p_holm == pytest.approx(2 * c.p)
@@ -154,8 +156,8 @@ def test_an_ablation_is_compared_with_the_same_arm_or_with_the_method(out):
 
 
 def test_any_arm_can_be_the_one_that_is_compared():
-    found = statistics.compare(everything()[: 10 * len(LEVEL)], "angle_rmse_deg", "scratch", ("head_data", "scratch"))
-    assert [(c.arm, c.against, c.better) for c in found] == [("scratch", "head_data", 0)]
+    result = statistics.compare(everything()[: 10 * len(LEVEL)], "angle_rmse_deg", "scratch", ("head_data", "scratch"))
+    assert [(c.method, c.against, c.better) for c in result] == [("scratch", "head_data", 0)]
 
 
 def rendered(text, monkeypatch, out):
@@ -169,18 +171,18 @@ def rendered(text, monkeypatch, out):
 
 
 def test_tables_of_a_text_are_written_from_the_stored_study(out, monkeypatch):
-    blocks = ("targets", "arms virtual", "comparisons virtual", "curve cal", "ablations virtual", "failures", "made")
+    blocks = ("targets", "methods virtual", "comparisons virtual", "curve cal", "ablations virtual", "failures", "made")
     text = "\n".join(f"## {b}\n<!-- study small {b} -->\nSTALE\n<!-- end -->\nkept" for b in blocks)
-    found = rendered(text, monkeypatch, out)
-    assert "STALE" not in found and found.count("kept") == len(blocks)
-    assert rendered(found, monkeypatch, out) == found
-    (line,) = re.findall(r"\| personal head, with physics \| angle \| Angle RMSE.*", found)
+    result = rendered(text, monkeypatch, out)
+    assert "STALE" not in result and result.count("kept") == len(blocks)
+    assert rendered(result, monkeypatch, out) == result
+    (line,) = re.findall(r"\| personal head, with physics \| angle \| Angle RMSE.*", result)
     assert line.count("|") == 6  # a cell for each point of the curve
     expected = statistics.quartiles(
         statistics.per_subject(everything()[: 10 * len(LEVEL)], "angle_rmse_deg", "head_physics", "angle").values()
     )
-    assert f"| personal head, with physics | angle | {words.spread(expected)} |" in found
-    assert "it broke <here>" in found and "version c0de of the program" in found
+    assert f"| personal head, with physics | angle | {words.spread(expected)} |" in result
+    assert "it broke <here>" in result and "version c0de of the program" in result
 
 
 def test_a_table_that_a_study_does_not_have_is_a_sentence(out, monkeypatch):

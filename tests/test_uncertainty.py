@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from arm_cohort import task
 
-from pitl import arms, coverage, uncertainty
-from pitl.uncertainty import Person
+from pitl.comparison import conformal, coverage, methods
+from pitl.comparison.conformal import PersonErrors
 
 
 def cohort(seed=0, people=24, rows=900, spread=0.5, steady=True):
     """People whose errors differ in size, follow the end of the range, and are slow in time."""
     rng = np.random.default_rng(seed)
-    found = []
+    result = []
     for _ in range(people):
         true = np.sin(np.linspace(0, 40, rows) + rng.uniform(0, 6))
         noise = np.convolve(rng.normal(size=rows + 40), np.ones(40) / np.sqrt(40), "valid")[:rows]
         size = np.exp(spread * rng.normal())
         earlier = size * np.exp(0.1 * rng.normal()) if steady else np.exp(spread * rng.normal())
         error = 0.2 * size * (1 + 2 * np.abs(true)) * noise
-        found.append(Person(true + 0.02 * error, true + 0.02 * error - error, np.zeros(rows, int), earlier))
-    return found
+        result.append(PersonErrors(true + 0.02 * error, true + 0.02 * error - error, np.zeros(rows, int), earlier))
+    return result
 
 
 def loso(count):
@@ -27,7 +27,7 @@ def loso(count):
 
 
 def coverages(people, sources=None):
-    made = uncertainty.intervals(people, sources or loso(len(people)))
+    made = conformal.intervals(people, sources or loso(len(people)))
     return np.array([np.mean(p.error <= i.half) for p, i in zip(people, made, strict=True)]), made
 
 
@@ -54,8 +54,8 @@ def test_an_earlier_error_that_tells_nothing_is_trusted_less_and_does_no_harm():
 def test_intervals_are_wider_where_source_people_err_more():
     people = cohort()
     _, made = coverages(people)
-    ends = np.concatenate([i.half[np.abs(p.said) > 0.9] for p, i in zip(people, made, strict=True)])
-    middle = np.concatenate([i.half[np.abs(p.said) < 0.2] for p, i in zip(people, made, strict=True)])
+    ends = np.concatenate([i.half[np.abs(p.predicted) > 0.9] for p, i in zip(people, made, strict=True)])
+    middle = np.concatenate([i.half[np.abs(p.predicted) < 0.2] for p, i in zip(people, made, strict=True)])
     assert ends.mean() > 1.3 * middle.mean()
 
 
@@ -64,8 +64,8 @@ def test_an_ensembles_disagreement_is_used_where_it_follows_the_error():
     people = []
     for p in cohort(spread=0.1):
         size = np.exp(np.convolve(rng.normal(size=939), np.ones(40) / np.sqrt(40), "valid")[:900])
-        error = (p.said - p.true) * size
-        people.append(p._replace(true=p.said - error, spread=size))
+        error = (p.predicted - p.true) * size
+        people.append(p._replace(true=p.predicted - error, spread=size))
     _, made = coverages(people)
     assert np.mean([i.trust.spread for i in made]) > 0.4
     _, deaf = coverages([p._replace(spread=None) for p in people])
@@ -75,20 +75,20 @@ def test_an_ensembles_disagreement_is_used_where_it_follows_the_error():
 def test_nobodys_truth_but_that_of_source_people_moves_an_interval():
     people, sources = cohort(people=8), loso(8)
     sources[0] = (2, 3, 4, 5)
-    before = uncertainty.intervals(people, sources)[0]
+    before = conformal.intervals(people, sources)[0]
     for other, moves in ((0, False), (1, False), (6, False), (3, True)):
         wrong = [p._replace(true=p.true + 5) if k == other else p for k, p in enumerate(people)]
-        same = np.array_equal(uncertainty.intervals(wrong, sources)[0].half, before.half)
+        same = np.array_equal(conformal.intervals(wrong, sources)[0].half, before.half)
         assert same != moves
 
 
 def test_coverage_is_told_by_task_posture_and_end_of_the_range_and_misses_by_their_length():
     true = np.linspace(0, 1, 100)
-    said = np.where(true > 0.8, true + 1, true)
-    person = Person(said, true, np.repeat([0, 1], 50))
-    interval = uncertainty.Interval(np.full(100, 0.5), uncertainty.Trust(0, 0, 0), 0.9)
+    predicted = np.where(true > 0.8, true + 1, true)
+    person = PersonErrors(predicted, true, np.repeat([0, 1], 50))
+    interval = conformal.Interval(np.full(100, 0.5), conformal.Trust(0, 0, 0), 0.9)
     tasks = np.where(np.arange(100) < 90, "slow", "fast")
-    how = uncertainty.covered(person, interval, tasks, ("seated", "standing"), 0.01)
+    how = conformal.covered(person, interval, tasks, ("seated", "standing"), 0.01)
     assert how.coverage == pytest.approx(0.8) and how.width == pytest.approx(1.0)
     assert how.parts["highest fifth of the range"] == 0 and how.parts["lowest fifth of the range"] == 1
     assert how.parts["posture seated"] == 1 and how.parts["task fast"] == 0
@@ -105,7 +105,7 @@ def test_kept_out_rows_are_not_trained_on_and_neither_are_their_neighbours():
         assert 0.2 < len(held) / len(rows) < 0.3 and set(held) <= set(rows)
         seen = rows[before.split.labelled[p]]
         assert np.abs(seen[:, None] - held[None, :]).min() >= window
-        used = np.asarray(before.split.people.stretch)[p][: len(rows) - taps + 1] > 0
+        used = np.asarray(before.split.people.segment)[p][: len(rows) - taps + 1] > 0
         reached = np.concatenate([rows[k : k + taps] for k in np.flatnonzero(used)])
         assert not set(reached) & set(held)
         assert set(reached) | set(seen) <= set(rows)
@@ -113,11 +113,11 @@ def test_kept_out_rows_are_not_trained_on_and_neither_are_their_neighbours():
 
 def test_every_output_of_an_arm_gets_an_interval_for_everybody():
     work = task("angle")
-    answer = arms.run("head_physics", work)
+    answer = methods.run("head_physics", work)
     before = coverage.kept_out(work)
-    found = coverage.arm_coverage(work, "head_physics", answer.said, before, arms.run("head_physics", before).said)
-    assert [f["output"] for f in found] == [*work.prepared.models.dofs, *work.prepared.models.muscles]
-    for f in found:
+    result = coverage.method_coverage(work, "head_physics", answer.predicted, before, methods.run("head_physics", before).predicted)
+    assert [f["output"] for f in result] == [*work.prepared.models.dofs, *work.prepared.models.muscles]
+    for f in result:
         assert len(f["people"]) == 3 and 0 <= f["mean"] <= 1 and f["width"] > 0
         # nobody without force labels knows how wrong their forces are
         assert f["kind"] == "angle" or all(p["trust"]["earlier"] == 0 for p in f["people"].values())
@@ -138,10 +138,10 @@ def test_a_report_shows_every_output_and_names_where_intervals_fail():
         }
 
     people = {"P1": person(0.95, 0.9), "P2": person(0.92, 0.7), "P3": person(0.5, 0.4)}
-    output = {"arm": "head_physics", "supervision": "angle", "kind": "angle", "output": "knee", "unit": "deg"}
+    output = {"method": "head_physics", "supervision": "angle", "kind": "angle", "output": "knee", "unit": "deg"}
     output |= {"level": 0.9, "adapted": True, "people": people, **coverage.summary(people)}
-    found = shown.intervals({"level": 0.9, "outputs": [output]})
-    assert found is not None and not found.lines[0].met and found.people == 3
-    assert "P3 50 %" in found.lines[0].poor and "highest fifth of the range 67 %" in found.lines[0].poor
-    assert len(found.figures) == 1 and "<svg" in found.figures[0]
+    result = shown.intervals({"level": 0.9, "outputs": [output]})
+    assert result is not None and not result.lines[0].met and result.people == 3
+    assert "P3 50 %" in result.lines[0].poor and "highest fifth of the range 67 %" in result.lines[0].poor
+    assert len(result.figures) == 1 and "<svg" in result.figures[0]
     assert shown.intervals({}) is None

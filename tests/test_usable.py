@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_quality import RATE, TIME, cohort, good, with_channel
 
-from pitl import faults, usable
+from pitl.data.checks import faults, usable
 from pitl.errors import PitlError
 
 
@@ -22,16 +22,16 @@ def test_good_recordings_are_left_alone() -> None:
 def test_a_recording_with_a_dead_channel_is_left_out_by_itself() -> None:
     rs = people()
     rs[4] = replace(rs[4], emg=rs[4].emg * [1, 0, 1])
-    found = usable.usable(cohort(*rs))
-    assert [len(s.recordings) for s in found.subjects] == [3, 2, 3, 3]
-    assert found.left_out == ("S1/t1 was left out: channel b is dead",)
+    result = usable.usable(cohort(*rs))
+    assert [len(s.recordings) for s in result.subjects] == [3, 2, 3, 3]
+    assert result.left_out == ("S1/t1 was left out: channel b is dead",)
 
 
 def test_a_channel_that_is_dead_in_most_is_left_out_for_everybody() -> None:
     rs = [replace(r, emg=r.emg * [1, 0, 1]) if r.subject != "S3" else r for r in people()]
-    found = usable.usable(cohort(*rs))
-    assert all(r.channels == ("a", "c") for s in found.subjects for r in s.recordings)
-    assert len(found.subjects) == 4 and "channel b was left out for everybody" in found.left_out[0]
+    result = usable.usable(cohort(*rs))
+    assert all(r.channels == ("a", "c") for s in result.subjects for r in s.recordings)
+    assert len(result.subjects) == 4 and "channel b was left out for everybody" in result.left_out[0]
 
 
 def test_too_few_people_would_be_left_so_the_channel_goes() -> None:
@@ -49,8 +49,8 @@ def test_what_cannot_be_used_is_left_out_and_said(change: str) -> None:
         "gaps": lambda: replace(r, valid=TIME < 0.1),
         "angle": lambda: replace(r, angle=0 * r.angle),
     }[change]()
-    found = usable.usable(cohort(*rs), 3.0, 0.4)
-    assert len(found.subjects[0].recordings) == 2 and found.left_out[0].startswith("S0/t0 was left out")
+    result = usable.usable(cohort(*rs), 3.0, 0.4)
+    assert len(result.subjects[0].recordings) == 2 and result.left_out[0].startswith("S0/t0 was left out")
 
 
 def test_nothing_left_is_an_error() -> None:

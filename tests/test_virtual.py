@@ -5,13 +5,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import signal
 
+from pitl.data.recording import Cohort
+from pitl.data.virtual import simulate
+from pitl.config.schema import VirtualConfig
+from pitl.data.virtual.surface_emg import HALF_NORMAL
 from pitl.errors import PitlError
-from pitl.msk import dynamics
-from pitl.msk.joints import WRIST
-from pitl.msk.planar import builtin
-from pitl.recording import Cohort
-from pitl.virtual import VirtualSettings, simulate
-from pitl.virtual.surface_emg import HALF_NORMAL
+from pitl.mechanics import dynamics
+from pitl.mechanics.joints import WRIST
+from pitl.mechanics.planar import builtin
 
 # tests share a length where they can: another one is another compilation
 SHORT = {"seconds": 4.0, "rhythmic_trials": 1, "random_trials": 1}
@@ -21,14 +22,14 @@ PLAIN = {"variation": 0.0, "friction": 0.0, "unrecorded_muscle": 0.0, "end_stiff
 
 @pytest.fixture(scope="module")
 def cohort() -> Cohort:
-    return simulate(VirtualSettings(subjects=16, seconds=4.0, hold_trials=1))
+    return simulate(VirtualConfig(subjects=16, seconds=4.0, hold_trials=1))
 
 
 @pytest.fixture(scope="module")
 def quiet() -> Cohort:
     """Long, with EMG as simple as it can be."""
     return simulate(
-        VirtualSettings(
+        VirtualConfig(
             subjects=2,
             seconds=20.0,
             rhythmic_trials=1,
@@ -60,26 +61,26 @@ def _assert_same(a: Cohort, b: Cohort) -> None:
 
 
 def test_the_same_seed_gives_the_same_bits():
-    settings = VirtualSettings(subjects=2, seed=3, **SHORT)
+    settings = VirtualConfig(subjects=2, seed=3, **SHORT)
     _assert_same(simulate(settings), simulate(settings))
 
 
 # 20 people make more trials than are simulated together
 @pytest.mark.parametrize("larger", [5, 20])
 def test_more_subjects_leave_the_earlier_ones_as_they_were(larger):
-    few = simulate(VirtualSettings(subjects=3, **SHORT))
-    many = simulate(VirtualSettings(subjects=larger, **SHORT))
+    few = simulate(VirtualConfig(subjects=3, **SHORT))
+    many = simulate(VirtualConfig(subjects=larger, **SHORT))
     _assert_same(few, Cohort(many.name, many.joint, many.subjects[:3]))
 
 
 def test_another_seed_gives_other_people():
-    a, b = (simulate(VirtualSettings(subjects=1, seed=seed, **SHORT)).subjects[0] for seed in (0, 1))
+    a, b = (simulate(VirtualConfig(subjects=1, seed=seed, **SHORT)).subjects[0] for seed in (0, 1))
     assert a.truth["strength"][0] != b.truth["strength"][0]
     assert not np.array_equal(a.recordings[0].angle, b.recordings[0].angle)
 
 
 def test_recordings_are_what_a_laboratory_has():
-    settings = VirtualSettings(subjects=2, seconds=4.0, postures=("pronated", "neutral"), rest_trials=1)
+    settings = VirtualConfig(subjects=2, seconds=4.0, postures=("pronated", "neutral"), rest_trials=1)
     progress = []
     cohort = simulate(settings, lambda done, total: progress.append((done, total)))
     assert progress[-1] == (10, 10)
@@ -97,9 +98,9 @@ def test_recordings_are_what_a_laboratory_has():
 
 def test_nothing_to_do_is_an_error():
     with pytest.raises(PitlError, match="no trials"):
-        simulate(VirtualSettings(rhythmic_trials=0, random_trials=0))
+        simulate(VirtualConfig(rhythmic_trials=0, random_trials=0))
     with pytest.raises(PitlError, match="upside_down"):
-        simulate(VirtualSettings(postures=("upside_down",)))
+        simulate(VirtualConfig(postures=("upside_down",)))
 
 
 def test_movements_and_forces_are_plausible(cohort):
@@ -153,8 +154,8 @@ def test_torque_is_the_sum_over_muscles(cohort):
     for s, r in _recordings(cohort)[:8]:
         angle = _truth(s, r, "angle")
         length = s.truth["musculotendon_length"][builtin("wrist").postures.index(r.posture)]
-        arms = np.stack([-np.polynomial.Polynomial(c).deriv()(angle) for c in length], axis=1)  # m
-        expected = np.sum(arms[:, :5] * r.force, axis=1) + _truth(s, r, "unrecorded")
+        methods = np.stack([-np.polynomial.Polynomial(c).deriv()(angle) for c in length], axis=1)  # m
+        expected = np.sum(methods[:, :5] * r.force, axis=1) + _truth(s, r, "unrecorded")
         assert_allclose(r.torque[:, 0], expected, atol=2e-5)
 
 
@@ -176,16 +177,16 @@ def _learners_residual(cohort: Cohort) -> float:
 
 def test_learners_physics_holds_only_when_the_effects_are_switched_off():
     settings = {"subjects": 1, "seconds": 4.0}
-    assert _learners_residual(simulate(VirtualSettings(**settings, **PLAIN))) < 3e-3
+    assert _learners_residual(simulate(VirtualConfig(**settings, **PLAIN))) < 3e-3
     for effect in ("friction", "unrecorded_muscle"):
-        assert _learners_residual(simulate(VirtualSettings(**settings, **(PLAIN | {effect: 1.0})))) > 0.015, effect
+        assert _learners_residual(simulate(VirtualConfig(**settings, **(PLAIN | {effect: 1.0})))) > 0.015, effect
     # of a person who is not the average one, the built-in wrist knows far less
-    assert _learners_residual(simulate(VirtualSettings(**settings))) > 0.05
+    assert _learners_residual(simulate(VirtualConfig(**settings))) > 0.05
 
 
 def test_each_effect_can_be_switched_off():
     off = simulate(
-        VirtualSettings(
+        VirtualConfig(
             subjects=2,
             **SHORT,
             friction=0,
@@ -201,7 +202,7 @@ def test_each_effect_can_be_switched_off():
             drive_noise=0,
         )
     )
-    on = simulate(VirtualSettings(subjects=2, **SHORT))
+    on = simulate(VirtualConfig(subjects=2, **SHORT))
     for s, full in zip(off.subjects, on.subjects, strict=True):
         t = s.truth
         for name in ("friction", "end_torque", "co_contraction", "memory", "noise", "slide", "floor", "hum"):
@@ -221,13 +222,13 @@ def test_each_effect_can_be_switched_off():
 
 @pytest.mark.parametrize("effect", ["elastic_tendon", "force_memory", "co_contraction"])
 def test_effects_on_muscles_change_true_forces(effect):
-    on, off = (simulate(VirtualSettings(subjects=2, **SHORT, **{effect: strength})) for strength in (1.0, 0.0))
+    on, off = (simulate(VirtualConfig(subjects=2, **SHORT, **{effect: strength})) for strength in (1.0, 0.0))
     change = [np.std(a.force - b.force) for (_, a), (_, b) in zip(_recordings(on), _recordings(off), strict=True)]
     assert min(change) > 0.3  # N
 
 
 def test_without_variation_everybody_is_the_built_in_wrist():
-    cohort = simulate(VirtualSettings(subjects=2, **SHORT, variation=0, mvc_error=0))
+    cohort = simulate(VirtualConfig(subjects=2, **SHORT, variation=0, mvc_error=0))
     wrist = builtin("wrist")
     for s in cohort.subjects:
         assert_allclose(s.truth["strength"][:5], wrist.max_isometric_force, rtol=1e-6)
@@ -237,7 +238,7 @@ def test_without_variation_everybody_is_the_built_in_wrist():
 
 
 def test_people_differ_as_much_as_people_do():
-    people = simulate(VirtualSettings(subjects=64, seconds=0.2, rhythmic_trials=1, random_trials=0)).subjects
+    people = simulate(VirtualConfig(subjects=64, seconds=0.2, rhythmic_trials=1, random_trials=0)).subjects
     spread = {}
     for name in ("strength", "inertia", "mass", "lever", "arm_factor", "gain", "delay_s", "share"):
         values = np.log([np.atleast_1d(p.truth[name])[0] for p in people])
@@ -314,14 +315,14 @@ def test_measurements_have_their_errors(cohort):
 
 def test_a_finer_step_moves_the_same_way():
     """Half the integration step, by asking for twice the rate."""
-    coarse, fine = (simulate(VirtualSettings(subjects=4, **SHORT, emg_rate_hz=rate)) for rate in (2000.0, 4000.0))
+    coarse, fine = (simulate(VirtualConfig(subjects=4, **SHORT, emg_rate_hz=rate)) for rate in (2000.0, 4000.0))
     for (s, r), (s2, r2) in zip(_recordings(coarse), _recordings(fine), strict=True):
         assert np.rad2deg(np.abs(_truth(s, r, "angle") - _truth(s2, r2, "angle")[::2]).max()) < 1.0
         assert np.abs(r.force - r2.force[::2]).max() < 2.0  # N
 
 
 def test_a_coarser_rate_keeps_the_step():
-    (s, r), *_ = _recordings(simulate(VirtualSettings(subjects=1, **SHORT, emg_rate_hz=1000.0)))
-    (s2, r2), *_ = _recordings(simulate(VirtualSettings(subjects=1, **SHORT, emg_rate_hz=2000.0)))
+    (s, r), *_ = _recordings(simulate(VirtualConfig(subjects=1, **SHORT, emg_rate_hz=1000.0)))
+    (s2, r2), *_ = _recordings(simulate(VirtualConfig(subjects=1, **SHORT, emg_rate_hz=2000.0)))
     assert r.rate_hz == 1000.0 and len(r.emg) == 4000
     assert_allclose(_truth(s, r, "angle"), _truth(s2, r2, "angle")[::2], atol=1e-4)

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl.msk import dynamics, weak
-from pitl.msk.planar import builtin
+from pitl.mechanics import dynamics, weak
+from pitl.mechanics.planar import builtin
 
 RATE = 100.0
 TAPS = weak.kernel(0.06, RATE)

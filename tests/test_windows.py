@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pitl import windows
-from pitl.config import Config, DataConfig, EvaluateConfig
+from pitl.config.schema import PerturbConfig
+from pitl.config.toml import Config
+from pitl.config.schema import DataConfig
+from pitl.config.schema import EvaluateConfig
+from pitl.data.recording import Cohort, Recording, Subject
 from pitl.errors import PitlError
-from pitl.prepare import folds
-from pitl.recording import Cohort, Recording, Subject
-from pitl.schema import PerturbConfig
+from pitl.comparison.folds import make_folds
+from pitl.signals import windows
 
 
 def recording(subject="a", trial="t1", seconds=10.0, seed=0, **changes):
@@ -104,16 +106,16 @@ def test_measured_motion_is_smoothed_without_delay_and_differentiated():
 
 def test_every_subject_is_a_target_once_and_never_its_own_source():
     for setting in ("loso", 2, 3):
-        found = folds(Config(evaluate=EvaluateConfig(folds=setting)), 7)
-        assert sorted(s for f in found for s in f.target) == list(range(7))
-        for f in found:
+        result = make_folds(Config(evaluate=EvaluateConfig(folds=setting)), 7)
+        assert sorted(s for f in result for s in f.target) == list(range(7))
+        for f in result:
             sides = [*f.source, *f.held_out, *f.target]
             assert sorted(sides) == list(range(7))
 
 
 def test_too_few_subjects_and_too_short_trials_are_one_sentence():
     with pytest.raises(PitlError, match="at least 3"):
-        folds(CONFIG, 2)
+        make_folds(CONFIG, 2)
     with pytest.raises(PitlError, match="too short"):
         table(recording(seconds=1.0))
     with pytest.raises(PitlError, match="posture 'lying'"):
@@ -168,6 +170,6 @@ def test_losing_every_channel_is_refused():
 
 def test_fewer_source_people_are_fewer_and_still_on_one_side():
     config = CONFIG.model_copy(update={"evaluate": EvaluateConfig(sources=3)})
-    for fold in folds(config, 8):
+    for fold in make_folds(config, 8):
         assert len(fold.source) + len(fold.held_out) == 3
         assert not set(fold.source) & set(fold.held_out) and not set(fold.target) & {*fold.source, *fold.held_out}

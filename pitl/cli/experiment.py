@@ -1,15 +1,18 @@
-"""The commands of an experiment: from a configuration to models, numbers and a report."""
+"""The commands of an experiment: recordings, a generic model, a person's model, predictions, and the comparison."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pitl import files
 from pitl.cli import shell
 from pitl.errors import PitlError
 
 if TYPE_CHECKING:
-    from pitl.config import Config
+    from pitl.config.schema import Config
+    from pitl.data.recording import Cohort
 
 _Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file, such as configs/virtual_wrist.toml.")]
 _Changes = Annotated[
@@ -20,7 +23,6 @@ _Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder with the recordings, in place of data.dir.")
 ]
 _Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where results go [default: runs/NAME].")]
-
 _Hosts = Annotated[
     str | None,
     typer.Option(
@@ -35,20 +37,61 @@ _Process = Annotated[
     int | None,
     typer.Option("--process", metavar="N", envvar="PITL_PROCESS", help="Which of the hosts this is, from 0."),
 ]
+_People = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder with recordings (`pitl init DATA` describes it).")
+]
+_Settings = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="CONFIG", help="TOML file with settings [default: those built in]."),
+]
 
 
-def run(
-    config: _Config,
-    changes: _Changes = None,
-    data: _Data = None,
-    out: _Out = None,
-    hosts: _Hosts = None,
-    process: _Process = None,
-) -> None:
-    """Do the whole job, ending in a report.
+def _job(name: str, text: str, work: "Callable[[Config, Path, Any], None]") -> Callable[..., None]:
+    """A command that does some work on a configuration; all of them take the same."""
 
-    Trains generic models, personalises them, compares every arm and writes the report. What is finished is kept: the
-    same command goes on where it stopped.
+    def command(
+        config: _Config,
+        changes: _Changes = None,
+        data: _Data = None,
+        out: _Out = None,
+        hosts: _Hosts = None,
+        process: _Process = None,
+    ) -> None:
+        folder = out
+        with shell.sentences(lambda: folder):
+            chosen = _configuration(config, changes or [], data)
+            folder = out or Path("runs") / chosen.name
+            files.keep_compiled_programs()
+            from pitl.learn import devices
+
+            with devices.joined(hosts, process):  # before anything of JAX looks for devices
+                work(chosen, folder, shell.console())
+
+    command.__name__, command.__doc__ = name, text
+    return command
+
+
+def _compare(config: "Config", out: Path, console: Any, *, models: bool = False) -> None:
+    from pitl.comparison import run as comparing
+    from pitl.learn import devices
+
+    comparing.evaluate(config, out, console, models=models)
+    if devices.first():
+        from pitl import report
+
+        report.show(out, console)
+
+
+def _run(config: "Config", out: Path, console: Any) -> None:
+    _compare(config, out, console, models=True)
+
+
+run = _job(
+    "run",
+    """Do the whole job, ending in models to use and a report.
+
+    Compares methods on people left out in turn, then trains a generic model on everybody and a personal model of each
+    person on all of their data, into OUT/models. What is finished is kept: the same command goes on where it stopped.
 
     \b
     Examples:
@@ -56,8 +99,20 @@ def run(
       pitl run configs/uci_knee.toml --data recordings --out runs/mine
       pitl run configs/virtual_wrist.toml name=short train.steps=300 evaluate.folds=2
       pitl run configs/virtual_wrist.toml --hosts 10.0.0.1:5000,10.0.0.2 --process 0
-    """
-    _step("run", config, changes, data, out, (hosts, process))
+    """,
+    _run,
+)
+compare = _job(
+    "compare",
+    """Compare methods on people left out in turn, ending in a report.
+
+    \b
+    Examples:
+      pitl compare configs/virtual_wrist.toml --out runs/methods
+      pitl compare configs/family/pigrn.toml evaluate.seeds=3
+    """,
+    _compare,
+)
 
 
 def simulate(
@@ -73,33 +128,123 @@ def simulate(
       pitl simulate configs/virtual_wrist.toml --out cohort virtual.subjects=20 virtual.seed=7
     """
     with shell.sentences():
-        from pitl import config as configuration
+        from pitl.config import toml
 
-        settings = configuration.load(config, changes or []).virtual
-        shell.keep_compiled_programs()
-        from pitl import virtual
-        from pitl.io.cohort import write_cohort
+        chosen = toml.load(config, changes or [])
+        files.keep_compiled_programs()
+        from pitl.data.cohort import write_cohort
+        from pitl.data.load import simulate_cohort
 
-        cohort = virtual.simulate(virtual.VirtualSettings(**settings.model_dump()))
+        cohort = simulate_cohort(chosen)
         write_cohort(cohort, out)
         typer.echo(f"Wrote {sum(len(s.recordings) for s in cohort.subjects)} trials to {out}")
 
 
 def train(
-    config: _Config,
-    changes: _Changes = None,
-    data: _Data = None,
-    out: _Out = None,
-    hosts: _Hosts = None,
-    process: _Process = None,
+    data: _People,
+    out: Annotated[Path, typer.Option("--out", metavar="GENERIC", help="Folder for the generic model.")],
+    config: _Settings = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="NAME", help="A person to leave out; may be repeated.")
+    ] = None,
 ) -> None:
-    """Train the generic models only.
+    """Train a generic model of everybody in a folder, for people who are not in it.
 
     \b
-    Example:
-      pitl train configs/virtual_wrist.toml --out runs/mine
+    Examples:
+      pitl train recordings --out generic
+      pitl train recordings --config configs/own.toml --without anna --out generic
     """
-    _step("train", config, changes, data, out, (hosts, process))
+    with shell.sentences():
+        files.keep_compiled_programs()
+        people, settings = _people(data, config)
+        from pitl.learn import api
+
+        for name in without or []:
+            people = people.without(name)
+        model = api.train_model(people, settings, report=shell.progress("training"))
+        model.save(out)
+        typer.echo(
+            f"Wrote {out}: a generic model of {len(people.subjects)} people after {model.history['steps']} steps.\n"
+            f"Next: pitl personalize {out} {data} --subject NAME --out NAME"
+        )
+
+
+def personalize(
+    generic: Annotated[str, typer.Argument(metavar="GENERIC", help="Folder of a generic model, or none.")],
+    data: _People,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the person's model.")],
+    subject: Annotated[
+        str | None, typer.Option("--subject", metavar="NAME", help="Whose; needed where DATA has several people.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="angle, angle_force or none [default: angle where it was measured]."),
+    ] = None,
+    config: _Settings = None,
+) -> None:
+    """Fit a generic model to one person, on all of their data.
+
+    With none in place of GENERIC the person's model is trained from scratch, under the equation of motion. What is
+    printed is how well a model that saw the first part of each trial predicts the rest.
+
+    \b
+    Examples:
+      pitl personalize generic recordings --subject anna --out anna
+      pitl personalize none recordings --subject anna --out anna
+    """
+    with shell.sentences():
+        if labels not in (None, "angle", "angle_force", "none"):
+            raise PitlError(f"labels '{labels}' are not known; write --labels angle, angle_force or none.")
+        files.keep_compiled_programs()
+        from pitl.learn import api
+        from pitl.learn.model import Model
+
+        start = None if generic == "none" else Model.load(generic)
+        people, settings = _people(data, config)
+        names = [s.name for s in people.subjects]
+        if subject is None and len(names) > 1:
+            raise PitlError(f"{data} has {', '.join(names)}; say whose model it is to be with --subject.")
+        person = people if subject is None else people[subject]
+        chosen = None if start is not None and config is None else settings
+        model = api.personalize_model(start, person, labels=labels, config=chosen, report=shell.steps("personalising"))  # pyright: ignore[reportArgumentType]
+        model.save(out)
+        typer.echo(f"Wrote {out}. {shell.trust_sentence(model.history)}")
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a person's model.")],
+    recording: Annotated[Path, typer.Argument(metavar="FILE", help="A recording, or a folder of one person's.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE", help="What to write: .sto (for OpenSim) or .csv; a folder for a folder."),
+    ],
+) -> None:
+    """Predict angles, muscle forces and torques from EMG.
+
+    \b
+    Examples:
+      pitl predict anna recordings/anna_slow.csv --out answers.sto
+      pitl predict anna recordings --out answers
+    """
+    with shell.sentences():
+        from pitl.data.load import load_folder, read_recording
+        from pitl.learn import api
+        from pitl.learn.model import Model
+
+        person = Model.load(model)
+        if recording.is_dir():
+            cohort = load_folder(recording)
+            trials = [r for s in cohort.subjects for r in s.recordings if person.subject in (None, s.name)]
+            if not trials:
+                raise PitlError(f"{recording} has no recording of {person.subject}; name another folder or a file.")
+            targets = [out / f"{files.safe_name(r.trial)}.sto" for r in trials]
+        else:
+            trials, targets = [read_recording(recording)], [out]
+        for trial, target in zip(trials, targets, strict=True):
+            prediction = api.predict(person, trial)
+            prediction.write(target)
+            typer.echo(f"Wrote {target}: {len(prediction.time_s)} instants")
 
 
 def pretrain(
@@ -113,56 +258,21 @@ def pretrain(
     """Train one generic model of everybody, from more recordings than memory holds.
 
     People are read one at a time into OUT/recordings.h5, blocks of which are read ahead of training; the model is
-    OUT/model, which `pitl calibrate` takes. `pitl run` compares methods on people left out; this makes the model that a
-    laboratory hands on.
+    OUT/model, a model like that of `pitl train`.
 
     \b
     Examples:
       pitl pretrain configs/virtual_wrist.toml --out runs/everybody
-      pitl calibrate runs/everybody/model --source lsl:EMG --posture pronated --out anna
+      pitl personalize runs/everybody/model recordings --subject anna --out anna
     """
     with shell.sentences(lambda: out):
         chosen = _configuration(config, changes or [], data)
-        shell.keep_compiled_programs()
-        from pitl import pretrain as job
+        files.keep_compiled_programs()
+        from pitl.learn import pretrain as job
 
         console = shell.console()
         made = job.pretrain(chosen, out, lambda text: console.print(text, soft_wrap=True, markup=False))
-        console.print(f"Wrote {out / 'model'}: best after {made.about['steps']} steps", soft_wrap=True)
-
-
-def personalize(
-    config: _Config,
-    changes: _Changes = None,
-    data: _Data = None,
-    out: _Out = None,
-    hosts: _Hosts = None,
-    process: _Process = None,
-) -> None:
-    """Personalise the generic models, made first if missing.
-
-    \b
-    Example:
-      pitl personalize configs/virtual_wrist.toml --out runs/mine
-    """
-    _step("personalize", config, changes, data, out, (hosts, process))
-
-
-def evaluate(
-    config: _Config,
-    changes: _Changes = None,
-    data: _Data = None,
-    out: _Out = None,
-    hosts: _Hosts = None,
-    process: _Process = None,
-) -> None:
-    """Compare every arm; makes first what is missing.
-
-    \b
-    Example:
-      pitl evaluate configs/virtual_wrist.toml --out runs/mine
-    """
-    _step("evaluate", config, changes, data, out, (hosts, process))
+        console.print(f"Wrote {out / 'model'}: best after {made.history['steps']} steps", soft_wrap=True)
 
 
 def report(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run.")]) -> None:
@@ -192,43 +302,34 @@ def config(
       pitl config configs/uci_knee.toml train.steps=500
     """
     with shell.sentences():
-        from pitl import config as configuration
+        from pitl.config import toml
 
-        chosen = configuration.Config() if config is None else configuration.load(config, changes or [])
-        typer.echo(configuration.to_toml(chosen, explain=True), nl=False)
+        chosen = toml.Config() if config is None else toml.load(config, changes or [])
+        typer.echo(toml.to_toml(chosen, explain=True), nl=False)
 
 
-def _step(
-    name: str,
-    file: Path,
-    changes: list[str] | None,
-    data: Path | None,
-    out: Path | None,
-    together: tuple[str | None, int | None],
-) -> None:
-    """One function of `pitl.run` on a configuration."""
-    folder = out
-    with shell.sentences(lambda: folder):
-        config = _configuration(file, changes or [], data)
-        folder = out or Path("runs") / config.name
-        shell.keep_compiled_programs()
-        from pitl import devices
+def _people(data: Path, config: Path | None) -> "tuple[Cohort, Config | None]":
+    """The people in a folder, and the settings of a file."""
+    from pitl.config import toml
+    from pitl.data.load import load_folder
 
-        with devices.joined(*together):  # before anything of JAX looks for devices
-            from pitl import run as job
-
-            getattr(job, name)(config, folder, shell.console())
+    shell.must_be_folder(data)
+    settings = None if config is None else toml.load(config)
+    people = load_folder(data, settings)
+    for sentence in people.left_out:
+        typer.echo(sentence, err=True)
+    return people, settings
 
 
 def _configuration(file: Path, changes: list[str], data: Path | None) -> "Config":
     import json
 
-    from pitl import config as configuration
+    from pitl.config import toml
 
     if data is not None:
         shell.must_be_folder(data)
         changes = [*changes, f"data.dir={json.dumps(str(data.resolve()), ensure_ascii=False)}"]
-    config = configuration.load(file, changes)
+    config = toml.load(file, changes)
     if config.data.kind == "virtual":
         if data is not None:
             raise PitlError(
@@ -246,5 +347,5 @@ def _configuration(file: Path, changes: list[str], data: Path | None) -> "Config
 
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (run, simulate, train, pretrain, personalize, evaluate, report, config):
+    for command in (run, compare, simulate, train, personalize, predict, pretrain, report, config):
         app.command()(command)

@@ -8,7 +8,7 @@ import typer
 from pitl.cli import shell
 
 _Model = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Folder of a person's model, such as runs/NAME/personalized/ANNA-angle.")
+    Path, typer.Argument(metavar="MODEL", help="Folder of a person's model, such as runs/NAME/models/ANNA.")
 ]
 _Posture = Annotated[str | None, typer.Option("--posture", help="Posture of the person.")]
 _Rate = Annotated[float, typer.Option("--rate", min=1, help="Samples of raw EMG per second.")]
@@ -27,25 +27,26 @@ def latency(
 
     \b
     Examples:
-      pitl latency runs/mine/personalized/anna-angle
-      pitl latency runs/mine/personalized/anna-angle --rate 1000 --block-ms 32 --recording recordings/anna_slow.csv
+      pitl latency runs/mine/models/anna
+      pitl latency runs/mine/models/anna --rate 1000 --block-ms 32 --recording recordings/anna_slow.csv
     """
     with shell.sentences():
         from rich.table import Table
 
-        from pitl import bundle
+        from pitl.data.load import read_recording
+        from pitl.learn.model import Model
         from pitl.live import latency as timing
-        from pitl.live import replay, stream
+        from pitl.live import stream
 
-        person = bundle.load(model)
-        found = timing.budget(stream.engine(person, rate), block_s=1e-3 * block_ms)
+        person = Model.load(model)
+        result = timing.budget(stream.engine(person, rate), block_s=1e-3 * block_ms)
         table = Table("", "typical [ms]", "worst [ms]", "", box=None)
-        for line in (*found.lines, timing.Line("in all", found.typical_s, found.worst_s, "")):
+        for line in (*result.lines, timing.LatencyLine("in all", result.typical_s, result.worst_s, "")):
             table.add_row(line.name, f"{1e3 * line.typical_s:.2f}", f"{1e3 * line.worst_s:.2f}", line.note)
         console = shell.console()
         console.print(table)
         low, high = (1e3 * x for x in timing.OPTIMAL_S)
-        total = 1e3 * found.typical_s
+        total = 1e3 * result.typical_s
         verdict = "within" if total <= low else ("at the edge of" if total <= high else "beyond")
         early, late = 1e3 * min(timing.ELECTROMECHANICAL_S), 1e3 * max(timing.ELECTROMECHANICAL_S)
         console.print(
@@ -54,7 +55,7 @@ def latency(
             f"Komi 1979), so that the answer is {total - late:.0f}-{total - early:.0f} ms behind the muscle's force."
         )
         if recording is not None:
-            lag = timing.lag(person, replay.read_recording(recording))
+            lag = timing.lag(person, read_recording(recording))
             console.print(
                 "The lag cannot be measured: no angle, or no clear best agreement with it."
                 if lag is None
@@ -79,18 +80,18 @@ def export(
 
     \b
     Example:
-      pitl export runs/mine/personalized/anna-angle --out anna --rate 2000 --posture pronated
+      pitl export runs/mine/models/anna --out anna --rate 2000 --posture pronated
     """
     with shell.sentences():
-        from pitl import bundle
-        from pitl import export as exporting
-        from pitl.live import replay
+        from pitl.data.load import read_recording
+        from pitl.learn.model import Model
+        from pitl.live import export as exporting
 
-        person = bundle.load(model)
-        trial = None if recording is None else replay.read_recording(recording)
-        where = posture or (trial.posture if trial else person.model.postures[0])
-        found = exporting.write(out, person, rate, where, trial)
-        for name, checks in (("random", found.random), ("recorded", found.recorded)):
+        person = Model.load(model)
+        trial = None if recording is None else read_recording(recording)
+        where = posture or (trial.posture if trial else person.limb.postures[0])
+        result = exporting.write(out, person, rate, where, trial)
+        for name, checks in (("random", result.random), ("recorded", result.recorded)):
             for file, difference in (checks or {}).items():
                 typer.echo(f"{file} on {name} input: at most {max(difference):.1e} of the largest output off")
         typer.echo(f"Wrote {out} for raw EMG at {rate:g} Hz; example.py runs it in the posture '{where}'.")

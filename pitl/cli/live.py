@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pitl import files
 from pitl.cli import shell
 from pitl.errors import PitlError
 
 if TYPE_CHECKING:
-    from pitl.bundle import Bundle
+    from pitl.learn.model import Model
     from pitl.live.calibrate import Calibration
     from pitl.live.cues import Prompt
     from pitl.live.source import Source
 
 _Model = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Folder of a person's model, such as runs/NAME/personalized/ANNA-angle.")
+    Path, typer.Argument(metavar="MODEL", help="Folder of a person's model, such as runs/NAME/models/ANNA.")
 ]
 _Source = Annotated[
     str, typer.Option("--source", metavar="SOURCE", help="replay:FILE, lsl:NAME, udp:PORT or udp:HOST:PORT.")
@@ -56,19 +57,19 @@ def stream(
 
     \b
     Examples:
-      pitl stream runs/mine/personalized/anna-angle --source lsl:EMG --sink lsl:kinetics
-      pitl stream runs/mine/personalized/anna-angle --source replay:recordings/anna_slow.csv --sink csv:out.csv
-      pitl stream runs/mine/personalized/anna-angle --source udp:5005 --sink udp:5006 --posture pronated
+      pitl stream runs/mine/models/anna --source lsl:EMG --sink lsl:kinetics
+      pitl stream runs/mine/models/anna --source replay:recordings/anna_slow.csv --sink csv:out.csv
+      pitl stream runs/mine/models/anna --source udp:5005 --sink udp:5006 --posture pronated
     """
     with shell.sentences():
-        from pitl import bundle
+        from pitl.learn.model import Model
         from pitl.live import latency, session, sinks
         from pitl.live import stream as streaming
 
-        person = bundle.load(model)
+        person = Model.load(model)
         opened, reopen = _open(source, person, unit, speed, repeat)
-        out = sinks.open_sink(sink, person.model, person.emg.rate_hz)
-        costs = latency.Costs()
+        out = sinks.open_sink(sink, person.limb, person.emg.rate_hz)
+        costs = latency.LatencyCosts()
         state = None
         try:
             where = session.posture_of(person, opened.layout, posture)
@@ -121,32 +122,32 @@ def live(
 
     \b
     Examples:
-      pitl live runs/mine/personalized/anna-angle --source lsl:EMG --posture pronated
-      pitl live runs/mine/personalized/anna-angle --source replay:recordings/anna_slow.csv --repeat 100
+      pitl live runs/mine/models/anna --source lsl:EMG --posture pronated
+      pitl live runs/mine/models/anna --source replay:recordings/anna_slow.csv --repeat 100
     """
     with shell.sentences():
         import threading
 
-        shell.keep_compiled_programs()
-        from pitl import bundle
+        files.keep_compiled_programs()
+        from pitl.learn.model import Model
         from pitl.live import calibrate, limb, page, session, sinks
         from pitl.live import stream as streaming
 
-        person = bundle.load(model)
+        person = Model.load(model)
         at = page.listen(host, port)
         opened, reopen = _open(source, person, unit, speed, repeat)
-        into = sinks.open_sink(sink, person.model, person.emg.rate_hz)
+        into = sinks.open_sink(sink, person.limb, person.emg.rate_hz)
         board, stopped = page.Board(), threading.Event()
         try:
             where = session.posture_of(person, opened.layout, posture)
             seat = session.Seat(streaming.engine(calibrate.provisional(person), opened.layout.rate_hz, where))
-            drawn = limb.limb(person.model, where)
+            drawn = limb.limb(person.limb, where)
 
             def begin() -> None:
                 if board.calibration is not None and board.calibration.phase in calibrate.BUSY:
                     return
-                keep = functools.partial(bundle.save, out or model.with_name(model.name + "-calibrated"))
-                calibration = calibrate.Calibration(seat.engine.bundle, seconds, bool(opened.layout.dofs), keep)
+                keep = functools.partial(Model.save, folder=out or model.with_name(model.name + "-calibrated"))
+                calibration = calibrate.Calibration(seat.engine.model, seconds, bool(opened.layout.dofs), keep)
                 calibration.begin(seat)
                 board.calibration = calibration
 
@@ -183,33 +184,31 @@ def calibrate(
 ) -> None:
     """Record a short session with cues, personalise, and go on with the new model.
 
-    MODEL may be a generic one. The angle is learned from if the source measures it; without, the law of motion alone
+    MODEL may be a generic one. The angle is learned from if the source measures it; without, the equation of motion alone
     teaches. The stream does not stop; with --sink none it ends when the model is saved.
 
     \b
     Examples:
-      pitl calibrate runs/mine/generic/seed0/fold0/physics --source lsl:EMG --posture pronated --out anna
-      pitl calibrate runs/mine/personalized/anna-angle --source replay:recordings/anna_slow.csv --out anna2 --sink lsl
+      pitl calibrate runs/mine/models/generic --source lsl:EMG --posture pronated --out anna
+      pitl calibrate runs/mine/models/anna --source replay:recordings/anna_slow.csv --out anna2 --sink lsl
     """
     with shell.sentences():
         import time
 
-        shell.keep_compiled_programs()
-        from pitl import bundle
+        files.keep_compiled_programs()
+        from pitl.learn.model import Model
         from pitl.live import calibrate as calibrating
         from pitl.live import cues, session, sinks
         from pitl.live import stream as streaming
 
-        person = bundle.load(model)
+        person = Model.load(model)
         opened, reopen = _open(source, person, unit, speed, 1)
-        into = sinks.open_sink(sink, person.model, person.emg.rate_hz)
+        into = sinks.open_sink(sink, person.limb, person.emg.rate_hz)
         running, told, began = None, "", 0.0
         try:
             where = session.posture_of(person, opened.layout, posture)
             seat = session.Seat(streaming.engine(calibrating.provisional(person), opened.layout.rate_hz, where))
-            running = calibrating.Calibration(
-                person, seconds, bool(opened.layout.dofs), functools.partial(bundle.save, out)
-            )
+            running = calibrating.Calibration(person, seconds, bool(opened.layout.dofs), lambda made: made.save(out))
             running.begin(seat)
             with shell.console().status("") as status:
                 for update in session.run(seat, opened, reopen, patience_s=patience):
@@ -246,16 +245,17 @@ def _ended(running: "Calibration | None", out: Path, took_s: float) -> None:
     if running is None or running.phase == "recording":
         raise PitlError("the stream ended before the session did; nothing was learned. Record for longer.")
     if running.phase == "failed":
-        raise PitlError(f"nothing was learned: {running.said}")
-    typer.echo(f"{running.said} It took {took_s:.1f} s. Model: {out}", err=True)
+        raise PitlError(f"nothing was learned: {running.message}")
+    typer.echo(f"{running.message} It took {took_s:.1f} s. Model: {out}", err=True)
 
 
 def _open(
-    spec: str, person: "Bundle", unit: str | None, speed: float, repeat: int
+    spec: str, person: "Model", unit: str | None, speed: float, repeat: int
 ) -> "tuple[Source, Callable[[], Source]]":
-    from pitl.live.source import Wanted, open_source
+    from pitl.live.open import open_source
+    from pitl.live.source import Wanted
 
-    wanted = Wanted(person.channels, person.model.dofs, unit, speed, repeat)
+    wanted = Wanted(person.channels, person.limb.dofs, unit, speed, repeat)
     return open_source(spec, wanted), functools.partial(open_source, spec, wanted._replace(wait_s=1.0))
 
 

@@ -11,7 +11,7 @@ from pitl.errors import PitlError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitl.osim.paths import PathFit
+    from pitl.mechanics.opensim.paths import PathFit
 
 model = typer.Typer(no_args_is_help=True, help="Make a musculoskeletal model from OpenSim's, or look at one.")
 
@@ -50,14 +50,14 @@ def import_(
 
     \b
     Examples:
-      pitl model import arm26.osim --coordinates r_shoulder_elev,r_elbow_flex --range r_shoulder_elev=-90:28 --out arm
+      pitl model import arm26.osim --coordinates r_shoulder_elev,r_elbow_flex --range r_shoulder_elev=-90:28 --out method
       pitl model import leg.osim --coordinates knee_angle_r --posture seated:hip_flexion_r=85 \\
           --posture standing:hip_flexion_r=0 --out knee
     """
     with shell.sentences():
         console = shell.console()
-        from pitl import models
-        from pitl.osim import convert
+        from pitl.mechanics import library
+        from pitl.mechanics.opensim import convert
 
         chosen = None if muscles == "all" else _names(muscles)
         with console.status("sampling") as status:
@@ -66,7 +66,7 @@ def import_(
             )
         console.print(_fit_table(imported.fits))
         accepted = convert.accept(convert.load_bodies(imported, _weights(weight or [])), _names(accept))
-        models.save(out, accepted.model, accepted.about)
+        library.save(out, accepted.model, accepted.about)
         console.print(f"Wrote {out}: {_summary(accepted.model)}", soft_wrap=True)
 
 
@@ -80,14 +80,14 @@ def show(
     \b
     Examples:
       pitl model show wrist
-      pitl model show arm --out arm.png
+      pitl model show method --out arm.png
     """
     with shell.sentences():
-        from pitl import models
-        from pitl.outputs import atomic_write_bytes
+        from pitl.files import atomic_write_bytes
+        from pitl.mechanics import library
         from pitl.report import mechanics
 
-        chosen = models.load(name)
+        chosen = library.load(name)
         picture = out or Path(f"{Path(name).name}.png")
         atomic_write_bytes(picture, mechanics.png(chosen))
         console = shell.console()
@@ -97,7 +97,7 @@ def show(
 
 
 def _summary(chosen: object) -> str:
-    from pitl.msk.model import MusculoskeletalModel, body_properties
+    from pitl.mechanics.model import MusculoskeletalModel, body_properties
 
     assert isinstance(chosen, MusculoskeletalModel)
     mass = ", ".join(f"{name} {m:.3g} kg" for name, m in zip(chosen.bodies, body_properties(chosen).mass, strict=True))
@@ -114,37 +114,37 @@ def _names(text: str) -> list[str]:
 def _postures(items: list[str]) -> dict[str, dict[str, float]] | None:
     from math import radians
 
-    found: dict[str, dict[str, float]] = {}
+    result: dict[str, dict[str, float]] = {}
     for item in items:
         name, _, setting = item.rpartition(":")
         coordinate, value = _setting(setting, "--posture", "seated:hip_flexion_r=85")
-        found.setdefault(name or "default", {})[coordinate] = radians(_number(value, item))
-    return found or None
+        result.setdefault(name or "default", {})[coordinate] = radians(_number(value, item))
+    return result or None
 
 
 def _ranges(items: list[str]) -> dict[str, tuple[float, float]]:
     from math import radians
 
-    found = {}
+    result = {}
     for item in items:
         coordinate, value = _setting(item, "--range", "knee_angle_r=0:90")
         low, colon, high = value.partition(":")
         if not colon:
             raise PitlError(f"--range {item} should be two angles in degrees, such as knee_angle_r=0:90.")
-        found[coordinate] = (radians(_number(low, item)), radians(_number(high, item)))
-    return found
+        result[coordinate] = (radians(_number(low, item)), radians(_number(high, item)))
+    return result
 
 
 def _weights(items: list[str]) -> list[tuple[str, float, tuple[float, ...]]]:
-    found = []
+    result = []
     for item in items:
         body, value = _setting(item, "--weight", "hand=0.5@0,-0.05,0")
         mass, _, place = value.partition("@")
         at = tuple(_number(v, item) for v in place.split(",")) if place else ()
         if len(at) != 3:
             raise PitlError(f"--weight {item} should be a mass [kg] and a place [m], such as hand=0.5@0,-0.05,0.")
-        found.append((body, _number(mass, item), at))
-    return found
+        result.append((body, _number(mass, item), at))
+    return result
 
 
 def _setting(item: str, option: str, example: str) -> tuple[str, str]:

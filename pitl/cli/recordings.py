@@ -27,16 +27,16 @@ def init(
     """
     with shell.sentences():
         shell.must_be_folder(data)
-        from pitl.io import draft
-        from pitl.outputs import atomic_write_text
+        from pitl.data import draft
+        from pitl.files import atomic_write_text
 
         path = draft.path_of(data)
         if path.exists() and not force:
             raise PitlError(f"{path} is there already; edit it, or let --force replace it with a new draft.")
-        found = draft.draft(data)
-        atomic_write_text(path, found.text)
-        typer.echo(f"Wrote {path} with {found.trials} trial(s). Please look at:")
-        for question in found.questions:
+        result = draft.draft(data)
+        atomic_write_text(path, result.text)
+        typer.echo(f"Wrote {path} with {result.trials} trial(s). Please look at:")
+        for question in result.questions:
             typer.echo(f"  - {question}")
         typer.echo(f"Then: pitl check {data}")
 
@@ -56,7 +56,7 @@ def check(
     """
     with shell.sentences():
         shell.must_be_folder(data)
-        from pitl import quality
+        from pitl.data.checks import quality
 
         cohort, findings = quality.check_folder(data)
         quality.render(cohort, findings, shell.console())

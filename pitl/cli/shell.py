@@ -1,10 +1,10 @@
 """What every command shares: errors as sentences, Ctrl-C that is heard, a console, compiled programs that are kept."""
 
-import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,42 @@ def console() -> Any:
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def keep_compiled_programs() -> None:
-    """Lets JAX keep compiled programs for the next run; without a place for them it compiles again, that is all."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "pitl" / "jax"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if not os.access(folder, os.W_OK):
-        return
-    import jax
+def progress(what: str) -> Callable[[int, float, float], None]:
+    """Tells of training on standard error: one line that changes on a terminal, else one at each check."""
 
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    def tell(step: int, loss: float, held_out: float) -> None:
+        _tell(f"{what}: step {step}, loss {loss:.3f}, held out {held_out:.3f}")
+
+    return tell
+
+
+def steps(what: str) -> Callable[[int, int], None]:
+    """Tells of steps done and their total on standard error, with the time that is left."""
+    began = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        left = (time.monotonic() - began) * (total - done) / max(done, 1)
+        _tell(f"{what}: {min(done, total)} of {total} steps, {max(left, 0):.0f} s left")
+
+    return tell
+
+
+def _tell(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text:<78}")
+        sys.stderr.flush()
+    else:
+        typer.echo(text, err=True)
+
+
+def trust_sentence(history: dict[str, Any]) -> str:
+    """How far to trust a person's model, in a sentence."""
+    trust = history.get("trust", {})
+    if "angle_rmse_deg" not in trust:
+        why = trust.get("unknown", "no angle was measured")
+        return f"How far to trust it is not known: {why.rstrip('.')}."
+    return (
+        f"On the last {trust['test_s']:.0f} s of the trials, before learning from them too, a model that had seen the "
+        f"first {100 * trust['calibration_fraction']:.0f} % was {trust['angle_rmse_deg']:.1f} degrees off (R2 "
+        f"{trust['angle_r2']:.2f})."
+    )

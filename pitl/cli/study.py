@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pitl import files
 from pitl.cli import shell
 
 
@@ -26,9 +27,9 @@ def study(
 ) -> None:
     """Run a whole study, ending in one table and a results page.
 
-    A study is a list of cells: configurations under which arms are compared, over seeds and along curves. Cells run in
-    any order and are kept: the same command goes on where it stopped, and started on several machines with one shared
-    OUT they divide the work. What fails is named on the page and tried again the next time.
+    A study is a list of cells: configurations under which methods are compared, over seeds and along curves. Cells run in
+    any order and are kept: the same command goes on where it stopped. What fails is named on the page and tried again
+    the next time.
 
     \b
     Examples:
@@ -46,20 +47,20 @@ def study(
             return
         if data is not None:
             shell.must_be_folder(data)
-        shell.keep_compiled_programs()
-        from pitl import study as studies
+        files.keep_compiled_programs()
+        from pitl.comparison import study as studies
 
-        found = studies.run(
+        result = studies.run(
             file, data, folder, processes, typer.echo, _command(file, data, processes), tuple(only or ())
         )
-        for sentence in found["left_out"]:
+        for sentence in result["left_out"]:
             typer.echo(f"left out: {sentence}")
-        for failure in found["failures"]:
+        for failure in result["failures"]:
             typer.echo("failed: " + " ".join(str(v) for v in failure.values()), err=True)
         typer.echo(f"Report: {reporting.write(folder)}")
-        if found["missing"]:
-            typer.echo(f"{found['missing']} answers are not made yet; the same command goes on.")
-        if found["failures"] or (found["missing"] and not only):
+        if result["missing"]:
+            typer.echo(f"{result['missing']} answers are not made yet; the same command goes on.")
+        if result["failures"] or (result["missing"] and not only):
             raise typer.Exit(1)
 
 

@@ -77,14 +77,14 @@ def told(channels: Sequence[str], before: np.ndarray | None, after: np.ndarray |
     nobody = np.zeros(len(channels), bool)
     old, new = (nobody if s is None else s for s in (before, after))
     lost, back = ([c for c, hit in zip(channels, which, strict=True) if hit] for which in (new & ~old, old & ~new))
-    said = []
+    message = []
     if lost and new.all():
-        said.append(f"channel {', '.join(lost)} is dead, and with it every channel: answers are flagged lost.")
+        message.append(f"channel {', '.join(lost)} is dead, and with it every channel: answers are flagged lost.")
     elif lost:
-        said.append(
+        message.append(
             f"channel {', '.join(lost)} is dead (not one new value in {DEAD_S:g} s): it counts as silent and answers "
             "are flagged reduced; check the electrode."
         )
     if back:
-        said.append(f"channel {', '.join(back)} is back.")
-    return " ".join(said) or None
+        message.append(f"channel {', '.join(back)} is back.")
+    return " ".join(message) or None

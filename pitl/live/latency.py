@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import signal
 
-from pitl import emg
-from pitl.bundle import Bundle, estimate
+from pitl.data.recording import Recording
+from pitl.learn.model import Model
+from pitl.learn.predict import predict_recording
 from pitl.live import stream, udp
-from pitl.live.stream import Block, Engine
-from pitl.recording import Recording
+from pitl.live.stream import Engine, SampleBlock
+from pitl.signals import emg
 
 # What a controller of a prosthesis may take before its user does worse (Farrell & Weir 2007,
 # doi 10.1109/TNSRE.2007.891391)
@@ -25,7 +26,7 @@ _TRIALS = 300
 _LAG_S = 0.3  # s, longest lag that is looked for
 
 
-class Costs:
+class LatencyCosts:
     """Compute times of the last few thousand answers; takes the same memory however long a stream lasts."""
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class Costs:
         return f"{self._count} updates with answers, median {median:.0f} us, p99 {p99:.0f} us, max {most:.0f} us each."
 
 
-class Line(NamedTuple):
+class LatencyLine(NamedTuple):
     """One part of the budget."""
 
     name: str
@@ -63,7 +64,7 @@ class Line(NamedTuple):
 class Budget(NamedTuple):
     """All parts, in the order in which a signal meets them."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[LatencyLine, ...]
 
     @property
     def typical_s(self) -> float:
@@ -80,24 +81,24 @@ def budget(engine: Engine, *, block_s: float = 0.0) -> Budget:
     Args:
         block_s: length of the blocks in which an amplifier sends [s]; 0 if sample by sample.
     """
-    bundle = engine.bundle
-    hop = 1.0 / bundle.emg.rate_hz  # s
+    model = engine.model
+    hop = 1.0 / model.emg.rate_hz  # s
     at = np.array([_CARRIER_HZ])
     _, delay = signal.group_delay(signal.sos2tf(engine.filter.design.sos), at, fs=engine.rate_hz)  # pyright: ignore
     carrier = float(delay[0])  # samples
     low = emg.group_delay_s(engine.filter.design)
     band = carrier / engine.rate_hz  # s
-    window = (bundle.net.window - 1) * hop  # s
+    window = (model.net.window - 1) * hop  # s
     median, p99, most = compute(engine)
-    sent, sent_most = transport(bundle.net.inputs, max(1, round(block_s * engine.rate_hz)))
+    sent, sent_most = transport(model.net.inputs, max(1, round(block_s * engine.rate_hz)))
     return Budget((
-        Line("block", block_s / 2, block_s, "a sample waits until its block is sent"),
-        Line("transport", sent, sent_most, "a packet between two sockets here, measured; a radio adds its own"),
-        Line("band-pass", band, band, f"group delay at {_CARRIER_HZ:g} Hz"),
-        Line("low-pass", low, low, f"group delay, {bundle.emg.lowpass_kind} {bundle.emg.lowpass_hz:g} Hz"),
-        Line("hop", hop / 2, hop, f"answers come at {bundle.emg.rate_hz:g} Hz"),
-        Line("window", 0.0, 0.0, f"{1e3 * window:.0f} ms of history that ends now: nothing is waited for"),
-        Line("compute", median, most, f"measured; p99 {1e6 * p99:.0f} us"),
+        LatencyLine("block", block_s / 2, block_s, "a sample waits until its block is sent"),
+        LatencyLine("transport", sent, sent_most, "a packet between two sockets here, measured; a radio adds its own"),
+        LatencyLine("band-pass", band, band, f"group delay at {_CARRIER_HZ:g} Hz"),
+        LatencyLine("low-pass", low, low, f"group delay, {model.emg.lowpass_kind} {model.emg.lowpass_hz:g} Hz"),
+        LatencyLine("hop", hop / 2, hop, f"answers come at {model.emg.rate_hz:g} Hz"),
+        LatencyLine("window", 0.0, 0.0, f"{1e3 * window:.0f} ms of history that ends now: nothing is waited for"),
+        LatencyLine("compute", median, most, f"measured; p99 {1e6 * p99:.0f} us"),
     ))  # fmt: skip
 
 
@@ -105,13 +106,13 @@ def compute(engine: Engine) -> tuple[float, float, float]:
     """Median, 99th percentile and maximum of one update [s], with the pauses between updates that live use has."""
     hop = max(1, round(engine.filter.ratio))
     random = np.random.default_rng(0)
-    raw = 1e-4 * random.normal(size=(hop, engine.bundle.net.inputs))  # V
-    state, costs = stream.start(engine), Costs()
-    for k in range(_TRIALS + engine.bundle.net.window):
+    raw = 1e-4 * random.normal(size=(hop, engine.model.net.inputs))  # V
+    state, costs = stream.start(engine), LatencyCosts()
+    for k in range(_TRIALS + engine.model.net.window):
         at = (k * hop + np.arange(hop)) / engine.rate_hz
         began = time.perf_counter()
-        state, rows = stream.step(engine, state, Block(raw, at, k * hop))
-        if len(rows.flag) and k > engine.bundle.net.window:
+        state, rows = stream.step(engine, state, SampleBlock(raw, at, k * hop))
+        if len(rows.flag) and k > engine.model.net.window:
             costs.add(time.perf_counter() - began)
             time.sleep(0.5 * hop / engine.rate_hz)
     return costs.quantiles()
@@ -126,7 +127,7 @@ def transport(channels: int, count: int) -> tuple[float, float]:
     ):
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(1.0)
-        costs = Costs()
+        costs = LatencyCosts()
         for _ in range(_TRIALS):
             began = time.perf_counter()
             sender.sendto(packet, receiver.getsockname())
@@ -136,24 +137,24 @@ def transport(channels: int, count: int) -> tuple[float, float]:
     return median, most
 
 
-def lag(bundle: Bundle, recording: Recording) -> float | None:
+def lag(model: Model, recording: Recording) -> float | None:
     """By how much the estimated angle lags the measured one [s], where both agree best; None without an angle.
 
     Negative is ahead: the network may have learned to make up for the filter's delay.
     """
     if recording.angle is None:
         return None
-    said = estimate(bundle, recording)
-    rate = bundle.emg.rate_hz
+    message = predict_recording(model, recording)
+    rate = model.emg.rate_hz
     reach = round(_LAG_S * rate)
-    at = np.round(said.time_s * recording.rate_hz).astype(int)
+    at = np.round(message.time_s * recording.rate_hz).astype(int)
     measured = recording.angle[np.minimum(at, len(recording.angle) - 1), 0]
     inner = slice(reach, len(measured) - reach)
-    if len(measured[inner]) < 2 * reach or measured[inner].std() < 1e-6 or said.angle[:, 0].std() < 1e-9:
+    if len(measured[inner]) < 2 * reach or measured[inner].std() < 1e-6 or message.angle[:, 0].std() < 1e-9:
         return None
     shifts = np.arange(-reach, reach + 1)
     agreement = [
-        np.corrcoef(said.angle[reach + s : len(measured) - reach + s, 0], measured[inner])[0, 1] for s in shifts
+        np.corrcoef(message.angle[reach + s : len(measured) - reach + s, 0], measured[inner])[0, 1] for s in shifts
     ]
     best = int(np.argmax(agreement))
     if best in (0, len(shifts) - 1):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl.msk import bodies, geometry
-from pitl.msk.model import MusculoskeletalModel, body_properties, posture_index
+from pitl.mechanics import bodies, geometry
+from pitl.mechanics.model import MusculoskeletalModel, body_properties, posture_index
 
 
 class Limb(NamedTuple):

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from pitl.bundle import taken
 from pitl.errors import PitlError
+from pitl.learn.model import pick_columns
 from pitl.live.source import VOLTS, Layout, Vanished, Wanted, lacks, pick_channels
-from pitl.live.stream import Block, Rows
+from pitl.live.stream import LivePrediction, SampleBlock
 
 # How LSL programs write the unit of a channel (the XDF specification says "microvolts").
 _UNITS = {"volts": 1.0, "millivolts": 1e-3, "microvolts": 1e-6, **VOLTS, "µV": 1e-6, "v": 1.0, "mv": 1e-3, "uv": 1e-6}
@@ -35,17 +35,17 @@ class Lsl:
     def __init__(self, name: str, wanted: Wanted) -> None:
         lsl = self._lsl = library()
         self._where = f"the LSL stream '{name}'"
-        found = lsl.resolve_byprop("name", name, timeout=wanted.wait_s)
-        if not found:
+        result = lsl.resolve_byprop("name", name, timeout=wanted.wait_s)
+        if not result:
             others = sorted({i.name() for i in lsl.resolve_streams(1.0)})
             there = f"streams here: {', '.join(others)}" if others else "no stream is there at all"
             raise PitlError(f"there is no LSL stream '{name}' ({there}); start it, or name another.")
-        found = lsl.resolve_byprop("name", name, minimum=2, timeout=1.0) or found  # a namesake may answer later
-        if len(found) > 1:
-            raise PitlError(f"{len(found)} LSL streams are called '{name}'; stop all but one, or rename them.")
+        result = lsl.resolve_byprop("name", name, minimum=2, timeout=1.0) or result  # a namesake may answer later
+        if len(result) > 1:
+            raise PitlError(f"{len(result)} LSL streams are called '{name}'; stop all but one, or rename them.")
         # own reconnection: liblsl's would wait silently for a stream that may never come back
         flags = lsl.proc_clocksync | lsl.proc_dejitter | lsl.proc_monotonize
-        self._inlet = lsl.StreamInlet(found[0], max_buflen=60, recover=False, processing_flags=flags)
+        self._inlet = lsl.StreamInlet(result[0], max_buflen=60, recover=False, processing_flags=flags)
         try:
             self._describe(self._inlet.info(wanted.wait_s), wanted)
             self._inlet.open_stream(wanted.wait_s)
@@ -76,14 +76,14 @@ class Lsl:
         self._radians = [_ANGLES.get(units[at[d]], 1.0) for d in wanted.dofs] if whole else [1.0]
         self.layout = Layout(wanted.channels, rate, wanted.dofs if whole else (), missing=lacks(picked, wanted))
 
-    def _unit(self, found: str, wanted: Wanted) -> float:
+    def _unit(self, result: str, wanted: Wanted) -> float:
         if wanted.unit is not None:
             return VOLTS[wanted.unit]
-        if found and found not in _UNITS:
-            raise PitlError(f"{self._where} gives its EMG in '{found}'; say --unit {', '.join(VOLTS)}.")
-        return _UNITS[found or "V"]
+        if result and result not in _UNITS:
+            raise PitlError(f"{self._where} gives its EMG in '{result}'; say --unit {', '.join(VOLTS)}.")
+        return _UNITS[result or "V"]
 
-    def read(self, wait_s: float) -> Block | None:
+    def read(self, wait_s: float) -> SampleBlock | None:
         lsl = self._lsl
         try:
             values, stamps = self._inlet.pull_chunk(timeout=0.0, max_samples=_CHUNK)
@@ -95,10 +95,10 @@ class Lsl:
         except lsl.util.LostError as e:
             raise Vanished(f"{self._where} has vanished.") from e
         if not stamps:
-            return Block(np.zeros((0, len(self._emg))), np.zeros(0))
+            return SampleBlock(np.zeros((0, len(self._emg))), np.zeros(0))
         table = np.asarray(values, float)
         angle = None if self._angle is None else table[:, self._angle] * self._radians
-        return Block(taken(table, self._emg) * self._volts, np.asarray(stamps), None, angle)
+        return SampleBlock(pick_columns(table, self._emg) * self._volts, np.asarray(stamps), None, angle)
 
     def close(self) -> None:
         self._inlet.close_stream()
@@ -145,7 +145,7 @@ class LslSink:
             channels.append_child("channel").append_child_value("label", label).append_child_value("unit", unit)
         self._outlet = lsl.StreamOutlet(info)
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: LivePrediction) -> None:
         if self._shift is None and len(rows.time_s):
             apart = self._clock() - float(rows.time_s[-1])  # s
             self._shift = apart if abs(apart) > _SAME_CLOCK_S else 0.0

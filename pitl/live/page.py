@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from pitl.bundle import Bundle
 from pitl.errors import PitlError
+from pitl.learn.model import Model
 from pitl.live import cues, latency, limb, session
 from pitl.live.calibrate import Calibration
 from pitl.live.session import Seat
 from pitl.live.source import Source
-from pitl.live.stream import FLAGS, Block, Rows
+from pitl.live.stream import FLAGS, LivePrediction, SampleBlock
 
 FRAMES_HZ = 30.0
 HISTORY = 1000  # answers that a page which has just been opened is shown
@@ -37,7 +37,7 @@ class Board:
     count: int = 0  # of answers
     told: int = 0  # of events
     angle: np.ndarray | None = None  # rad, the last
-    costs: latency.Costs = field(default_factory=latency.Costs)
+    costs: latency.LatencyCosts = field(default_factory=latency.LatencyCosts)
     samples: tuple[int, int, int] = (0, 0, 0)  # used, bridged, lost
     calibration: Calibration | None = None
     ended: bool = False
@@ -78,7 +78,7 @@ def drive(
                 running.feed(seat, update)
                 if running.phase in ("done", "failed") and told is not running:
                     told = running
-                    board.say(running.said)
+                    board.say(running.message)
     except PitlError as e:
         ended = str(e)
     finally:
@@ -86,14 +86,14 @@ def drive(
         board.say(ended)
 
 
-def _measured(block: Block, time_s: np.ndarray) -> np.ndarray | None:
+def _measured(block: SampleBlock, time_s: np.ndarray) -> np.ndarray | None:
     """The source's first angle at the instants of the answers [rad]."""
     if block.angle is None or not len(block.angle):
         return None
     return np.interp(time_s, block.time_s, block.angle[:, 0])
 
 
-def _post(board: Board, rows: Rows, measured: np.ndarray | None) -> None:
+def _post(board: Board, rows: LivePrediction, measured: np.ndarray | None) -> None:
     with board.lock:
         for k, time_s in enumerate(rows.time_s):
             board.count += 1
@@ -103,22 +103,22 @@ def _post(board: Board, rows: Rows, measured: np.ndarray | None) -> None:
         board.angle = np.asarray(rows.angle[-1])
 
 
-def describe(bundle: Bundle, posture: str, drawn: limb.Limb) -> dict[str, Any]:
+def describe(model: Model, posture: str, drawn: limb.Limb) -> dict[str, Any]:
     """What a page needs to know once."""
     return {
         "kind": "model",
-        "subject": bundle.subject,
-        "joint": bundle.model.name,
+        "subject": model.subject,
+        "joint": model.limb.name,
         "posture": posture,
-        "channels": bundle.channels,
-        "dofs": bundle.model.dofs,
-        "muscles": bundle.model.muscles,
+        "channels": model.channels,
+        "dofs": model.limb.dofs,
+        "muscles": model.limb.muscles,
         "flexes": drawn.flexes.tolist(),
         "side": drawn.side,
         "strength": [float(s) for s in drawn.strength],
-        "range": np.asarray(bundle.model.angle_range, float).tolist(),
+        "range": np.asarray(model.limb.angle_range, float).tolist(),
         "fixed": drawn.fixed.tolist(),
-        "rate_hz": bundle.emg.rate_hz,
+        "rate_hz": model.emg.rate_hz,
         "flags": FLAGS,
     }
 
@@ -128,7 +128,7 @@ def frame(board: Board, drawn: limb.Limb, seen: int, told: int) -> dict[str, Any
     with board.lock:
         fresh = min(board.count - seen, len(board.answers))
         answers = [board.answers[k] for k in range(len(board.answers) - fresh, len(board.answers))]
-        said = [text for number, text in board.events if number > told]
+        message = [text for number, text in board.events if number > told]
         count, number, angle = board.count, board.told, board.angle
     median, p99, _ = board.costs.quantiles()
     running = board.calibration
@@ -137,7 +137,7 @@ def frame(board: Board, drawn: limb.Limb, seen: int, told: int) -> dict[str, Any
         "count": count,
         "told": number,
         "answers": answers,
-        "events": said,
+        "events": message,
         "limb": None if angle is None else np.round(limb.points(drawn, angle), 4).tolist(),
         "samples": board.samples,
         "compute_us": None if np.isnan(median) else [round(1e6 * median), round(1e6 * p99)],
@@ -181,7 +181,7 @@ def application(
             await socket_.close(1008)
             return
         await socket_.accept()
-        hello = describe(seat.engine.bundle, seat.engine.posture, drawn) | {"calibrates": begin is not None}
+        hello = describe(seat.engine.model, seat.engine.posture, drawn) | {"calibrates": begin is not None}
         await socket_.send_text(json.dumps(hello))
         asked = asyncio.create_task(_obey(socket_))
         seen = told = 0
@@ -197,8 +197,8 @@ def application(
     async def _obey(socket_: WebSocket) -> None:
         with contextlib.suppress(WebSocketDisconnect):
             while True:
-                said = await socket_.receive_text()
-                if said == "calibrate" and begin is not None:
+                message = await socket_.receive_text()
+                if message == "calibrate" and begin is not None:
                     try:
                         begin()
                     except PitlError as e:

@@ -5,40 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pitl.bundle import taken
-from pitl.errors import PitlError
+from pitl.data.load import read_recording
+from pitl.data.recording import Recording
+from pitl.learn.model import pick_columns
 from pitl.live.source import Layout, Wanted, lacks, pick_channels
-from pitl.live.stream import Block
-from pitl.recording import Recording
+from pitl.live.stream import SampleBlock
 
 # At once, when it is played faster than real time: the size of a block is then not set by the clock.
 _BLOCK_S = 0.5
-
-
-def read_recording(path: Path) -> Recording:
-    """The trial in one file, whatever the readers in `pitl.io` make of the folder that it lies in.
-
-    Raises:
-        PitlError: there is no such file, or no reader knows it.
-    """
-    from pitl.io import cohort_file
-    from pitl.io.folder import read_folder
-    from pitl.schema import DataConfig
-
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise PitlError(f"the recording {path} {what}; name the file of one trial, as in replay:FILE.")
-    above = [p for p in path.resolve().parents if (p / cohort_file.NAME).is_file()]
-    folder = above[0] if above else path.parent
-    cohort = read_folder(folder, DataConfig(kind="auto", dir=str(folder)))
-    recordings = [r for s in cohort.subjects for r in s.recordings]
-    for r in recordings:
-        if Path(r.source).resolve() == path.resolve():
-            return r
-    known = ", ".join(Path(r.source).name for r in recordings[:6])
-    raise PitlError(
-        f"{path} is not among the trials of its folder ({known}); add it to {cohort_file.NAME} or name another."
-    )
 
 
 class Replay:
@@ -52,7 +26,7 @@ class Replay:
             recording.posture,
             lacks(columns, wanted),
         )
-        emg = taken(recording.emg, columns)
+        emg = pick_columns(recording.emg, columns)
         self._emg = emg if recording.valid is None else np.where(recording.valid[:, None], emg, np.nan)
         self._angle = recording.angle
         self._speed = wanted.speed
@@ -60,7 +34,7 @@ class Replay:
         self._given = 0
         self._began = time.monotonic()
 
-    def read(self, wait_s: float) -> Block | None:
+    def read(self, wait_s: float) -> SampleBlock | None:
         if self._given >= self._total:
             return None
         count = self._due()
@@ -73,7 +47,7 @@ class Replay:
         self._given += count
         row = at % len(self._emg)
         angle = None if self._angle is None else self._angle[row]
-        return Block(self._emg[row], at / self.layout.rate_hz, int(at[0]) if count else None, angle)
+        return SampleBlock(self._emg[row], at / self.layout.rate_hz, int(at[0]) if count else None, angle)
 
     def _due(self) -> int:
         left = self._total - self._given

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pitl.bundle import Bundle, loss_sentence
 from pitl.errors import PitlError
+from pitl.learn.model import Model, lost_channels_sentence
 from pitl.live import electrodes, stream
 from pitl.live.source import Layout, Source, Vanished
-from pitl.live.stream import LOST, Block, Engine, Rows, State
+from pitl.live.stream import LOST, Engine, LivePrediction, SampleBlock, StreamState
 
 _WAIT_S = 0.1
 _SILENCE_S = 0.25  # of a source, after which the last answer is flagged
@@ -29,14 +29,14 @@ class Seat:
 class Update(NamedTuple):
     """What one turn of the stream brings."""
 
-    block: Block  # raw samples, perhaps none
-    rows: Rows  # answers, perhaps none
-    state: State
+    block: SampleBlock  # raw samples, perhaps none
+    rows: LivePrediction  # answers, perhaps none
+    state: StreamState
     compute_s: float  # of this step
     event: str | None  # what the user should know, one sentence
 
 
-def swap(seat: Seat, bundle: Bundle) -> None:
+def swap(seat: Seat, model: Model) -> None:
     """Puts another model of the same person in, from the next block on.
 
     What the stream carries along (filter, window) stays: the next answer is what the new model says of it.
@@ -44,29 +44,29 @@ def swap(seat: Seat, bundle: Bundle) -> None:
     Raises:
         PitlError: the models are prepared differently, so that the stream cannot go on with the new one.
     """
-    old = seat.engine.bundle
-    if (old.emg, old.channels, old.net.window) != (bundle.emg, bundle.channels, bundle.net.window):
+    old = seat.engine.model
+    if (old.emg, old.channels, old.net.window) != (model.emg, model.channels, model.net.window):
         raise PitlError(
             "the new model filters, windows or orders its channels differently from the running one; "
             "start a new stream with it."
         )
     running = seat.engine
     hold_s = running.hold / running.rate_hz
-    made = stream.engine(bundle, running.rate_hz, running.posture, hold_s=hold_s)
+    made = stream.engine(model, running.rate_hz, running.posture, hold_s=hold_s)
     seat.engine = made._replace(missing=running.missing)
 
 
-def posture_of(bundle: Bundle, layout: Layout, chosen: str | None) -> str:
+def posture_of(model: Model, layout: Layout, chosen: str | None) -> str:
     """The posture to use: what the user chose, else what the source knows, else the only one.
 
     Raises:
         PitlError: none of these says.
     """
-    postures = bundle.model.postures
-    said = chosen or layout.posture or (postures[0] if len(postures) == 1 else None)
-    if said is None:
+    postures = model.limb.postures
+    message = chosen or layout.posture or (postures[0] if len(postures) == 1 else None)
+    if message is None:
         raise PitlError(f"the source does not say the posture; add --posture {' or --posture '.join(postures)}.")
-    return said
+    return message
 
 
 def run(
@@ -128,8 +128,11 @@ def run(
             engine = seat.engine
             before, (state, rows) = state.silent, stream.step(engine, state, block)
             took = time.perf_counter() - began
-            said = ("samples arrive again." if silent else None, electrodes.told(layout.channels, before, state.silent))
-            event = " ".join(s for s in said if s) or None
+            message = (
+                "samples arrive again." if silent else None,
+                electrodes.told(layout.channels, before, state.silent),
+            )
+            event = " ".join(s for s in message if s) or None
             heard, silent = time.monotonic(), False
             clock = clock.seen(block, layout.rate_hz)
             yield Update(block, rows, state, took, event)
@@ -145,7 +148,7 @@ class _Clock(NamedTuple):
     samples: int = 0
     done: bool = False
 
-    def seen(self, block: Block, rate_hz: float) -> "_Clock":
+    def seen(self, block: SampleBlock, rate_hz: float) -> "_Clock":
         if self.done:
             return self
         begin, last = float(block.time_s[0]), float(block.time_s[-1])  # s
@@ -154,10 +157,10 @@ class _Clock(NamedTuple):
         span, samples = last - self.begin_s, self.samples + len(block.emg)  # s
         if span < _RATE_AFTER_S:
             return _Clock(self.begin_s, last, samples)
-        found = (samples - 1) / span
-        if abs(found / rate_hz - 1) > _RATE_TOLERANCE:
+        result = (samples - 1) / span
+        if abs(result / rate_hz - 1) > _RATE_TOLERANCE:
             raise PitlError(
-                f"the source says {rate_hz:g} samples per second, but its time stamps advance at {found:.5g}; "
+                f"the source says {rate_hz:g} samples per second, but its time stamps advance at {result:.5g}; "
                 "correct its rate, or look for lost samples."
             )
         return _Clock(done=True)
@@ -166,19 +169,19 @@ class _Clock(NamedTuple):
 def _missing(layout: Layout) -> str:
     if not layout.missing:
         return "the source has all channels again."
-    return f"{loss_sentence('the source', layout.missing)} Answers are flagged reduced."
+    return f"{lost_channels_sentence('the source', layout.missing)} Answers are flagged reduced."
 
 
-def _said(engine: Engine, state: State, event: str, *, lost: bool) -> Update:
+def _said(engine: Engine, state: StreamState, event: str, *, lost: bool) -> Update:
     """An event, with the last answer flagged where there is one."""
     nothing = stream.nothing(engine)
     rows = state.last._replace(flag=np.array([LOST])) if lost and state.last is not None else nothing
-    return Update(Block(np.zeros((0, engine.bundle.net.inputs)), np.zeros(0)), rows, state, 0.0, event)
+    return Update(SampleBlock(np.zeros((0, engine.model.net.inputs)), np.zeros(0)), rows, state, 0.0, event)
 
 
 def _again(
     engine: Engine,
-    state: State,
+    state: StreamState,
     why: Vanished,
     reopen: Callable[[], Source],
     layout: Layout,

@@ -9,16 +9,16 @@ from typing import Protocol
 import numpy as np
 
 from pitl.errors import PitlError
+from pitl.files import writing
 from pitl.live.source import port_number
-from pitl.live.stream import FLAGS, Rows
-from pitl.msk.model import MusculoskeletalModel
-from pitl.outputs import writing
+from pitl.live.stream import FLAGS, LivePrediction
+from pitl.mechanics.model import MusculoskeletalModel
 
 
 class Sink(Protocol):
     """Something that takes answers."""
 
-    def write(self, rows: Rows) -> None: ...
+    def write(self, rows: LivePrediction) -> None: ...
     def close(self) -> None: ...
 
 
@@ -48,7 +48,7 @@ def open_sink(spec: str, model: MusculoskeletalModel, rate_hz: float) -> Sink:
 
 
 class _None:
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: LivePrediction) -> None:
         pass
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class _Csv:
             self._file = self._growing.open("w", encoding="utf-8")
             self._file.write(",".join(header) + "\n")
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: LivePrediction) -> None:
         lines = []
         for time_s, flag, values in zip(rows.time_s, rows.flag, np.hstack([rows.angle, rows.force]), strict=True):
             lines.append(f"{time_s:.4f},{FLAGS[flag]}," + ",".join(f"{v:.7g}" for v in values) + "\n")
@@ -90,16 +90,16 @@ class _Udp:
             self._socket.close()
             raise PitlError(f"cannot send to {host}:{port}: {e.strerror or e}; check the host's name.") from e
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: LivePrediction) -> None:
         for time_s, angle, force, flag in zip(rows.time_s, rows.angle, rows.force, rows.flag, strict=True):
-            said = {
+            message = {
                 "time_s": round(float(time_s), 6),
                 "flag": FLAGS[flag],
                 "angle_rad": [float(f"{a:.7g}") for a in angle],
                 "force_n": [float(f"{f:.7g}") for f in force],
             }
             with contextlib.suppress(ConnectionRefusedError):  # nobody listens, now
-                self._socket.sendto(json.dumps(said).encode(), self._to)
+                self._socket.sendto(json.dumps(message).encode(), self._to)
 
     def close(self) -> None:
         self._socket.close()

@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pitl.bundle import columns
 from pitl.errors import PitlError
-from pitl.live.stream import Block
+from pitl.learn.model import channel_columns
+from pitl.live.stream import SampleBlock
 
 VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}  # V per unit
 
@@ -41,7 +41,7 @@ class Source(Protocol):
 
     layout: Layout
 
-    def read(self, wait_s: float) -> Block | None:
+    def read(self, wait_s: float) -> SampleBlock | None:
         """The samples that have come since the last call; waits up to `wait_s` [s] for some and may give none.
 
         None says that the source has come to its end.
@@ -58,30 +58,6 @@ class Vanished(PitlError):
     """A source that was there and no longer is."""
 
 
-def open_source(spec: str, wanted: Wanted) -> Source:
-    """Opens `replay:FILE`, `lsl:NAME` or `udp:PORT`.
-
-    Raises:
-        PitlError: there is no such source, or it does not send what the model takes.
-    """
-    kind, colon, name = spec.partition(":")
-    if not colon or not name or kind not in ("replay", "lsl", "udp"):
-        raise PitlError(f"there is no source '{spec}'; write replay:FILE, lsl:NAME, udp:PORT or udp:HOST:PORT.")
-    if wanted.unit is not None and wanted.unit not in VOLTS:
-        raise PitlError(f"the unit '{wanted.unit}' is not known; write --unit {', '.join(VOLTS)}.")
-    if kind == "replay":
-        from pitl.live import replay
-
-        return replay.open_replay(name, wanted)
-    if kind == "lsl":
-        from pitl.live import lsl
-
-        return lsl.open_lsl(name, wanted)
-    from pitl.live import udp
-
-    return udp.open_udp(name, wanted)
-
-
 def port_number(text: str) -> int:
     """A port from the command line.
 
@@ -93,7 +69,7 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def pick_channels(where: str, found: Sequence[str], wanted: Wanted, unnamed: bool = False) -> np.ndarray:
+def pick_channels(where: str, result: Sequence[str], wanted: Wanted, unnamed: bool = False) -> np.ndarray:
     """Columns (C,) of the model's channels among those of a source, by name; -1 for those that it lacks.
 
     Args:
@@ -107,13 +83,13 @@ def pick_channels(where: str, found: Sequence[str], wanted: Wanted, unnamed: boo
     """
     names = ", ".join(wanted.channels)
     if unnamed:
-        if len(found) != len(wanted.channels):
+        if len(result) != len(wanted.channels):
             raise PitlError(
-                f"{where} sends {len(found)} EMG channel(s); the model takes {len(wanted.channels)} ({names}); "
+                f"{where} sends {len(result)} EMG channel(s); the model takes {len(wanted.channels)} ({names}); "
                 "send these, in this order, or name the channels that there are."
             )
-        return np.arange(len(found))
-    return columns(where, found, wanted.channels)
+        return np.arange(len(result))
+    return channel_columns(where, result, wanted.channels)
 
 
 def lacks(at: np.ndarray, wanted: Wanted) -> tuple[str, ...]:

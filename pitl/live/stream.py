@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pitl import emg, normalisation
-from pitl.bundle import Bundle
 from pitl.errors import PitlError
-from pitl.live import electrodes, forward, samples
-from pitl.msk.model import posture_index
+from pitl.learn.model import Model
+from pitl.live import electrodes, forward
+from pitl.mechanics.model import posture_index
+from pitl.signals import emg, emg_steps, normalise
 
 GOOD, HELD, LOST, REDUCED = 0, 1, 2, 3  # flags of an answer
 FLAGS = ("good", "held", "lost", "reduced")
@@ -23,7 +23,7 @@ JITTER_S = 0.02  # s, time stamps may be off by so much without anything being m
 RESTART_S = 1.0  # s, a sample counter that jumps back further belongs to a source that began again
 
 
-class Block(NamedTuple):
+class SampleBlock(NamedTuple):
     """What a source hands over at once."""
 
     emg: np.ndarray  # (T, C) V
@@ -32,7 +32,7 @@ class Block(NamedTuple):
     angle: np.ndarray | None = None  # (T, D) rad, if the source measures it
 
 
-class Rows(NamedTuple):
+class LivePrediction(NamedTuple):
     """Answers, one a sample of the envelope."""
 
     time_s: np.ndarray  # (N,) s, on the source's clock: the instant up to which raw EMG was used
@@ -47,10 +47,10 @@ class Rows(NamedTuple):
 class Engine(NamedTuple):
     """Everything that does not change from block to block."""
 
-    bundle: Bundle
+    model: Model
     posture: str
     rate_hz: float  # of the raw signal
-    filter: samples.SampleFilter
+    filter: emg_steps.SampleFilter
     network: forward.Forward
     volts: np.ndarray  # (C,) V per unit
     lag: tuple[float, float] | None  # coefficients of the sliding z-score's lags; None for other normalisations
@@ -68,7 +68,7 @@ class Lag(NamedTuple):
     variance: np.ndarray
 
 
-class State(NamedTuple):
+class StreamState(NamedTuple):
     """What a stream carries from block to block."""
 
     filter: emg.EnvelopeState
@@ -76,7 +76,7 @@ class State(NamedTuple):
     lag: Lag | None
     fresh: int  # envelope samples since the last bridged one
     expected: tuple[int, float] | None  # counter and time [s] of the sample that should come next
-    last: Rows | None  # the last answer
+    last: LivePrediction | None  # the last answer
     taken: int  # raw samples used so far
     held: int  # raw samples bridged so far
     lost: int  # raw samples lost so far, in gaps too long to bridge
@@ -84,7 +84,7 @@ class State(NamedTuple):
     silent: np.ndarray | None = None  # (C,) True where a channel is missing or dead; None if none is
 
 
-def engine(bundle: Bundle, rate_hz: float, posture: str | None = None, *, hold_s: float = 0.1) -> Engine:
+def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: float = 0.1) -> Engine:
     """Prepares a model for one raw sampling rate [Hz] and one posture.
 
     Args:
@@ -94,20 +94,20 @@ def engine(bundle: Bundle, rate_hz: float, posture: str | None = None, *, hold_s
     Raises:
         PitlError: if the rate is too low, the posture is not known, or the model was not fitted to a person.
     """
-    if bundle.channel_scale is None:
+    if model.channel_scale is None:
         raise PitlError(
             "this is a generic model: it has no scale for this person's electrodes; personalise it first, "
             "with `pitl calibrate` or `pitl personalize`."
         )
-    scale, rate = bundle.channel_scale, bundle.emg.rate_hz
-    posture = bundle.model.postures[0] if posture is None else posture
+    scale, rate = model.channel_scale, model.emg.rate_hz
+    posture = model.limb.postures[0] if posture is None else posture
     half = 0.5 / (rate * scale.window_s)
     return Engine(
-        bundle,
+        model,
         posture,
         rate_hz,
-        samples.sample_filter(emg.design(bundle.emg, rate_hz)),
-        forward.forward(bundle.params, bundle.net, bundle.scale, posture_index(bundle.model, posture)),
+        emg_steps.sample_filter(emg.design(model.emg, rate_hz)),
+        forward.forward(model.params, model.net, model.scale, posture_index(model.limb, posture)),
         np.asarray(scale.volts, float),
         ((1 - half) / (1 + half), half / (1 + half)) if scale.method == "zscore" else None,
         round(hold_s * rate_hz),
@@ -117,19 +117,19 @@ def engine(bundle: Bundle, rate_hz: float, posture: str | None = None, *, hold_s
 
 def lacking(engine: Engine, missing: Collection[str]) -> Engine:
     """The same engine for a source that lacks some of the model's channels; blocks have zeros in their place."""
-    gone = np.array([c in missing for c in engine.bundle.channels])
+    gone = np.array([c in missing for c in engine.model.channels])
     return engine._replace(missing=gone if gone.any() else None)
 
 
-def start(engine: Engine) -> State:
+def start(engine: Engine) -> StreamState:
     """A stream before its first sample."""
-    channels = engine.bundle.net.inputs
+    channels = engine.model.net.inputs
     blank = emg.initial_state(engine.filter.design, channels)
-    fresh = engine.bundle.net.window
-    return State(blank, np.zeros((0, channels)), None, fresh, None, None, 0, 0, 0, silent=engine.missing)
+    fresh = engine.model.net.window
+    return StreamState(blank, np.zeros((0, channels)), None, fresh, None, None, 0, 0, 0, silent=engine.missing)
 
 
-def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
+def step(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[StreamState, LivePrediction]:
     """Takes the next block and gives the answers that it completes.
 
     A gap of up to `hold` samples is bridged: the envelope stays where it is, and answers are flagged HELD while a
@@ -161,22 +161,22 @@ def step(engine: Engine, state: State, block: Block) -> tuple[State, Rows]:
     good = np.asarray((finite | dead).all(axis=1)) & heard
     silent = dead if engine.missing is None else dead | engine.missing
     edges = (np.flatnonzero((np.diff(good) != 0) | (silent[1:] != silent[:-1]).any(axis=1)) + 1).tolist()
-    found = []
+    result = []
     for begin, end in zip([0, *edges], [*edges, len(good)], strict=True):
         if good[begin]:
             raw = np.where(finite[begin:end], block.emg[begin:end], 0.0)
             state = state._replace(silent=silent[begin] if silent[begin].any() else None)
-            state, rows = _piece(engine, state, Block(raw, block.time_s[begin:end]), first + begin)
-            found.append(rows)
-    return state._replace(watch=watch), join([nothing(engine), *found])
+            state, rows = _piece(engine, state, SampleBlock(raw, block.time_s[begin:end]), first + begin)
+            result.append(rows)
+    return state._replace(watch=watch), join([nothing(engine), *result])
 
 
-def join(parts: list[Rows]) -> Rows:
+def join(parts: list[LivePrediction]) -> LivePrediction:
     """Answers one after the other."""
-    return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return LivePrediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _in_order(engine: Engine, state: State, block: Block) -> tuple[Block, int]:
+def _in_order(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[SampleBlock, int]:
     """The block without samples that were seen already, and the counter of its first sample."""
     if state.expected is None or not len(block.emg):
         return block, 0 if block.first is None else block.first
@@ -188,11 +188,11 @@ def _in_order(engine: Engine, state: State, block: Block) -> tuple[Block, int]:
         return block, counter + round(ahead * engine.rate_hz)
     late = counter - block.first
     if 0 < late <= RESTART_S * engine.rate_hz:
-        return Block(block.emg[late:], block.time_s[late:], counter), counter
+        return SampleBlock(block.emg[late:], block.time_s[late:], counter), counter
     return block, block.first
 
 
-def _piece(engine: Engine, state: State, block: Block, first: int) -> tuple[State, Rows]:
+def _piece(engine: Engine, state: StreamState, block: SampleBlock, first: int) -> tuple[StreamState, LivePrediction]:
     """A step on finite samples, whatever is missing before them."""
     missing = 0 if state.expected is None else first - state.expected[0]
     if missing == 0:
@@ -210,10 +210,12 @@ def _piece(engine: Engine, state: State, block: Block, first: int) -> tuple[Stat
     return state, rows if before is None else join([before._replace(flag=np.array([LOST])), rows])
 
 
-def _contiguous(engine: Engine, state: State, block: Block, first: int) -> tuple[State, Rows]:
+def _contiguous(
+    engine: Engine, state: StreamState, block: SampleBlock, first: int
+) -> tuple[StreamState, LivePrediction]:
     count, rate = len(block.emg), engine.rate_hz
     seen, given = state.filter.samples, state.filter.outputs
-    filter_, envelope = samples.advance(engine.filter, state.filter, block.emg)
+    filter_, envelope = emg_steps.advance(engine.filter, state.filter, block.emg)
     state = state._replace(
         filter=filter_,
         expected=(first + count, float(block.time_s[-1]) + 1.0 / rate),
@@ -227,11 +229,11 @@ def _contiguous(engine: Engine, state: State, block: Block, first: int) -> tuple
     return _answer(engine, state, envelope, time, bridged=False)
 
 
-def _bridge(engine: Engine, state: State, missing: int) -> tuple[State, Rows]:
+def _bridge(engine: Engine, state: StreamState, missing: int) -> tuple[StreamState, LivePrediction]:
     assert state.expected is not None
     seen, given = state.filter.samples, state.filter.outputs
     counter, time = state.expected
-    filter_, envelope = samples.bridge(engine.filter, state.filter, missing)
+    filter_, envelope = emg_steps.bridge(engine.filter, state.filter, missing)
     position = (given + np.arange(len(envelope))) * engine.filter.ratio
     state = state._replace(
         filter=filter_,
@@ -243,10 +245,10 @@ def _bridge(engine: Engine, state: State, missing: int) -> tuple[State, Rows]:
 
 
 def _answer(
-    engine: Engine, state: State, envelope: np.ndarray, time: np.ndarray, *, bridged: bool
-) -> tuple[State, Rows]:
+    engine: Engine, state: StreamState, envelope: np.ndarray, time: np.ndarray, *, bridged: bool
+) -> tuple[StreamState, LivePrediction]:
     """What the network says once `envelope` (N, C) [V] has been added to what went before."""
-    net, new, silent = engine.bundle.net, len(envelope), state.silent
+    net, new, silent = engine.model.net, len(envelope), state.silent
     lag = state.lag
     if engine.lag is not None:
         lag, envelope = _sliding_zscore(engine.lag, lag, envelope / engine.volts)
@@ -267,12 +269,12 @@ def _answer(
         windows = scaled[None, -net.window :]
     else:
         windows = np.swapaxes(sliding_window_view(scaled, net.window, axis=0), 1, 2)[-ready:]
-    stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.bundle.emg.rate_hz  # s
+    stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.model.emg.rate_hz  # s
     angle, force = forward.apply(engine.network, windows, stamp)
     usual = GOOD if silent is None else LOST if silent.all() else REDUCED
     flag = np.where((fresh[-ready:] < net.window) & (usual != LOST), HELD, usual)
-    rows = Rows(time[-ready:], scaled[-ready:], angle, force, flag)
-    return state._replace(last=Rows(*(column[-1:] for column in rows))), rows
+    rows = LivePrediction(time[-ready:], scaled[-ready:], angle, force, flag)
+    return state._replace(last=LivePrediction(*(column[-1:] for column in rows))), rows
 
 
 def _sliding_zscore(lag: tuple[float, float], state: Lag | None, scaled: np.ndarray) -> tuple[Lag, np.ndarray]:
@@ -285,17 +287,17 @@ def _sliding_zscore(lag: tuple[float, float], state: Lag | None, scaled: np.ndar
         mean = a * state.mean + b * (value + state.value)
         square = (value - mean) ** 2
         variance = a * state.variance + b * (square + state.square)
-        out[k] = (value - mean) * (variance + normalisation.FLOOR) ** -0.5
+        out[k] = (value - mean) * (variance + normalise.FLOOR) ** -0.5
         state = Lag(value, mean, square, variance)
     assert state is not None
     return state, out
 
 
-def nothing(engine: Engine) -> Rows:
+def nothing(engine: Engine) -> LivePrediction:
     """No answers."""
-    model, channels = engine.bundle.model, engine.bundle.net.inputs
+    model, channels = engine.model.limb, engine.model.net.inputs
     f = np.float32
-    return Rows(
+    return LivePrediction(
         np.zeros(0), np.zeros((0, channels), f), np.zeros((0, len(model.dofs)), f),
         np.zeros((0, len(model.muscles)), f), np.zeros(0, int),
     )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 
 from pitl.errors import PitlError
 from pitl.live.source import VOLTS, Layout, Vanished, Wanted, pick_channels, port_number
-from pitl.live.stream import Block
+from pitl.live.stream import SampleBlock
 
 _HEADER = struct.Struct("<4s4HQdd")
 _MAGIC, _VERSION = b"PITL", 1
@@ -102,7 +102,7 @@ class Udp:
         except PitlError as e:
             raise PitlError(f"{self._where}: {e}") from e
 
-    def read(self, wait_s: float) -> Block | None:
+    def read(self, wait_s: float) -> SampleBlock | None:
         packets, self._waiting = self._waiting, []
         if not packets:
             self._socket.settimeout(wait_s)
@@ -116,7 +116,7 @@ class Udp:
         packet = packets[0]
         time_s = packet.time_s + np.arange(len(packet.emg)) / packet.rate_hz
         angle = packet.angle if self.layout.dofs else None
-        return Block(packet.emg * self._volts, time_s, packet.first, angle)
+        return SampleBlock(packet.emg * self._volts, time_s, packet.first, angle)
 
     def _checked(self, data: bytes) -> Packet:
         try:
@@ -131,8 +131,8 @@ class Udp:
             )
         return packet
 
-    def _nothing(self) -> Block:
-        return Block(np.zeros((0, self._shape[0])), np.zeros(0))
+    def _nothing(self) -> SampleBlock:
+        return SampleBlock(np.zeros((0, self._shape[0])), np.zeros(0))
 
     def close(self) -> None:
         self._socket.close()

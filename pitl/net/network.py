@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl.net import encoder, head, jet
 from pitl.net.encoder import Kind
-from pitl.windows import COVER, Cover, Samples, gather, neighbours
+from pitl.signals.samples import COVER, Cover, Samples, gather, neighbours
 
 Derivative = Literal["total", "time_input", "finite_difference"]
 Parameters = Mapping[str, Any]
@@ -86,9 +86,9 @@ def encode(params: Parameters, net: Network, windows: Float[Array, "J ... L C"])
     return read_out(params, net, encoder.trunk(params["encoder"], _compressed(net, windows), **_recipe(net)))
 
 
-def read_out(params: Parameters, net: Network, found: Float[Array, "J ... K"]) -> Float[Array, "J ... Z"]:
+def read_out(params: Parameters, net: Network, result: Float[Array, "J ... K"]) -> Float[Array, "J ... Z"]:
     """Features from what the encoder's trunk says: its last layer, which may be personalised while the trunk is not."""
-    return encoder.last_layer(params["encoder"], found, activation=net.activation)
+    return encoder.last_layer(params["encoder"], result, activation=net.activation)
 
 
 def infer(
@@ -175,23 +175,23 @@ def features(
 def features_along(
     params: Parameters, net: Network, samples: Samples, first: Int[Array, " G"], order: int, *, trunk_only: bool = False
 ) -> Float[Array, "J G S Z"]:
-    """Features, or what the trunk says, of stretches of `COVER` contiguous rows, each convolution once per sample."""
+    """Features, or what the trunk says, of segments of `COVER` contiguous rows, each convolution once per sample."""
 
-    def stretch(first: Array) -> Array:
-        found = trunk(params, net, samples, neighbours(first, 0, COVER), order, contiguous=True)
-        return found if trunk_only else read_out(params, net, found)
+    def segment(first: Array) -> Array:
+        result = trunk(params, net, samples, neighbours(first, 0, COVER), order, contiguous=True)
+        return result if trunk_only else read_out(params, net, result)
 
-    # a processor works through stretches that stay in its caches; all at once took twice as long
+    # a processor works through segments that stay in its caches; all at once took twice as long
     together = None if jax.default_backend() == "cpu" else 64
-    return jnp.moveaxis(jax.lax.map(stretch, first, batch_size=together), 0, 1)
+    return jnp.moveaxis(jax.lax.map(segment, first, batch_size=together), 0, 1)
 
 
 def features_of_rows(
     params: Parameters, net: Network, samples: Samples, cover: Cover, order: int, *, trunk_only: bool = False
 ) -> Float[Array, "J W Z"]:
-    """Features, or what the trunk says, at rows that lie in stretches (see `pitl.windows.cover`)."""
-    found = features_along(params, net, samples, cover.first, order, trunk_only=trunk_only)
-    return found.reshape(order, -1, found.shape[-1])[:, cover.place]
+    """Features, or what the trunk says, at rows that lie in segments (see `pitl.signals.windows.cover`)."""
+    result = features_along(params, net, samples, cover.first, order, trunk_only=trunk_only)
+    return result.reshape(order, -1, result.shape[-1])[:, cover.place]
 
 
 def context(net: Network, samples: Samples, ends: Int[Array, "*B"], order: int) -> Float[Array, "J *B P"]:

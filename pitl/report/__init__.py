@@ -8,17 +8,19 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
-from pitl import statistics
+from pitl.comparison import statistics
+from pitl.comparison.statistics import METHOD
 from pitl.errors import PitlError
-from pitl.outputs import atomic_write_text
-from pitl.report import canvas, curves, everyone, inputs, lost, tables, uncertainty, words
-from pitl.report.inputs import Inputs
+from pitl.files import atomic_write_text
+from pitl.mechanics import library
+from pitl.report import canvas, curves, everyone, inputs, lost, mechanics, tables, uncertainty, words
+from pitl.report.inputs import ReportInputs
 from pitl.report.tables import summary_table
-from pitl.statistics import METHOD
 
-__all__ = ["lost_table", "summary_table", "write"]
+__all__ = ["lost_table", "show", "summary_table", "write"]
 
 
 def write(out: str | Path) -> Path:
@@ -32,9 +34,9 @@ def write(out: str | Path) -> Path:
 
         with canvas.style():
             return _rendered("study.html.jinja", study.context(Path(out)), Path(out))
-    found = inputs.read(Path(out))
+    result = inputs.read(Path(out))
     with canvas.style():
-        return _rendered("page.html.jinja", _context(found), Path(out))
+        return _rendered("page.html.jinja", _context(result), Path(out))
 
 
 def _rendered(name: str, context: dict[str, Any], out: Path) -> Path:
@@ -54,18 +56,18 @@ def _rendered(name: str, context: dict[str, Any], out: Path) -> Path:
     return path
 
 
-def _context(found: Inputs) -> dict[str, Any]:
-    rows, supervision = found.rows, _main_supervision(found)
+def _context(result: ReportInputs) -> dict[str, Any]:
+    rows, supervision = result.rows, _main_supervision(result)
     lines = tables.lines(rows)
     metrics = [m for m in words.SUMMARY if any(f.values[m] is not None for f in lines)]
     return {
-        "name": found.config.get("name", found.out.name),
+        "name": result.config.get("name", result.out.name),
         "headline": tables.headline(rows, supervision),
         "people": len({r["subject"] for r in rows}),
         "seeds": len({r["seed"] for r in rows}),
         "tasks": sorted({r["task"] for r in rows} - {"all"}),
         "supervision": words.labels(supervision),
-        "force_labels": words.force_labels(found.force_source),
+        "force_labels": words.force_labels(result.force_source),
         "words": words,
         "metrics": metrics,
         "uneven": len({(f.subjects, f.seeds) for f in lines}) > 1,
@@ -73,27 +75,44 @@ def _context(found: Inputs) -> dict[str, Any]:
         "best": {m: tables.best(lines, m) for m in metrics},
         "families": tables.families(rows),
         "verdict": tables.verdict,
-        "lost": _lost(found),
-        "intervals": _intervals(found),
-        "model_picture": _model_picture(found.out),
-        "everyone": _everyone(found, supervision),
-        "people_table": _people(found, supervision),
-        "shown": _shown(found, supervision),
-        "learned": found.learned,
-        "factors": list(dict.fromkeys(k for v in found.learned.values() for k in v)),
-        "learned_figure": everyone.learned(found.learned),
-        "notes": list(dict.fromkeys(found.notes)),
-        "configuration": _configuration(found.config),
-        "environment": _environment(found.environment),
-        "wall": found.environment.get("wall_seconds") or {},
-        "command": found.environment.get("command", ""),
+        "lost": _lost(result),
+        "intervals": _intervals(result),
+        "model_picture": _model_picture(result.out),
+        "everyone": _everyone(result, supervision),
+        "people_table": _people(result, supervision),
+        "shown": _shown(result, supervision),
+        "learned": result.learned,
+        "factors": list(dict.fromkeys(k for v in result.learned.values() for k in v)),
+        "learned_figure": everyone.learned(result.learned),
+        "notes": list(dict.fromkeys(result.notes)),
+        "configuration": _configuration(result.config),
+        "environment": _environment(result.environment),
+        "wall": result.environment.get("wall_seconds") or {},
+        "command": result.environment.get("command", ""),
     }
 
 
+def show(out: Path, console: Console) -> None:
+    """Writes the report of a run, and shows its main numbers."""
+    path = write(out)
+    rows = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["rows"]
+    console.print(summary_table(rows))
+    for file in sorted(out.glob("hill-*.json")):
+        console.print(tables.identification_table(json.loads(file.read_text(encoding="utf-8"))))
+    lost_channels = lost_table(out)
+    if lost_channels is not None:
+        console.print(lost_channels)
+    models = out / "models"
+    if models.is_dir():
+        console.print(f"Models to use: {models}", soft_wrap=True)
+    console.print(f"Report: {path}", soft_wrap=True)
+
+
 def _model_picture(out: Path) -> str | None:
-    """The run's picture of the musculoskeletal model, in the page itself."""
-    path = out / "model.png"
-    return base64.b64encode(path.read_bytes()).decode() if path.exists() else None
+    """A picture of the run's limb model, in the page itself."""
+    if not (out / "limb").is_dir():
+        return None
+    return base64.b64encode(mechanics.png(library.load(out / "limb"))).decode()
 
 
 def lost_table(out: str | Path) -> Table | None:
@@ -102,48 +121,48 @@ def lost_table(out: str | Path) -> Table | None:
     Raises:
         PitlError: if a file of the run is missing or damaged.
     """
-    found = _lost(inputs.read(Path(out)))
-    return None if found is None else lost.console_table(found)
+    result = _lost(inputs.read(Path(out)))
+    return None if result is None else lost.console_table(result)
 
 
-def _lost(found: Inputs) -> lost.Costs | None:
+def _lost(result: ReportInputs) -> lost.LostCosts | None:
     try:
-        return lost.costs(found.lost)
+        return lost.costs(result.lost)
     except (KeyError, IndexError, TypeError, ValueError) as e:
-        path = found.out / "lost_channels.json"
+        path = result.out / "lost_channels.json"
         raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
 
 
-def _intervals(found: Inputs) -> uncertainty.Intervals | None:
+def _intervals(result: ReportInputs) -> uncertainty.Intervals | None:
     try:
-        return uncertainty.intervals(found.intervals)
+        return uncertainty.intervals(result.intervals)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
-        path = found.out / "uncertainty.json"
+        path = result.out / "uncertainty.json"
         raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
 
 
-def _main_supervision(found: Inputs) -> str:
+def _main_supervision(result: ReportInputs) -> str:
     """The first grade of supervision that the configuration asks for and the method has."""
-    have = [s for a, s in statistics.arms_in(found.rows) if a == METHOD]
-    asked = (found.config.get("evaluate") or {}).get("supervision") or []
+    have = [s for a, s in statistics.arms_in(result.rows) if a == METHOD]
+    asked = (result.config.get("evaluate") or {}).get("supervision") or []
     return next((s for s in [*asked, *have] if s in have), "none")
 
 
-def _everyone(found: Inputs, supervision: str) -> list[str]:
-    rows = found.rows
+def _everyone(result: ReportInputs, supervision: str) -> list[str]:
+    rows = result.rows
     metrics = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
-    arms = [(f.arm, f.supervision) for f in tables.lines(rows)]
+    methods = [(f.method, f.supervision) for f in tables.lines(rows)]
     figures = [everyone.pairs(rows, "angle_rmse_deg", supervision)]
-    return [f for f in (*figures, *(everyone.strips(rows, arms, m) for m in metrics)) if f]
+    return [f for f in (*figures, *(everyone.strips(rows, methods, m) for m in metrics)) if f]
 
 
-def _people(found: Inputs, supervision: str) -> list[dict[str, Any]]:
+def _people(result: ReportInputs, supervision: str) -> list[dict[str, Any]]:
     """Errors of every subject: generic, and personalised."""
     columns = [("generic_physics", "none"), (METHOD, supervision)]
     metrics = ("angle_rmse_deg", "angle_nrmse", "angle_r2", "angle_r", "force_rmse_n", "force_r2", "torque_rmse_nm")
-    values = {(m, c): statistics.per_subject(found.rows, m, *c) for m in metrics for c in columns}
+    values = {(m, c): statistics.per_subject(result.rows, m, *c) for m in metrics for c in columns}
     metrics = tuple(m for m in metrics if any(values[m, c] for c in columns))
-    names = sorted({r["subject"] for r in found.rows}, key=_natural)
+    names = sorted({r["subject"] for r in result.rows}, key=_natural)
     return [
         {"subject": n, "cells": {m: [_scaled(values[m, c].get(n), m) for c in columns] for m in metrics}} for n in names
     ]
@@ -158,25 +177,25 @@ def _natural(name: str) -> tuple[Any, ...]:
     return (int(digits) if digits else -1, name)
 
 
-def _shown(found: Inputs, supervision: str) -> list[dict[str, Any]]:
+def _shown(result: ReportInputs, supervision: str) -> list[dict[str, Any]]:
     """Curves of the best, the median and the worst subject; the balance of torques of the median one."""
-    errors = statistics.per_subject(found.rows, "angle_rmse_deg", METHOD, supervision)
-    errors = {name: e for name, e in errors.items() if name in found.traces}
+    errors = statistics.per_subject(result.rows, "angle_rmse_deg", METHOD, supervision)
+    errors = {name: e for name, e in errors.items() if name in result.traces}
     if not errors:
         return []
     reference = {"truth": "true force", "static_optimisation": "static optimisation"}.get(
-        found.force_source or "", "label"
+        result.force_source or "", "label"
     )
     shown = []
     for description, name in curves.chosen(errors):
-        trace = inputs.trace(found.traces[name])
+        trace = inputs.trace(result.traces[name])
         try:
             part = curves.excerpt(trace, supervision)
             forces, left_out = curves.forces(part, name, reference)
             balance = curves.balance(part, name) if "median" in description else ""
             angle = curves.angles(part, name)
         except (KeyError, IndexError, ValueError) as e:
-            path = found.traces[name]
+            path = result.traces[name]
             raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
         shown.append(
             {
@@ -208,7 +227,7 @@ def _balance_note(trace: curves.Trace, part: curves.Excerpt) -> str:
 def _configuration(config: dict[str, Any]) -> str:
     from pydantic import ValidationError
 
-    from pitl.config import Config, to_toml
+    from pitl.config.toml import Config, to_toml
 
     try:
         return to_toml(Config(**config))
@@ -216,5 +235,5 @@ def _configuration(config: dict[str, Any]) -> str:
         return json.dumps(config, indent=1)
 
 
-def _environment(found: dict[str, Any]) -> dict[str, str]:
-    return {k: str(v) for k, v in found.items() if k not in ("wall_seconds", "command") and v is not None}
+def _environment(result: dict[str, Any]) -> dict[str, str]:
+    return {k: str(v) for k, v in result.items() if k not in ("wall_seconds", "command") and v is not None}

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
+from pitl.comparison.statistics import METHOD
 from pitl.report import canvas
 from pitl.report.canvas import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY
-from pitl.statistics import METHOD
 
 _SECONDS = 8.0  # as much as can be read on a phone
 _MUSCLES = 6  # as many panels of forces
@@ -26,28 +26,28 @@ class Excerpt(NamedTuple):
 
     def key(self, what: str, model: str | None) -> np.ndarray | None:
         """Rows of `what` as a model says it; None if it says nothing."""
-        found = self.trace.get(f"{what}/{model}")
-        return None if found is None or not len(found) else found[self.rows]
+        result = self.trace.get(f"{what}/{model}")
+        return None if result is None or not len(result) else result[self.rows]
 
 
 def chosen(errors: dict[str, float]) -> list[tuple[str, str]]:
     """The subjects with the smallest, the median and the largest error, as (description, name)."""
     order = sorted(errors, key=lambda name: (errors[name], name))
     places = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1}
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for text, place in places.items():
         name = order[place]
-        found[name] = f"{found[name]} and {text}" if name in found else text
-    return [(text, name) for name, text in found.items()]
+        result[name] = f"{result[name]} and {text}" if name in result else text
+    return [(text, name) for name, text in result.items()]
 
 
 def excerpt(trace: Trace, supervision: str) -> Excerpt:
     """The start of the trial whose personalised angle error is the median of the subject's trials."""
     personal, generic = f"{METHOD}/{supervision}", "generic_physics/none"
     trials = list(dict.fromkeys(trace["trial"].tolist()))
-    said, measured = trace.get(f"angle_deg/{personal}"), trace["angle_deg"]
-    if said is not None:
-        error = {t: float(np.mean((said - measured)[trace["trial"] == t] ** 2)) for t in trials}
+    predicted, measured = trace.get(f"angle_deg/{personal}"), trace["angle_deg"]
+    if predicted is not None:
+        error = {t: float(np.mean((predicted - measured)[trace["trial"] == t] ** 2)) for t in trials}
         trials = sorted(trials, key=lambda t: error[t])
     trial = trials[(len(trials) - 1) // 2]
     rows = np.flatnonzero(trace["trial"] == trial)
@@ -101,15 +101,15 @@ _TERMS = {
 def balance(part: Excerpt, who: str) -> str:
     """Every torque of the equation of motion; terms that are zero throughout are left out."""
     terms = {name: part.key("balance", name) for name in _TERMS}
-    found = {name: v for name, v in terms.items() if v is not None and np.any(np.abs(v) > 1e-9)}
-    if not found:
+    result = {name: v for name, v in terms.items() if v is not None and np.any(np.abs(v) > 1e-9)}
+    if not result:
         return ""
-    dofs = _names(part.trace, "dofs", next(iter(found.values())).shape[1])
+    dofs = _names(part.trace, "dofs", next(iter(result.values())).shape[1])
     fig, axes = canvas.figure(1.3 + 1.5 * len(dofs), len(dofs))
     time = part.trace["time_s"][part.rows]
     for d, (ax, dof) in enumerate(zip(axes, dofs, strict=True)):
         ax.axhline(0, color=canvas.FAINT, lw=0.8)
-        for name, v in found.items():
+        for name, v in result.items():
             colour, text = _TERMS[name]
             t, y = canvas.with_gaps(time, v[:, d])
             ax.plot(t, y, color=colour, lw=1.8 if name == "residual" else 1.2, label=text)
@@ -141,5 +141,5 @@ def _finish(fig, axes: list[Axes]) -> None:
 
 
 def _names(trace: Trace, key: str, count: int) -> list[str]:
-    found = [str(n).replace("_", " ") for n in np.atleast_1d(trace.get(key, np.array([])))]
-    return found if len(found) == count else [f"{key[:-1]} {n + 1}" for n in range(count)]
+    result = [str(n).replace("_", " ") for n in np.atleast_1d(trace.get(key, np.array([])))]
+    return result if len(result) == count else [f"{key[:-1]} {n + 1}" for n in range(count)]

@@ -1,30 +1,30 @@
-"""Everybody's errors, arm by arm, and what was learned about everybody."""
+"""Everybody's errors, method by method, and what was learned about everybody."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pitl import statistics
+from pitl.comparison import statistics
+from pitl.comparison.statistics import METHOD
 from pitl.report import canvas, curves, words
 from pitl.report.canvas import BLUE, FAINT, GREY, INK, ORANGE
-from pitl.statistics import METHOD
 
 
-def strips(rows: Sequence[Mapping[str, Any]], arms: Sequence[tuple[str, str]], metric: str) -> str:
+def strips(rows: Sequence[Mapping[str, Any]], methods: Sequence[tuple[str, str]], metric: str) -> str:
     """One dot per subject, a bar at the median, the quartiles as a line."""
     heading, unit, factor = words.METRICS[metric]
-    found = [(a, s, statistics.per_subject(rows, metric, a, s)) for a, s in arms]
-    found = [(a, s, v) for a, s, v in found if v]
-    if not found:
+    result = [(a, s, statistics.per_subject(rows, metric, a, s)) for a, s in methods]
+    result = [(a, s, v) for a, s, v in result if v]
+    if not result:
         return ""
-    fig, [ax] = canvas.figure(0.75 + 0.27 * len(found))
+    fig, [ax] = canvas.figure(0.75 + 0.27 * len(result))
     rng = np.random.default_rng(0)
-    most = max(np.percentile(list(v.values()), 75) for _, _, v in found) * factor
+    most = max(np.percentile(list(v.values()), 75) for _, _, v in result) * factor
     beyond = 0
-    for place, (arm, _, values) in enumerate(found):
+    for place, (method, _, values) in enumerate(result):
         x = np.array(list(values.values())) * factor
-        colour = BLUE if arm == METHOD else ORANGE if arm.startswith("generic") else GREY
+        colour = BLUE if method == METHOD else ORANGE if method.startswith("generic") else GREY
         limit = 3 * most
         beyond += int(np.sum(x > limit))
         ax.plot([0, limit], [place, place], color=FAINT, lw=0.7, zorder=0)
@@ -33,14 +33,14 @@ def strips(rows: Sequence[Mapping[str, Any]], arms: Sequence[tuple[str, str]], m
         lower, median, upper = np.percentile(x, (25, 50, 75))
         ax.plot(np.minimum([lower, upper], limit), [place, place], color=INK, lw=1.2)
         ax.plot([min(median, limit)], [place], "|", ms=11, mew=2.2, color=INK)
-    ax.set_yticks(range(len(found)), [_label(a, s) for a, s, _ in found])
-    ax.set_ylim(len(found) - 0.5, -0.5)
-    top = max(min(max(v.values()) * factor, 3 * most) for _, _, v in found)
+    ax.set_yticks(range(len(result)), [_label(a, s) for a, s, _ in result])
+    ax.set_ylim(len(result) - 0.5, -0.5)
+    top = max(min(max(v.values()) * factor, 3 * most) for _, _, v in result)
     ax.set_xlim(0, 1.04 * top)
     ax.tick_params(axis="y", length=0)
     tail = f"; {beyond} beyond the right edge" if beyond else ""
     ax.set_xlabel(f"{heading} [{unit}]{tail}" if unit else heading + tail)
-    return canvas.svg(fig, f"{heading} of every subject in every arm")
+    return canvas.svg(fig, f"{heading} of every subject in every method")
 
 
 def pairs(rows: Sequence[Mapping[str, Any]], metric: str, supervision: str) -> str:
@@ -66,10 +66,10 @@ def pairs(rows: Sequence[Mapping[str, Any]], metric: str, supervision: str) -> s
     return canvas.svg(fig, f"{heading} of each subject, personalised against generic")
 
 
-def learned(found: Mapping[str, Mapping[str, Any]]) -> str:
+def learned(result: Mapping[str, Mapping[str, Any]]) -> str:
     """Corrections that are factors, one dot per subject, on a logarithmic axis around 1."""
     factors: dict[str, list[float]] = {}
-    for subject in found.values():
+    for subject in result.values():
         for name, value in subject.items():
             numbers = np.ravel(np.asarray(value, float)) if _numeric(value) else np.array([])
             if len(numbers) and not name.endswith(("_deg", "_nm", "_s")) and np.all(numbers > 0):
@@ -104,6 +104,6 @@ def _numeric(value: Any) -> bool:
     )
 
 
-def _label(arm: str, supervision: str) -> str:
+def _label(method: str, supervision: str) -> str:
     short = words.short_labels(supervision)
-    return f"{words.arm(arm)} · {short}" if short else words.arm(arm)
+    return f"{words.method(method)} · {short}" if short else words.method(method)

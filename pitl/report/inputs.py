@@ -9,25 +9,25 @@ import numpy as np
 
 from pitl.errors import PitlError
 
-_ROW = ("subject", "task", "arm", "supervision", "seed")
+_ROW = ("subject", "task", "method", "supervision", "seed")
 
 
-class Inputs(NamedTuple):
+class ReportInputs(NamedTuple):
     """Numbers and curves of one run."""
 
     out: Path
     config: dict[str, Any]
     environment: dict[str, Any]
-    rows: list[dict[str, Any]]  # one per subject, task, arm, grade of supervision and seed
+    rows: list[dict[str, Any]]  # one per subject, task, method, grade of supervision and seed
     traces: dict[str, Path]  # by subject
     learned: dict[str, dict[str, Any]]  # by subject
     notes: list[str]
     force_source: str | None
-    lost: dict[str, Any] = {}  # errors with lost channels, see `pitl.lost_channels`
-    intervals: dict[str, Any] = {}  # how often they hold, see `pitl.coverage`
+    lost: dict[str, Any] = {}  # errors with lost channels, see `pitl.comparison.lost_channels`
+    intervals: dict[str, Any] = {}  # how often they hold, see `pitl.comparison.coverage`
 
 
-def read(out: Path) -> Inputs:
+def read(out: Path) -> ReportInputs:
     """Reads what a run left.
 
     Raises:
@@ -40,8 +40,8 @@ def read(out: Path) -> Inputs:
     metrics = _json(out / "metrics.json", dict)
     rows = metrics.get("rows")
     if metrics.get("schema") != 1 or not isinstance(rows, list):
-        found = metrics.get("schema")
-        raise PitlError(f"{out / 'metrics.json'} has schema {found}, expected 1; run `pitl evaluate` again.")
+        result = metrics.get("schema")
+        raise PitlError(f"{out / 'metrics.json'} has schema {result}, expected 1; run `pitl evaluate` again.")
     for n, row in enumerate(rows):
         missing = [k for k in _ROW if k not in row]
         if missing:
@@ -53,7 +53,7 @@ def read(out: Path) -> Inputs:
     if traces:
         first = trace(next(iter(traces.values())))
         source = str(first["force_source"]) if "force_source" in first else None
-    return Inputs(
+    return ReportInputs(
         out,
         metrics.get("config", {}),
         metrics.get("environment", {}),
@@ -84,9 +84,9 @@ def _json(path: Path, kind: type) -> Any:
     if not path.exists():
         return kind()
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise PitlError(f"{path} is damaged ({e}); delete it and run `pitl evaluate` again.") from e
-    if not isinstance(found, kind):
+    if not isinstance(result, kind):
         raise PitlError(f"{path} should hold a {kind.__name__}; delete it and run `pitl evaluate` again.")
-    return found
+    return result

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.table import Table
 
-from pitl import statistics
+from pitl.comparison import statistics
+from pitl.comparison.statistics import Quartiles
 from pitl.report import words
-from pitl.statistics import Quartiles
 
 _METRICS = ("angle_rmse_deg", "force_rmse_n")
 
 
-class Line(NamedTuple):
+class LostLine(NamedTuple):
     """Errors over people without one channel."""
 
     channel: str | None  # None: with all
@@ -22,30 +22,30 @@ class Line(NamedTuple):
     worst: str  # the person to whom the angle loses most
 
 
-class Costs(NamedTuple):
+class LostCosts(NamedTuple):
     """The table, dearest channel first."""
 
-    lines: list[Line]
+    lines: list[LostLine]
     metrics: list[str]
     people: int
     supervision: str
     channel_dropout: float
 
 
-def costs(found: Mapping[str, Any]) -> Costs | None:
-    """From what `pitl.lost_channels` left; None if that is nothing."""
-    if not found.get("people"):
+def costs(result: Mapping[str, Any]) -> LostCosts | None:
+    """From what `pitl.comparison.lost_channels` left; None if that is nothing."""
+    if not result.get("people"):
         return None
-    people = found["people"]
+    people = result["people"]
     metrics = [m for m in _METRICS if all(p.get(m) is not None for p in people.values())]
     errors = {m: np.array([p[m] for p in people.values()]) for m in metrics}
     names = list(people)
     lines = []
-    for k, channel in enumerate([None, *found["channels"]]):
+    for k, channel in enumerate([None, *result["channels"]]):
         added = {m: e[:, k] - e[:, 0] for m, e in errors.items()}
         worst = int(np.argmax(added["angle_rmse_deg"]))
         lines.append(
-            Line(
+            LostLine(
                 channel,
                 {m: statistics.quartiles(e[:, k]) for m, e in errors.items()},
                 {m: statistics.quartiles(a) for m, a in added.items()},
@@ -53,23 +53,25 @@ def costs(found: Mapping[str, Any]) -> Costs | None:
             )
         )
     dearest = sorted(lines[1:], key=lambda n: -(n.added["angle_rmse_deg"] or Quartiles(0, 0, 0, 0)).median)
-    return Costs([lines[0], *dearest], metrics, len(people), found["supervision"], float(found["channel_dropout"]))
+    return LostCosts(
+        [lines[0], *dearest], metrics, len(people), result["supervision"], float(result["channel_dropout"])
+    )
 
 
-def console_table(found: Costs) -> Table:
+def console_table(result: LostCosts) -> Table:
     """The table for the console: medians over people."""
     table = Table(
         title="What the loss of a channel costs the personal model with physics: medians over people",
         title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False,
     )  # fmt: skip
     table.add_column("without", no_wrap=True)
-    for m in found.metrics:
+    for m in result.metrics:
         heading, unit, _ = words.METRICS[m]
         table.add_column(f"{heading} {unit}", justify="right", no_wrap=True)
         table.add_column("added", justify="right", no_wrap=True)
-    for line in found.lines:
+    for line in result.lines:
         cells = []
-        for m in found.metrics:
+        for m in result.metrics:
             error, added = line.error[m], line.added[m]
             cells += [words.number(error and error.median), "" if line.channel is None else _added(added)]
         table.add_row(line.channel or "(none lost)", *cells)
@@ -78,8 +80,8 @@ def console_table(found: Costs) -> Table:
 
 def signed(value: float | None) -> str:
     """A change, with its sign."""
-    said = words.number(value)
-    return f"+{said}" if value is not None and value > 0 else said
+    predicted = words.number(value)
+    return f"+{predicted}" if value is not None and value > 0 else predicted
 
 
 def _added(value: Quartiles | None) -> str:

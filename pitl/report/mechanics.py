@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl.msk import geometry, muscle
-from pitl.msk.model import MusculoskeletalModel
+from pitl.mechanics import geometry, muscle
+from pitl.mechanics.model import MusculoskeletalModel
 
 _ANGLES = 121
 

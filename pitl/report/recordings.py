@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from pitl import __version__, faults, quality
-from pitl.outputs import atomic_write_text
-from pitl.recording import Cohort, Recording
+from pitl import __version__
+from pitl.data.checks import faults, quality
+from pitl.data.recording import Cohort, Recording
+from pitl.files import atomic_write_text
 from pitl.report import canvas
 
 _COLUMNS = 700  # as many as a wide picture has pixels

@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pitl import statistics
+from pitl.comparison import statistics
+from pitl.comparison.statistics import Comparison, Quartiles
+from pitl.comparison.study import table
+from pitl.comparison.study.table import Row
 from pitl.errors import PitlError
 from pitl.report import everyone, study_figures, tables, words
-from pitl.statistics import Comparison, Quartiles
-from pitl.study import table, targets
-from pitl.study.table import Row
+from pitl.report.study_points import Point
 
 COMPARED = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
 
 
-class Found(NamedTuple):
+class StudyResult(NamedTuple):
     """A study, read."""
 
     about: dict[str, Any]
@@ -25,7 +26,7 @@ class Found(NamedTuple):
 
     @property
     def ours(self) -> tuple[str, str]:
-        """The arm that is judged, and its grade of supervision."""
+        """The method that is judged, and its grade of supervision."""
         return self.about["method"], self.about["grade"]
 
     @property
@@ -38,36 +39,19 @@ class Found(NamedTuple):
         """Rows that have these values."""
         return [r for r in self.rows if all(r[k] == v for k, v in where.items())]
 
-    @property
-    def targets(self) -> list[targets.Target]:
-        """What was to be reached, judged."""
-        judged = [name for name in self.cohorts if name in self.about["judged"]]
-        kinds = {name: self.cohorts[name]["config"]["data"]["kind"] for name in judged}
-        return targets.judged(self.rows, kinds, self.about["curves"], *self.ours)
-
-
-class Point(NamedTuple):
-    """One cell of a curve."""
-
-    x: str
-    place: float  # on the axis
-    words: str
-    values: dict[tuple[str, str, str], Quartiles]  # by metric, arm, grade
-    people: dict[str, float]  # the method's angle error of each person
-
 
 class Ablation(NamedTuple):
-    """One cell that differs from the main one, arm by arm."""
+    """One cell that differs from the main one, method by method."""
 
     cell: str
-    arm: str
+    method: str
     supervision: str
     values: dict[str, Quartiles | None]
-    against: str  # arm of the main cell
+    against: str  # method of the main cell
     differences: dict[str, Comparison | None]
 
 
-def read(out: Path) -> Found:
+def read(out: Path) -> StudyResult:
     """Reads a study.
 
     Raises:
@@ -82,36 +66,31 @@ def read(out: Path) -> Found:
         raise PitlError(f"cannot read {path}: {e.strerror}; `pitl study` makes it.") from e
     except (ValueError, KeyError, TypeError) as e:
         raise PitlError(f"{path} is damaged ({e}); run `pitl study` again.") from e
-    return Found(about, table.read(out / table.FILE))
+    return StudyResult(about, table.read(out / table.FILE))
 
 
 def context(out: Path) -> dict[str, Any]:
     """What the page's template asks for."""
-    found = read(out)
-    judged = found.targets
-    decided = [t for t in judged if t.reached is not None]
+    result = read(out)
     return {
-        "about": found.about,
+        "about": result.about,
         "words": words,
         "tables": tables,
-        "targets": judged,
-        "reached": sum(bool(t.reached) for t in decided),
-        "decided": len(decided),
-        "method": words.arm(found.ours[0]),
-        "grade": words.labels(found.ours[1]),
-        "cohorts": [_cohort(found, name, cell) for name, cell in found.cohorts.items()],
-        "codes": sorted({r["code"] for r in found.rows}),
-        "devices": sorted({r["device"] for r in found.rows}),
+        "method": words.method(result.ours[0]),
+        "grade": words.labels(result.ours[1]),
+        "cohorts": [_cohort(result, name, cell) for name, cell in result.cohorts.items()],
+        "codes": sorted({r["code"] for r in result.rows}),
+        "devices": sorted({r["device"] for r in result.rows}),
     }
 
 
-def _cohort(found: Found, name: str, cell: dict[str, Any]) -> dict[str, Any]:
-    rows = found.of(cell=name)
+def _cohort(result: StudyResult, name: str, cell: dict[str, Any]) -> dict[str, Any]:
+    rows = result.of(cell=name)
     lines = tables.lines(rows)
     metrics = [m for m in words.SUMMARY if any(f.values[m] is not None for f in lines)]
-    method, grade = found.ours
+    method, grade = result.ours
     data = cell["config"]["data"]
-    pairs = [(f.arm, f.supervision) for f in lines if f.supervision in (grade, "none")]
+    pairs = [(f.method, f.supervision) for f in lines if f.supervision in (grade, "none")]
     shown = [everyone.strips(rows, pairs, m) for m in COMPARED]
     sources = {r["forces"] for r in rows}
     return {
@@ -131,22 +110,24 @@ def _cohort(found: Found, name: str, cell: dict[str, Any]) -> dict[str, Any]:
         "best": {m: tables.best(lines, m) for m in metrics},
         "families": families(rows, method),
         "figures": [f for f in shown if f],
-        "curves": [_curve(found, c) for c in found.about["curves"] if c["cell"] == name and found.of(curve=c["name"])],
-        "ablations": ablations(found, name),
-        "seconds": sum({(r["arm"], r["supervision"], r["seed"], r["subject"]): r["seconds"] for r in rows}.values()),
+        "curves": [
+            _curve(result, c) for c in result.about["curves"] if c["cell"] == name and result.of(curve=c["name"])
+        ],
+        "ablations": ablations(result, name),
+        "seconds": sum({(r["method"], r["supervision"], r["seed"], r["subject"]): r["seconds"] for r in rows}.values()),
     }
 
 
 def families(rows: Sequence[Row], method: str) -> list[tables.Family]:
-    """The method against every other arm, for every error that has a unit."""
+    """The method against every other method, for every error that has a unit."""
     others = list(dict.fromkeys(a for a, _ in statistics.arms_in(rows)))
-    found = [tables.Family(*words.METRICS[m], statistics.compare(rows, m, method, others)) for m in COMPARED]
-    return [f for f in found if f.comparisons]
+    result = [tables.Family(*words.METRICS[m], statistics.compare(rows, m, method, others)) for m in COMPARED]
+    return [f for f in result if f.comparisons]
 
 
-def points(found: Found, curve: dict[str, Any]) -> list[Point]:
+def points(result: StudyResult, curve: dict[str, Any]) -> list[Point]:
     """The cells of a curve, in the order of the file."""
-    rows = [r for r in found.rows if r["curve"] == curve["name"]]
+    rows = [r for r in result.rows if r["curve"] == curve["name"]]
     order = list(dict.fromkeys(r["x"] for r in rows))
     made = []
     for k, x in enumerate(order):
@@ -154,13 +135,13 @@ def points(found: Found, curve: dict[str, Any]) -> list[Point]:
         seconds = float(np.median(list({r["subject"]: r["calibration_s"] for r in here}.values())))
         calibration = "data.calibration_fraction" in curve["keys"]
         values = {}
-        for arm, grade in statistics.arms_in(here):
+        for method, grade in statistics.arms_in(here):
             for metric in (*COMPARED, "angle_r2", "force_nrmse"):
-                q = statistics.quartiles(statistics.per_subject(here, metric, arm, grade).values())
+                q = statistics.quartiles(statistics.per_subject(here, metric, method, grade).values())
                 if q is not None:
-                    values[metric, arm, grade] = q
+                    values[metric, method, grade] = q
         place = seconds if calibration else _number(x, k)
-        people = statistics.per_subject(here, "angle_rmse_deg", *found.ours)
+        people = statistics.per_subject(here, "angle_rmse_deg", *result.ours)
         made.append(Point(x, place, f"{words.number(seconds)} s" if calibration else x, values, people))
     return made
 
@@ -172,15 +153,15 @@ def _number(x: str, otherwise: int) -> float:
         return float(otherwise)
 
 
-def _curve(found: Found, curve: dict[str, Any]) -> dict[str, Any]:
-    along = points(found, curve)
-    rows = [r for r in found.rows if r["curve"] == curve["name"]]
+def _curve(result: StudyResult, curve: dict[str, Any]) -> dict[str, Any]:
+    along = points(result, curve)
+    rows = [r for r in result.rows if r["curve"] == curve["name"]]
     metrics = [m for m in COMPARED if any(m == key[0] for p in along for key in p.values)]
-    arms = list(dict.fromkeys((a, g) for p in along for _, a, g in p.values))
+    methods = list(dict.fromkeys((a, g) for p in along for _, a, g in p.values))
     calibration = "data.calibration_fraction" in curve["keys"]
     unit = "calibration, all trials together [s]" if calibration else curve["unit"] or curve["keys"][0]
     named = any(not _is_number(p.x) for p in along)
-    figures = [study_figures.curve(along, m, arms, unit, named=named, ours=found.ours) for m in metrics]
+    figures = [study_figures.curve(along, m, methods, unit, named=named, ours=result.ours) for m in metrics]
     marks: dict[str, set[tuple[str, int]]] = {}
     for r in rows:
         marks.setdefault(r["subject"], set()).add((r["test_mark"], r["test_rows"]))
@@ -191,7 +172,7 @@ def _curve(found: Found, curve: dict[str, Any]) -> dict[str, Any]:
         "keys": curve["keys"],
         "points": along,
         "metrics": metrics,
-        "arms": arms,
+        "methods": methods,
         "figures": [f for f in figures if f],
         "people": len({r["subject"] for r in rows}),
         "seeds": len({r["seed"] for r in rows}),
@@ -208,36 +189,36 @@ def _is_number(x: str) -> bool:
     return True
 
 
-def _same(rows: list[Row], others: list[Row], arm: str, grade: str) -> bool:
+def _same(rows: list[Row], others: list[Row], method: str, grade: str) -> bool:
     metric = COMPARED[0]
-    return statistics.per_subject(rows, metric, arm, grade) == statistics.per_subject(others, metric, arm, grade)
+    return statistics.per_subject(rows, metric, method, grade) == statistics.per_subject(others, metric, method, grade)
 
 
-def ablations(found: Found, cohort: str) -> list[Ablation]:
-    """Cells of a folder, against the same arm of the main cell where they differ from it, else against the method.
+def ablations(result: StudyResult, cohort: str) -> list[Ablation]:
+    """Cells of a folder, against the same method of the main cell where they differ from it, else against the method.
 
-    What is the main cell's own answer (a member of the family that is an arm, under unchanged settings) is compared
+    What is the main cell's own answer (a member of the family that is a method, under unchanged settings) is compared
     with the method too, or, where the main cell has not the method, with the personalised head.
     """
-    main = found.of(cell=cohort)
+    main = result.of(cell=cohort)
     made = []
-    names = dict.fromkeys(r["cell"] for r in found.rows if r["role"] == "ablation" and r["cohort"] == cohort)
+    names = dict.fromkeys(r["cell"] for r in result.rows if r["role"] == "ablation" and r["cohort"] == cohort)
     for name in names:
-        rows = found.of(cell=name)
+        rows = result.of(cell=name)
         seeds = {r["seed"] for r in rows}
         paired = [r for r in main if r["seed"] in seeds]  # the same random numbers on both sides
         have = statistics.arms_in(paired)
-        reference = found.ours if found.ours in have else ("head_physics", found.ours[1])
-        for arm, grade in statistics.arms_in(rows):
-            other = (arm, grade) if (arm, grade) in have else reference
-            if other != reference and _same(rows, paired, arm, grade):
+        reference = result.ours if result.ours in have else ("head_physics", result.ours[1])
+        for method, grade in statistics.arms_in(rows):
+            other = (method, grade) if (method, grade) in have else reference
+            if other != reference and _same(rows, paired, method, grade):
                 other = reference
             values = {
-                m: statistics.quartiles(statistics.per_subject(rows, m, arm, grade).values())
+                m: statistics.quartiles(statistics.per_subject(rows, m, method, grade).values())
                 for m in (*COMPARED, "angle_r2")
             }
-            differences = {m: statistics.paired(rows, m, (arm, grade), other, paired) for m in COMPARED}
-            made.append(Ablation(name, arm, grade, values, other[0], differences))
+            differences = {m: statistics.paired(rows, m, (method, grade), other, paired) for m in COMPARED}
+            made.append(Ablation(name, method, grade, values, other[0], differences))
     for metric in COMPARED:  # one family for each error
         compared = [a.differences[metric] for a in made]
         stepped = iter(statistics.corrected([c for c in compared if c is not None]))

@@ -9,7 +9,7 @@ from pitl.report import canvas, words
 from pitl.report.canvas import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
 
 if TYPE_CHECKING:
-    from pitl.report.study import Point
+    from pitl.report.study_points import Point
 
 _COLOURS = (ORANGE, GREEN, RED, PINK, SKY, YELLOW, GREY)
 
@@ -17,7 +17,7 @@ _COLOURS = (ORANGE, GREEN, RED, PINK, SKY, YELLOW, GREY)
 def curve(
     points: Sequence["Point"],
     metric: str,
-    arms: Sequence[tuple[str, str]],
+    methods: Sequence[tuple[str, str]],
     unit: str,
     *,
     named: bool,
@@ -28,10 +28,10 @@ def curve(
     Args:
         points: of the curve.
         metric: the error.
-        arms: with their grades, each a line.
+        methods: with their grades, each a line.
         unit: of the axis.
         named: whether the points have names rather than numbers.
-        ours: the arm whose people are drawn as dots.
+        ours: the method whose people are drawn as dots.
     """
     if not any(key[0] == metric for p in points for key in p.values):
         return ""
@@ -40,7 +40,7 @@ def curve(
     place = {p.x: float(k) if named else p.place for k, p in enumerate(points)}
     colours = iter(_COLOURS * 3)
     tops = []
-    for pair in arms:
+    for pair in methods:
         have = [(place[p.x], p.values[metric, *pair]) for p in points if (metric, *pair) in p.values]
         if not have:
             continue
@@ -51,7 +51,7 @@ def curve(
         )
         tops.append(float(np.max(upper)))
         ax.fill_between(x, lower, upper, color=colour, alpha=0.18 if pair == ours else 0.07, lw=0)
-        label = words.arm(pair[0]) + (f" · {words.short_labels(pair[1])}" if words.short_labels(pair[1]) else "")
+        label = words.method(pair[0]) + (f" · {words.short_labels(pair[1])}" if words.short_labels(pair[1]) else "")
         ax.plot(x, median, "o-", ms=3, color=colour, lw=1.8 if pair == ours else 1.1, label=label)
     if metric == "angle_rmse_deg":
         for p in points:

@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.table import Table
 
-from pitl import statistics
+from pitl.comparison import statistics
+from pitl.comparison.statistics import METHOD, Comparison, Quartiles
+from pitl.config.methods import METHODS
 from pitl.report import words
-from pitl.statistics import METHOD, Comparison, Quartiles
 
 _COMPARED = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
 _GENERIC = ("generic_physics", "none")
 
 
-class Line(NamedTuple):
-    """One arm with one grade of supervision."""
+class TableLine(NamedTuple):
+    """One method with one grade of supervision."""
 
-    arm: str
+    method: str
     supervision: str
     subjects: int
     seeds: int
@@ -41,39 +43,41 @@ class Headline(NamedTuple):
     personal: Quartiles | None
 
 
-def lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
-    """Median and quartiles over subjects of every metric, for every arm."""
-    found = []
-    for arm, supervision in statistics.arms_in(rows):
-        own = [r for r in rows if (r["arm"], r["supervision"], r["task"]) == (arm, supervision, "all")]
+def lines(rows: Sequence[dict[str, Any]]) -> list[TableLine]:
+    """Median and quartiles over subjects of every metric, for every method."""
+    result = []
+    for method, supervision in statistics.arms_in(rows):
+        own = [r for r in rows if (r["method"], r["supervision"], r["task"]) == (method, supervision, "all")]
         values = {
-            m: statistics.quartiles(statistics.per_subject(own, m, arm, supervision).values()) for m in words.METRICS
+            m: statistics.quartiles(statistics.per_subject(own, m, method, supervision).values()) for m in words.METRICS
         }
-        found.append(Line(arm, supervision, len({r["subject"] for r in own}), len({r["seed"] for r in own}), values))
-    place = {name: n for n, name in enumerate(words.ARMS)}
+        result.append(
+            TableLine(method, supervision, len({r["subject"] for r in own}), len({r["seed"] for r in own}), values)
+        )
+    place = {name: n for n, name in enumerate(METHODS)}
     grade = {name: n for n, name in enumerate(words.LABELS)}
     return sorted(
-        found,
+        result,
         key=lambda f: (
-            f.supervision != "none" or not f.arm.startswith("generic"),
+            f.supervision != "none" or not f.method.startswith("generic"),
             grade.get(f.supervision, 9),
-            place.get(f.arm, 99),
+            place.get(f.method, 99),
         ),
     )
 
 
-def best(found: Sequence[Line], metric: str) -> float | None:
+def best(result: Sequence[TableLine], metric: str) -> float | None:
     """The best median of a column: the largest of R² and r, the smallest of errors; None where none is better."""
-    medians = [q.median for q in (f.values[metric] for f in found) if q is not None]
+    medians = [q.median for q in (f.values[metric] for f in result) if q is not None]
     if len(medians) < 2 or metric in ("seconds", "residual_nm"):
         return None
     return max(medians) if metric in ("angle_r2", "angle_r", "force_r2") else min(medians)
 
 
 def families(rows: Sequence[dict[str, Any]]) -> list[Family]:
-    """The method against the other arms, for every error that has a unit."""
-    found = [Family(*words.METRICS[m], statistics.compare(rows, m)) for m in _COMPARED]
-    return [f for f in found if f.comparisons]
+    """The method against the other methods, for every error that has a unit."""
+    result = [Family(*words.METRICS[m], statistics.compare(rows, m)) for m in _COMPARED]
+    return [f for f in result if f.comparisons]
 
 
 def verdict(c: Comparison) -> str:
@@ -111,8 +115,8 @@ def _pair(rows: Sequence[dict[str, Any]], metric: str, supervision: str) -> tupl
 
 
 def _against_generic(rows: Sequence[dict[str, Any]], metric: str, supervision: str) -> Comparison | None:
-    found = statistics.compare(rows, metric)
-    return next((c for c in found if (c.supervision, c.against) == (supervision, _GENERIC[0])), None)
+    result = statistics.compare(rows, metric)
+    return next((c for c in result if (c.supervision, c.against) == (supervision, _GENERIC[0])), None)
 
 
 def _verdicts(rows: Sequence[dict[str, Any]], supervision: str, personal: Quartiles) -> str:
@@ -125,17 +129,17 @@ def _verdicts(rows: Sequence[dict[str, Any]], supervision: str, personal: Quarti
                 f"{name} against the generic model: {verdict(c)} ({p}smaller error in {c.better} of {c.count})."
             )
     medians = {
-        arm: q.median
-        for arm, s in statistics.arms_in(rows)
+        method: q.median
+        for method, s in statistics.arms_in(rows)
         if s == supervision
-        and (q := statistics.quartiles(statistics.per_subject(rows, "angle_rmse_deg", arm, s).values())) is not None
+        and (q := statistics.quartiles(statistics.per_subject(rows, "angle_rmse_deg", method, s).values())) is not None
     }
     first = min(medians, key=lambda a: medians[a])
     if first == METHOD:
-        parts.append("No other arm with the same labels has a lower median angle error.")
+        parts.append("No other method with the same labels has a lower median angle error.")
     else:
         parts.append(
-            f"The lowest median angle error with the same labels is that of another arm, {words.arm(first)}: "
+            f"The lowest median angle error with the same labels is that of another method, {words.method(first)}: "
             f"{words.number(medians[first])}° against {words.number(personal.median)}°."
         )
     return " ".join(parts)
@@ -151,26 +155,26 @@ def _people(count: int) -> str:
 
 def summary_table(rows: Sequence[dict[str, Any]]) -> Table:
     """The summary for the console, 80 columns wide: medians over subjects, of angle and force with [quartiles]."""
-    found = lines(rows)
-    people, seeds = max(f.subjects for f in found), max(f.seeds for f in found)
+    result = lines(rows)
+    people, seeds = max(f.subjects for f in result), max(f.seeds for f in result)
     title = (
         f"Median \\[quartiles] over {_people(people)}, {seeds} seed{'s' if seeds > 1 else ''}; labels: A angle, F force"
     )
     table = Table(
         title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False
     )
-    table.add_column("arm", no_wrap=True)
+    table.add_column("method", no_wrap=True)
     table.add_column("labels", no_wrap=True)
-    shown = [m for m in _CONSOLE if any(f.values[m] is not None for f in found)]
+    shown = [m for m in _CONSOLE if any(f.values[m] is not None for f in result)]
     for m in shown:
         table.add_column(_CONSOLE[m], justify="right", no_wrap=True)
-    for f in found:
+    for f in result:
         values = [f.values[m] for m in shown]
         cells = [
             words.spread(q).replace("[", "\\[") if m.endswith(("_deg", "_n")) else words.number(q and q.median)
             for m, q in zip(shown, values, strict=True)
         ]
-        table.add_row(words.arm(f.arm).removeprefix("personal "), words.short_labels(f.supervision), *cells)
+        table.add_row(words.method(f.method).removeprefix("personal "), words.short_labels(f.supervision), *cells)
     return table
 
 
@@ -180,3 +184,19 @@ _CONSOLE = {
     "force_rmse_n": "force RMSE N",
     "torque_rmse_nm": "torque N m",
 }
+
+
+def identification_table(result: dict[str, dict[str, dict[str, Any]]]) -> Table:
+    """Which parameters the data identify and which the prior decided, over people."""
+    table = Table(
+        title="EMG-driven model: what the data identify (deviation below half the prior's)", title_justify="left"
+    )
+    for heading in ("parameter", "median value", "deviation, prior 1", "by data in", "else by the prior"):
+        table.add_column(heading, justify="left" if heading == "parameter" else "right")
+    people = list(result.values())
+    for name in people[0]:
+        each = [p[name] for p in people]
+        told = sum(e["by_data"] for e in each)
+        middle = [float(np.median([e[k] for e in each])) for k in ("value", "deviation")]
+        table.add_row(name, f"{middle[0]:.3g}", f"{middle[1]:.2f}", f"{told} people", f"{len(each) - told}")
+    return table

@@ -13,10 +13,10 @@ BAND = 0.02
 _POOR = 0.8  # a person or a part below this is named
 
 
-class Line(NamedTuple):
-    """One output of one arm, over people."""
+class IntervalLine(NamedTuple):
+    """One output of one method, over people."""
 
-    arm: str
+    method: str
     supervision: str
     output: str
     unit: str
@@ -34,29 +34,29 @@ class Intervals(NamedTuple):
     """What the page shows."""
 
     level: float
-    lines: list[Line]
+    lines: list[IntervalLine]
     figures: list[str]
     people: int
 
 
-def intervals(found: Mapping[str, Any]) -> Intervals | None:
-    """From what `pitl.coverage` left; None if that is nothing."""
-    if not found.get("outputs"):
+def intervals(result: Mapping[str, Any]) -> Intervals | None:
+    """From what `pitl.comparison.coverage` left; None if that is nothing."""
+    if not result.get("outputs"):
         return None
-    level, outputs = float(found["level"]), found["outputs"]
+    level, outputs = float(result["level"]), result["outputs"]
     lines = [_line(o, level) for o in outputs]
-    figures, groups = [], list(dict.fromkeys((o["arm"], o["supervision"]) for o in outputs))
-    for arm, supervision in groups:
-        mine = [o for o in outputs if (o["arm"], o["supervision"]) == (arm, supervision)]
-        figures.append(_dots(mine, level, arm, supervision))
+    figures, groups = [], list(dict.fromkeys((o["method"], o["supervision"]) for o in outputs))
+    for method, supervision in groups:
+        mine = [o for o in outputs if (o["method"], o["supervision"]) == (method, supervision)]
+        figures.append(_dots(mine, level, method, supervision))
     return Intervals(level, lines, figures, len(outputs[0]["people"]))
 
 
-def _line(output: Mapping[str, Any], level: float) -> Line:
+def _line(output: Mapping[str, Any], level: float) -> IntervalLine:
     met = all(abs(output[k] - level) <= BAND + 1e-9 for k in ("mean", "median"))
     missed = [p["missed_s"] for p in output["people"].values()]
-    return Line(
-        output["arm"],
+    return IntervalLine(
+        output["method"],
         output["supervision"],
         output["output"],
         "°" if output["unit"] == "deg" else str(output["unit"]),
@@ -74,17 +74,17 @@ def _line(output: Mapping[str, Any], level: float) -> Line:
 def _poor(people: Mapping[str, Mapping[str, Any]]) -> str:
     """The least covered people, and the parts in which people on the whole are covered least."""
     low = sorted((p["coverage"], name) for name, p in people.items() if p["coverage"] < _POOR)
-    said = [f"{name} {100 * c:.0f} %" for c, name in low[:4]] + ([f"{len(low) - 4} more"] if len(low) > 4 else [])
+    predicted = [f"{name} {100 * c:.0f} %" for c, name in low[:4]] + ([f"{len(low) - 4} more"] if len(low) > 4 else [])
     parts: dict[str, list[float]] = {}
     for p in people.values():
         for part, covered in p["parts"].items():
             parts.setdefault(part, []).append(covered)
     weak = sorted((float(np.mean(v)), part) for part, v in parts.items())
-    said += [f"{part} {100 * c:.0f} %" for c, part in weak[:3] if c < 0.86]
-    return ", ".join(said)
+    predicted += [f"{part} {100 * c:.0f} %" for c, part in weak[:3] if c < 0.86]
+    return ", ".join(predicted)
 
 
-def _dots(outputs: list[Mapping[str, Any]], level: float, arm: str, supervision: str) -> str:
+def _dots(outputs: list[Mapping[str, Any]], level: float, method: str, supervision: str) -> str:
     """One dot a person, a line an output, the band that is aimed at behind them."""
     fig, [ax] = canvas.figure(0.95 + 0.27 * len(outputs))
     ax.axvspan(100 * (level - BAND), 100 * (level + BAND), color=FAINT, lw=0, zorder=0)
@@ -104,5 +104,5 @@ def _dots(outputs: list[Mapping[str, Any]], level: float, arm: str, supervision:
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(max(0, lowest - 3), 101.5)
     ax.set_xlabel("rows of the test part inside the interval [%]")
-    ax.set_title(f"{words.arm(arm)}; labels: {words.labels(supervision)}")
-    return canvas.svg(fig, f"Coverage of every person's intervals, {words.arm(arm)}")
+    ax.set_title(f"{words.method(method)}; labels: {words.labels(supervision)}")
+    return canvas.svg(fig, f"Coverage of every person's intervals, {words.method(method)}")

@@ -1,33 +1,11 @@
-"""How arms, labels, metrics and numbers are called on paper."""
+"""How methods, labels, metrics and numbers are called on paper."""
 
 import math
 from collections.abc import Sequence
 
-from pitl.statistics import Quartiles
+from pitl.comparison.statistics import Quartiles
+from pitl.config.methods import METHODS
 
-ARMS = {
-    "generic_data": "generic, data only",
-    "generic_physics": "generic, with physics",
-    "gain_offset": "gain and offset",
-    "head_data": "personal head, data only",
-    "head_physics": "personal head, with physics",
-    "head_muscle": "personal head, with physics and muscles",
-    "head_no_muscle": "personal head, physics without muscles",
-    "head_muscle_unfitted": "the same, muscles not fitted (control)",
-    "blend": "blend of personal models",
-    "full_finetune": "full fine-tuning",
-    "scratch": "from scratch",
-    "ridge": "ridge regression",
-    "hill_calibrated": "calibrated EMG-driven model",
-    "svr": "support-vector regression",
-    "pi_cnn": "PI-CNN of one person",
-    "distributed": "distributed PI networks",
-    "hope_mm": "HOPE-MM-style calibration",
-    "ensemble": "ensemble of personal heads",
-    "domain_adaptation": "supervised domain adaptation",
-    "low_shot": "low-shot adversarial network",
-    "penn": "PENN: simulation and residual",
-}
 LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown
 METRICS = {
@@ -53,9 +31,9 @@ SUMMARY = (
 )
 
 
-def arm(name: str) -> str:
-    """An arm's name in words."""
-    return ARMS.get(name, name.replace("_", " "))
+def method(name: str) -> str:
+    """A method's name in words."""
+    return METHODS[name].title if name in METHODS else name.replace("_", " ")
 
 
 def labels(name: str) -> str:
@@ -111,8 +89,8 @@ def probability(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def values(found: float | Sequence[float] | object) -> str:
+def values(result: float | Sequence[float] | object) -> str:
     """A number, or several."""
-    if isinstance(found, (list, tuple)):
-        return ", ".join(values(v) for v in found)
-    return number(float(found)) if isinstance(found, (int, float)) else str(found)
+    if isinstance(result, (list, tuple)):
+        return ", ".join(values(v) for v in result)
+    return number(float(result)) if isinstance(result, (int, float)) else str(result)

@@ -1,0 +1,162 @@
+"""Tables of a stored study for a text file; what they say is decided by the study alone."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from benchmarks import targets
+from pitl.comparison.statistics import Comparison, Quartiles
+from pitl.errors import PitlError
+from pitl.report import study, tables, words
+from pitl.report.study import StudyResult
+
+_COLUMNS = ("angle_rmse_deg", "angle_r2", "force_rmse_n", "force_nrmse", "torque_rmse_nm")
+
+
+def markdown(result: StudyResult, what: str, of: str = "") -> str:
+    """One table of a study.
+
+    Args:
+        result: the study.
+        what: a name of `TABLES`.
+        of: the cohort or curve that it is about.
+
+    Raises:
+        PitlError: there is no such table, cohort or curve.
+    """
+    if what not in TABLES:
+        raise PitlError(f"a study has no table '{what}'; it has {', '.join(TABLES)}.")
+    return TABLES[what](result, of)
+
+
+def _targets(result: StudyResult, of: str) -> str:
+    lines = []
+    judged = [name for name in result.cohorts if name in result.about["judged"]]
+    kinds = {name: result.cohorts[name]["config"]["data"]["kind"] for name in judged}
+    for t in targets.judged(result.rows, kinds, result.about["curves"], *result.ours):
+        if of and t.cohort not in (of, ""):
+            continue
+        interval = "" if t.low is None else f"{words.number(t.low)} to {words.number(t.high)}"
+        reached = "not judged" if t.reached is None else "yes" if t.reached else "no"
+        note = f" ({t.note})" if t.note else ""
+        value = "" if t.value is None else f"{words.number(t.value)}{t.unit}"
+        people = str(t.people or "")
+        lines.append((t.cohort, t.statement, t.goal, value, interval, people, reached + note))
+    return _table(("cohort", "what", "goal", "value", "95 % interval", "people", "reached"), lines)
+
+
+def _methods(result: StudyResult, cohort: str) -> str:
+    _known(cohort, result.cohorts, "cohort")
+    rows = result.of(cell=cohort)
+    every = tables.lines(rows)
+    metrics = [m for m in _COLUMNS if any(f.values[m] is not None for f in every)]
+    lines = [
+        (
+            words.method(f.method),
+            words.labels(f.supervision),
+            *(words.spread(f.values[m], words.METRICS[m][2]) for m in metrics),
+        )
+        for f in every
+    ]
+    people, seeds = len({r["subject"] for r in rows}), len({r["seed"] for r in rows})
+    return _table(("method", "labels", *map(_heading, metrics)), lines) + f"\n\n{people} people, {seeds} seed(s)."
+
+
+def _comparisons(result: StudyResult, cohort: str) -> str:
+    _known(cohort, result.cohorts, "cohort")
+    lines = []
+    for family in study.families(result.of(cell=cohort), result.ours[0]):
+        for c in family.comparisons:
+            if c.supervision == result.ours[1]:
+                name = f"{family.heading} [{family.unit}]"
+                lines.append((name, words.method(c.against), *_compared(c, family.factor), tables.verdict(c)))
+    return _table(
+        ("error", "against", "difference", "95 % interval", "better in", "effect", "p, Holm", "verdict"), lines
+    )
+
+
+def _curve(result: StudyResult, name: str) -> str:
+    curves = {c["name"]: c for c in result.about["curves"]}
+    _known(name, curves, "curve")
+    along = study.points(result, curves[name])
+    lines = []
+    for method, grade in dict.fromkeys((a, g) for p in along for _, a, g in p.values):
+        for m in study.COMPARED:
+            cells = [p.values.get((m, method, grade)) for p in along]
+            if any(cells):
+                spread = (_spread(q, words.METRICS[m][2]) for q in cells)
+                lines.append((words.method(method), words.labels(grade), _heading(m), *spread))
+    return _table(("method", "labels", "error", *(p.words for p in along)), lines)
+
+
+def _ablations(result: StudyResult, cohort: str) -> str:
+    _known(cohort, result.cohorts, "cohort")
+    lines = []
+    for a in study.ablations(result, cohort):
+        cells = []
+        for m, c in a.differences.items():
+            factor = words.METRICS[m][2]
+            cells += [_spread(a.values[m], factor), "" if c is None else _difference(c, factor)]
+        against = "the same" if a.against == a.method else words.method(a.against)
+        lines.append((a.cell, words.method(a.method), words.labels(a.supervision), against, *cells))
+    heads = [h for m in study.COMPARED for h in (_heading(m), "difference [95 %], better in, p")]
+    return _table(("configuration", "method", "labels", "against", *heads), lines)
+
+
+def _failures(result: StudyResult, _: str) -> str:
+    about = result.about
+    predicted = [f"- failed: {' '.join(str(v) for v in f.values())}" for f in about["failures"]]
+    predicted += [f"- left out: {sentence}" for sentence in about["left_out"]]
+    predicted += [f"- {about['missing']} answers are missing"] if about["missing"] else []
+    return "\n".join(predicted) or "Nothing failed and nothing was left out."
+
+
+def _made(result: StudyResult, _: str) -> str:
+    about, cells = result.about, {r["cell"] for r in result.rows}
+    codes = sorted({r["code"] for r in result.rows})
+    return (
+        f"`{about['command']}`: {len(cells)} cells, {about['wall_seconds'] / 60:.0f} min with "
+        f"{about['processes']} worker(s) on {', '.join(sorted({r['device'] for r in result.rows}))}, "
+        f"JAX {about['environment']['jax']}, version {', '.join(codes)} of the program."
+    )
+
+
+TABLES: dict[str, Callable[[StudyResult, str], str]] = {
+    "targets": _targets,
+    "methods": _methods,
+    "comparisons": _comparisons,
+    "curve": _curve,
+    "ablations": _ablations,
+    "failures": _failures,
+    "made": _made,
+}
+
+
+def _known(name: str, among: Iterable[str], what: str) -> None:
+    if name not in list(among):
+        raise PitlError(f"the study has no {what} '{name}'; it has {', '.join(among)}.")
+
+
+def _heading(metric: str) -> str:
+    heading, unit, _ = words.METRICS[metric]
+    return f"{heading} [{unit}]" if unit else heading
+
+
+def _spread(q: Quartiles | None, factor: float) -> str:
+    return "" if q is None else words.spread(q, factor)
+
+
+def _difference(c: Comparison, factor: float) -> str:
+    value, interval, better, _, p = _compared(c, factor)
+    return f"{value} [{interval}], {better}, {p}"
+
+
+def _compared(c: Comparison, factor: float) -> tuple[str, str, str, str, str]:
+    interval = (
+        "" if c.low is None or c.high is None else f"{words.number(c.low * factor)} to {words.number(c.high * factor)}"
+    )
+    value, effect, p = words.number(c.difference * factor), words.number(c.effect), words.probability(c.p_holm)
+    return value, interval, f"{c.better} of {c.count}", effect, p
+
+
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    result = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    return "\n".join([*result, *("| " + " | ".join(line) + " |" for line in lines)])

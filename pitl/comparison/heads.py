@@ -1,0 +1,94 @@
+"""Personalised networks: the head alone on a frozen encoder, with or without physics; everything; from scratch.
+
+`personalize.unfreeze` lets the encoder's last layer, or all of it, train with the head.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pitl.comparison.task import MethodResult, Task
+from pitl.config.toml import change
+from pitl.learn import muscle_part, personal
+from pitl.learn.model import Model
+from pitl.learn.personal import PersonalFit, Settings
+from pitl.learn.predict import predict_rows
+from pitl.net import network
+
+_EVERYTHING: tuple[personal.Group, ...] = ("encoder", "head")
+
+
+def head_data(task: Task) -> MethodResult:
+    """The head on a frozen encoder, by data alone."""
+    trainable = (*personal.trainable_encoder(task.config.personalize), "head")
+    return fine_tune(task, Settings(trainable, task.supervision, False), task.generic.data)
+
+
+def head_physics(task: Task) -> MethodResult:
+    """The method: the head on a frozen encoder, by data and modified physics together."""
+    settings, muscles = task.config.personalize, None
+    if settings.muscle and task.supervision != "angle_force":
+        sources = [task.sources(p) for p in range(len(task.split.test))]
+        recorded = task.config.data.force_labels == "recorded"
+        belief = muscle_part.prior_of_sources(task.prepared, sources, task.config.hill, with_forces=recorded)
+        towards = muscle_part.target_forces(
+            task.prepared,
+            task.split,
+            task.generic.physics,
+            task.supervision,
+            task.config.hill,
+            belief,
+            lowpass_hz=task.config.data.angle_lowpass_hz,
+            fitted=settings.muscle_fitted,
+        )
+        task, muscles = task.but(split=muscle_part.with_targets(task.split, towards)), towards.fitted
+    result = fine_tune(task, personal.method_settings(settings, task.supervision), task.generic.physics)
+    return result._replace(muscles=muscles)
+
+
+def full_finetune(task: Task) -> MethodResult:
+    """Everything trains, from the generic model, by data alone."""
+    return fine_tune(task, Settings(_EVERYTHING, task.supervision, False), task.generic.data)
+
+
+def scratch(task: Task) -> MethodResult:
+    """Everything trains, from random numbers, by data alone."""
+    generic = task.generic.physics
+    keys = jax.random.split(task.key, len(task.prepared.cohort.subjects))
+    fresh = jax.vmap(lambda k, s: network.init(k, generic.net, s))(keys, generic.scale)
+    longer = {"steps": 2 * task.config.personalize.steps, "l2_to_generic": 1e-4}
+    settings = Settings(_EVERYTHING, task.supervision, False)
+    result = fine_tune(task, settings, generic.replace(params=fresh), longer)
+    if task.supervision != "angle_force":  # nothing ever trained the forces
+        return result._replace(estimates=tuple(e._replace(force=None) for e in result.estimates))
+    return result
+
+
+def fine_tune(task: Task, settings: Settings, start: Model, changes: dict[str, Any] | None = None) -> MethodResult:
+    """Trains what `settings` name for everybody and predicts the test rows."""
+    fitted = fine_tune_people(task, settings, start, changes)
+    return MethodResult(predict_rows(fitted.model, task.prepared.samples, task.split.test), fitted)
+
+
+def fine_tune_people(
+    task: Task, settings: Settings, start: Model, changes: dict[str, Any] | None = None
+) -> PersonalFit:
+    """Everybody's fine-tuned models; `changes` are to the personalisation's configuration."""
+    prepared, people = task.prepared, task.split.people
+    config = change(task.config.personalize, **(changes or {}))
+    fit = partial(personal.fit, samples=prepared.samples, settings=settings, config=config, key=task.key)
+    if "encoder" not in settings.trainable:
+        return fit(start, people=people, report=task.report)
+    # one person after the other: with a moving encoder everyone's windows would have to be held at once
+    parts = []
+    for s in range(len(task.split.test)):
+        one = partial(jax.tree.map, lambda x, s=s: x[s : s + 1])
+        parts.append(fit(one(start), people=one(people)))
+        if task.report:
+            task.report(s + 1, len(task.split.test))
+    stack = partial(jax.tree.map, lambda *x: jnp.concatenate(x))
+    history = np.concatenate([f.history for f in parts], axis=1)
+    return PersonalFit(stack(*(f.model for f in parts)), stack(*(f.correction for f in parts)), history)

@@ -1,0 +1,123 @@
+"""What of a cohort can be used: spoilt samples are masked, bad recordings and channels left out singly."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from pitl.data.checks import faults
+from pitl.data.recording import Cohort, MaximumContraction, Recording, Subject
+from pitl.errors import PitlError
+
+_LEAST_USABLE = 0.1  # part of the samples
+_LEAST_PEOPLE = 3  # one to test on, one to stop training on, one to train on
+_LEAST_MOTION = 2e-4  # rad; a sensor that is connected shows more than that
+
+
+def mask(recording: Recording) -> Recording:
+    """The recording with dropouts, saturation and motion artefacts of any channel marked invalid."""
+    result = faults.masks(recording)
+    bad = np.any([m.any(axis=1) for m in result], axis=0)
+    if not bad.any():
+        return recording
+    told = ", ".join(
+        f"{name} {m.any(axis=1).sum() / recording.rate_hz:.2f} s"
+        for name, m in zip(("dropouts", "saturation", "motion artefacts"), result, strict=True)
+        if m.any()
+    )
+    valid = ~bad if recording.valid is None else recording.valid & ~bad
+    return replace(recording, valid=valid, notes=(*recording.notes, f"masked: {told}"))
+
+
+def usable(cohort: Cohort, shortest_s: float = 0.0, calibration_fraction: float = 1.0) -> Cohort:
+    """Masks what is spoilt and leaves out what cannot be used; `left_out` of the result says what and why.
+
+    A channel that is dead in some recordings costs either these recordings or the channel in all of them: whichever is
+    the smaller part of the data, or keeps three people.
+
+    Args:
+        cohort: as read.
+        shortest_s: recordings need to last that long.
+        calibration_fraction: first part of each recording that has to have usable samples too.
+
+    Raises:
+        PitlError: if nothing is left.
+    """
+    left_out = list(cohort.left_out)
+    kept: dict[str, list[Recording]] = {s.name: [] for s in cohort.subjects}
+    for s in cohort.subjects:
+        for r in s.recordings:
+            masked = mask(r)
+            why = _unusable(masked, shortest_s, calibration_fraction)
+            if why:
+                left_out.append(f"{s.name}/{r.trial} was left out: {why}")
+            else:
+                kept[s.name].append(masked)
+    channels = cohort.subjects[0].recordings[0].channels
+    gone = _dead_channels(kept, len(channels))
+    if gone:
+        names = ", ".join(channels[c] for c in gone)
+        left_out.append(f"channel {names} was left out for everybody: it is dead in too many recordings")
+    stay = [c for c in range(len(channels)) if c not in gone]
+    people = []
+    for s in cohort.subjects:
+        own = []
+        for r in kept[s.name]:
+            dead = [channels[c] for c in faults.dead(r) if c not in gone]
+            if dead:
+                left_out.append(f"{s.name}/{r.trial} was left out: channel {', '.join(dead)} is dead")
+            else:
+                own.append(_with_channels(r, stay) if gone else r)
+        if own:
+            people.append(replace(_without_channels(s, stay), recordings=tuple(own)))
+        else:
+            left_out.append(f"{s.name} was left out: no recording of this person can be used")
+    if not people:
+        raise PitlError(f"cohort {cohort.name}: no recording can be used; {'; '.join(left_out[-3:])}.")
+    return replace(cohort, subjects=tuple(people), left_out=tuple(dict.fromkeys(left_out)))
+
+
+def _unusable(r: Recording, shortest_s: float, calibration_fraction: float) -> str:
+    if r.seconds < shortest_s:
+        return f"it lasts {r.seconds:.1f} s, shorter than the {shortest_s:.1f} s that calibration, gap and test need"
+    if len(faults.dead(r)) == len(r.channels):
+        return "every channel is dead"
+    if r.valid is not None:
+        first = max(1, int(calibration_fraction * len(r.valid)))
+        for part, name in ((r.valid, "the"), (r.valid[:first], "the calibration part's")):
+            if part.mean() < _LEAST_USABLE:
+                return f"only {100 * part.mean():.0f} % of {name} samples are usable (dropouts, saturation, gaps)"
+    if r.angle is not None:
+        angle = r.angle if r.valid is None else r.angle[r.valid]
+        if len(angle) and (np.ptp(angle, axis=0) < _LEAST_MOTION).all():
+            return "the angle does not change: its sensor was dead"
+    return ""
+
+
+def _dead_channels(kept: dict[str, list[Recording]], channels: int) -> list[int]:
+    """Channels whose loss costs less than that of the recordings in which they are dead."""
+    dead = {name: [set(faults.dead(r)) for r in rs] for name, rs in kept.items()}
+    total = max(1, sum(map(len, dead.values())))
+    gone: set[int] = set()
+    enough = sum(bool(d) for d in dead.values()) >= _LEAST_PEOPLE
+    while len(gone) < channels - 1:
+        counts = {c: sum(c in d for ds in dead.values() for d in ds) for c in range(channels) if c not in gone}
+        worst = max(counts, key=lambda c: counts[c])
+        left = sum(any(not d - gone for d in ds) for ds in dead.values())
+        dear = counts[worst] / total >= 1 / channels or (enough and left < _LEAST_PEOPLE)
+        if not counts[worst] or not dear:
+            break
+        gone.add(worst)
+    return sorted(gone)
+
+
+def _without_channels(s: Subject, stay: list[int]) -> Subject:
+    """The person's maximum contractions in the channels that stay."""
+    kept = []
+    for c in s.contractions:
+        columns = [k for k, place in enumerate(c.places) if place in stay]
+        kept.append(MaximumContraction(c.emg[:, columns], c.rate_hz, tuple(stay.index(c.places[k]) for k in columns)))
+    return replace(s, mvc=None if s.mvc is None else s.mvc[stay], contractions=tuple(kept))
+
+
+def _with_channels(r: Recording, stay: list[int]) -> Recording:
+    return replace(r, emg=r.emg[:, stay], channels=tuple(r.channels[c] for c in stay))

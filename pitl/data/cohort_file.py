@@ -1,0 +1,189 @@
+"""`cohort.toml`: whose file is which trial, and what its columns are. One such file makes a folder a cohort."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pitl.data.formats.signals import nearest
+from pitl.errors import PitlError
+
+NAME = "cohort.toml"
+PARTS = ("emg", "angle", "force", "torque")
+
+_Word = Annotated[str, Field(min_length=1)]
+_Columns = Annotated[dict[_Word, _Word], Field(min_length=1)]
+_Positive = Annotated[float, Field(gt=0)]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Emg(_Closed):
+    """Raw EMG."""
+
+    channels: _Columns  # muscle = column
+    unit: Literal["V", "mV", "uV"] | None = None  # None: as the file says
+    rate_hz: _Positive | None = None  # for files without a time column
+    notch_hz: _Positive | None = None  # takes the power line out
+
+
+class Angle(_Closed):
+    """Joint angles, flexion positive."""
+
+    coordinates: _Columns  # coordinate of the model = column, "-column" turns the sign
+    unit: Literal["deg", "rad"] | None = None
+    rate_hz: _Positive | None = None
+
+
+class Force(_Closed):
+    """Labels: musculotendon forces [N], such as those of static optimisation."""
+
+    muscles: _Columns  # muscle of the model = column
+    source: str | None = None
+    rate_hz: _Positive | None = None
+
+
+class Torque(_Closed):
+    """Net torque of the muscles [N m], such as that of inverse dynamics."""
+
+    coordinates: _Columns
+    rate_hz: _Positive | None = None
+
+
+class TrialEntry(_Closed):
+    """One recording: one file for everything, or one for each part."""
+
+    subject: _Word
+    trial: _Word
+    task: str
+    posture: str
+    file: _Word | None = None
+    emg: _Word | None = None
+    angle: _Word | None = None
+    force: _Word | None = None
+    torque: _Word | None = None
+    rate_hz: _Positive | None = None  # of the EMG, if it differs from the others'
+    emg_offset_s: float | Literal["estimate"] = 0.0  # added to the EMG's clock
+    lacks: list[Literal["angle", "force", "torque"]] = []
+    force_source: str | None = None
+    notes: list[str] = []
+
+    def path(self, part: str) -> str | None:
+        """File that holds a part."""
+        return None if part in self.lacks else getattr(self, part) or self.file
+
+
+class SubjectEntry(_Closed):
+    """Somebody; only the name is needed."""
+
+    name: _Word
+    height_m: Annotated[float, Field(gt=0.3, lt=2.6)] | None = None
+    mass_kg: Annotated[float, Field(gt=2, lt=400)] | None = None
+    sex: Literal["female", "male"] | None = None
+    model: str | None = None  # imported musculoskeletal model of this person
+    mvc: dict[str, _Positive] | None = None  # envelope at maximum voluntary contraction, in [emg] unit, by channel
+    mvc_files: list[_Word] = []  # recordings of maximum voluntary contractions; the largest envelope counts
+
+
+class CohortFile(_Closed):
+    """The whole file."""
+
+    joint: _Word
+    emg: Emg
+    name: str | None = None
+    notes: list[str] = []
+    valid: str | None = None  # a column that is 0 where samples are unusable
+    angle: Angle | None = None
+    force: Force | None = None
+    torque: Torque | None = None
+    trial: Annotated[list[TrialEntry], Field(min_length=1)]
+    subject: list[SubjectEntry] = []
+
+
+_SECTIONS: dict[Any, type[BaseModel]] = {
+    "emg": Emg, "angle": Angle, "force": Force, "torque": Torque, "trial": TrialEntry, "subject": SubjectEntry
+}  # fmt: skip
+
+
+def read(path: Path) -> CohortFile:
+    """Reads and validates a `cohort.toml`.
+
+    Raises:
+        PitlError: with the file and the key that is wrong.
+    """
+    path = Path(path)
+    try:
+        result = CohortFile.model_validate(tomllib.loads(_text(path)))
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
+        raise PitlError(f"{path}: is not valid TOML: {e}; mend that line.") from e
+    except ValidationError as e:
+        raise PitlError(f"{path}: {_sentence(e)}") from e
+    _consistent(path, result)
+    return result
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError as e:
+        raise PitlError(f"{path} does not exist; `pitl init {path.parent}` writes a draft of it.") from e
+    except UnicodeDecodeError as e:
+        raise PitlError(f"{path}: is not UTF-8 text (byte {e.start}); save it as plain text in UTF-8.") from e
+    except (OSError, ValueError) as e:
+        raise PitlError(f"cannot read {path}: {e}; expected a text file.") from e
+
+
+def _consistent(path: Path, result: CohortFile) -> None:
+    if result.angle and result.torque and list(result.angle.coordinates) != list(result.torque.coordinates):
+        raise PitlError(
+            f"{path}: [torque.coordinates] names {', '.join(result.torque.coordinates)}, [angle.coordinates] names "
+            f"{', '.join(result.angle.coordinates)}; both need the same coordinates in the same order."
+        )
+    for key in ("emg.channels", "angle.coordinates", "force.muscles", "torque.coordinates"):
+        section, _, names = key.partition(".")
+        if getattr(result, section):
+            _distinct(path, "column", list(getattr(getattr(result, section), names).values()), f"[{key}]")
+    _distinct(path, "subject", [p.name for p in result.subject], "[[subject]]")
+    _distinct(path, "trial", [f"{t.subject}/{t.trial}" for t in result.trial], "[[trial]]")
+    _distinct(path, "file", [f for t in result.trial if (f := t.path("emg"))], "[[trial]]")
+    for k, t in enumerate(result.trial, 1):
+        if t.path("emg") is None:
+            raise PitlError(f"{path}: trial.{k} ({t.subject}/{t.trial}) names no file; add file = or emg =.")
+    known = {t.subject for t in result.trial}
+    for p in result.subject:
+        if p.name not in known:
+            raise PitlError(
+                f"{path}: [[subject]] {p.name!r} has no trial{nearest(p.name, sorted(known))}; remove or rename it."
+            )
+        for channel in set(result.emg.channels) ^ set(p.mvc or result.emg.channels):
+            what = "lacks" if channel in result.emg.channels else "has the unknown"
+            raise PitlError(
+                f"{path}: mvc of subject {p.name!r} {what} channel {channel!r}; give one value for each of "
+                f"{', '.join(result.emg.channels)}."
+            )
+        if p.mvc and p.mvc_files:
+            raise PitlError(f"{path}: subject {p.name!r} has both mvc and mvc_files; keep one of them.")
+        if p.mvc and result.emg.unit is None:
+            raise PitlError(f"{path}: mvc of subject {p.name!r} needs [emg] unit, in which it is given; add it.")
+
+
+def _distinct(path: Path, what: str, values: list[str], where: str) -> None:
+    repeated = next((v for i, v in enumerate(values) if v in values[:i]), None)
+    if repeated is not None:
+        raise PitlError(f"{path}: the {what} {repeated!r} appears twice in {where}; give each its own name.")
+
+
+def _sentence(error: ValidationError) -> str:
+    # a mistyped key is also a missing one; naming it helps more
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    loc = tuple(first["loc"])
+    where = ".".join(str(k + 1) if isinstance(k, int) else str(k) for k in loc)
+    if first["type"] == "extra_forbidden":
+        model = _SECTIONS.get(loc[0], CohortFile) if len(loc) > 1 else CohortFile
+        return f"unknown key {where!r}{nearest(str(list(loc)[-1]), model.model_fields)}; correct or remove it."
+    if first["type"] == "missing":
+        return f"the key {where!r} is missing; add it."
+    return f"{where!r} is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}; correct it."

@@ -1,0 +1,64 @@
+"""Finds recordings that share samples, whole or in part, so that nobody is two people."""
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+import numpy as np
+
+K = TypeVar("K", bound=Hashable)
+
+_WINDOW = 64  # rows; raw EMG of that length never repeats by chance
+_SHARED = 0.05  # of the shorter recording's windows
+_STEP_V = 1e-7  # finer than the recorder's resolution, coarser than rounding while parsing
+_PRIME = 0x9E3779B97F4A7C15
+_WORD = 2**64
+
+
+def pairs(emg: Mapping[K, np.ndarray]) -> list[tuple[K, K, float]]:
+    """Pairs of recordings with samples in common, and the common part of the shorter one.
+
+    Windows of all recordings are hashed and sorted together: a truncated or shifted copy is found, and the time taken
+    grows with the data and not with the number of pairs.
+
+    Args:
+        emg: (T, C) each [V].
+
+    Returns:
+        Pairs in the mapping's order, the earlier first.
+    """
+    keys = list(emg)
+    prints = [_prints(emg[k]) for k in keys]
+    owner = np.repeat(np.arange(len(keys)), [len(p) for p in prints])
+    order = np.argsort(np.concatenate([*prints, np.empty(0, np.uint64)]), kind="stable")
+    sorted_prints, sorted_owner = np.concatenate([*prints, np.empty(0, np.uint64)])[order], owner[order]
+    _, starts, counts = np.unique(sorted_prints, return_index=True, return_counts=True)
+    common = np.zeros((len(keys), len(keys)), int)
+    for start, count in zip(starts[counts > 1], counts[counts > 1], strict=True):
+        # the stable sort keeps owners in order, so the first of each pair is the earlier recording
+        owners = sorted_owner[start : start + count]
+        for i, a in enumerate(owners):
+            common[a, owners[i + 1 :]] += 1
+    result = []
+    for i, j in np.argwhere(common):
+        share = float(common[i, j] / max(1, min(len(prints[i]), len(prints[j]))))
+        if share > _SHARED:
+            result.append((keys[i], keys[j], share))
+    return result
+
+
+def _prints(emg: np.ndarray) -> np.ndarray:
+    """Hashes of all windows that hold a signal; each once."""
+    steps = np.clip(np.nan_to_num(np.round(emg / _STEP_V)), -1e15, 1e15).astype(np.int64).astype(np.uint64)
+    weights = np.array([pow(_PRIME, c + 1, _WORD) for c in range(emg.shape[1])], np.uint64)
+    row = (steps * weights).sum(axis=1, dtype=np.uint64)
+    row = (row ^ (row >> np.uint64(29))) * np.uint64(_PRIME)
+    changes = np.concatenate([[0], np.cumsum(row[1:] != row[:-1])]) if len(row) else np.zeros(0, int)
+    window, factor, length = row, _PRIME, 1
+    while length < _WINDOW:  # a polynomial hash by doubling
+        if len(window) <= length:
+            return np.empty(0, np.uint64)
+        window = window[:-length] + np.uint64(factor) * window[length:]
+        factor, length = factor * factor % _WORD, 2 * length
+    # stretches that stand still, such as a loose cable, are alike in everybody
+    lively = changes[_WINDOW - 1 :] - changes[: len(window)] > _WINDOW // 2
+    return np.unique(window[lively])

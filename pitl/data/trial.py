@@ -1,0 +1,252 @@
+"""One trial of a cohort: files on clocks of their own become a `Recording` on one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import signal
+
+from pitl.data import alignment
+from pitl.data.alignment import Regular
+from pitl.data.cohort_file import NAME, PARTS, CohortFile, TrialEntry
+from pitl.data.formats.signals import RADIANS, VOLTS, Column, Signals, Stream, column
+from pitl.data.recording import Recording
+from pitl.errors import PitlError
+
+_RATE_TOLERANCE = 0.02
+_WORTH_SAYING_S = 0.05
+_KEYS = {"emg": "channels", "angle": "coordinates", "force": "muscles", "torque": "coordinates"}
+Read = Callable[[Path], Signals]
+
+
+class _Part(NamedTuple):
+    """Columns of one part (emg, angle, ...) on the regular clock of the stream they came from."""
+
+    regular: Regular
+    places: tuple[int, ...]  # among the part's names
+
+
+def read_trial(folder: Path, header: CohortFile, trial: TrialEntry, read: Read) -> Recording:
+    """Reads a trial's files and puts them on the clock of the EMG.
+
+    Raises:
+        PitlError: if a file or column is missing, is not what it should be, or nothing usable is left.
+    """
+    shift = trial.emg_offset_s
+    if shift != "estimate":
+        return _assemble(folder, header, trial, read, float(shift))
+    first = _assemble(folder, header, trial, read, 0.0)
+    result = None
+    if first.angle is not None:
+        result = alignment.estimate_offset(first.emg, first.angle, first.rate_hz, first.valid)
+    if result is None or not result.certain:
+        raise PitlError(
+            f"{first.source} ({trial.subject}/{trial.trial}): the offset between EMG and motion cannot be told from "
+            f"the recording; give emg_offset_s a number of seconds in {NAME} (0 leaves the clocks as they are)."
+        )
+    return _assemble(folder, header, trial, read, result.seconds, f"estimated, correlation {result.correlation:.2f}")
+
+
+def _assemble(
+    folder: Path, header: CohortFile, trial: TrialEntry, read: Read, shift_s: float, how: str = "as asked"
+) -> Recording:
+    notes = list(trial.notes)
+    names = {k: n for k in PARTS if (n := _names(header, k)) and trial.path(k)}
+    parts = {k: _part(folder, header, trial, k, read, notes) for k in names}
+    if shift_s:
+        parts["emg"] = [p._replace(regular=_shifted(p.regular, shift_s)) for p in parts["emg"]]
+        notes.append(f"the EMG's clock was put {shift_s:+.3f} s later ({how})")
+    master = parts["emg"][0].regular
+    rate = master.rate_hz
+    first, last = _common(folder, trial, parts)
+    # whole samples of the EMG, so that it is never interpolated
+    skip = max(0, int(np.ceil((first - master.start_s) * rate - 1e-3)))
+    count = min(len(master.values), int(np.floor((last - master.start_s) * rate + 1e-3)) + 1) - skip
+    cut = len(master.values) - count
+    if cut > _WORTH_SAYING_S * rate:
+        notes.append(f"{cut / rate:.2f} s of EMG have no other measurements beside them and were left out")
+    start = master.start_s + skip / rate
+    arrays: dict[str, np.ndarray] = {}
+    good = np.ones(max(count, 0), bool)
+    for k, result in parts.items():
+        arrays[k] = np.zeros((count, len(names[k])))
+        for p in result:
+            values, near = alignment.onto(p.regular, start, rate, count)
+            arrays[k][:, p.places] = values
+            good &= near
+    arrays["emg"][~good] = 0.0
+    source = folder / str(trial.path("emg"))
+    good &= _declared(folder, header, trial, read, start, rate, count)
+    if not good.any():
+        raise PitlError(
+            f"{source}: there is no instant at which every column has a number; correct the files, or say "
+            "lacks = ['force'] for this trial."
+        )
+    if header.emg.notch_hz:
+        arrays["emg"] = _notched(arrays["emg"], rate, header.emg.notch_hz, source)
+        notes.append(f"the line at {header.emg.notch_hz:g} Hz was taken out; live EMG needs the same filter")
+    f = header.force
+    dofs = header.angle or header.torque
+    labels = None
+    if f and "force" in arrays:
+        labels = trial.force_source or f.source or Path(str(trial.path("force"))).name
+    return Recording(
+        trial.subject, trial.task, trial.trial, trial.posture, rate, arrays["emg"], tuple(header.emg.channels),
+        angle=arrays.get("angle"), dofs=tuple(dofs.coordinates) if dofs else (), force=arrays.get("force"),
+        muscles=tuple(f.muscles) if f else (), force_source=labels, torque=arrays.get("torque"),
+        valid=None if good.all() else good, source=str(source), notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _names(header: CohortFile, part: str) -> Mapping[str, str]:
+    section = getattr(header, part)
+    return {} if section is None else getattr(section, _KEYS[part])
+
+
+def _part(folder: Path, header: CohortFile, trial: TrialEntry, part: str, read: Read, notes: list[str]) -> list[_Part]:
+    path = folder / str(trial.path(part))
+    signals = read(path)
+    notes += [n for n in signals.notes if n not in notes]
+    section = getattr(header, part)
+    rate = section.rate_hz
+    if part == "emg" or trial.path(part) == trial.path("emg"):
+        rate = trial.rate_hz or rate or header.emg.rate_hz
+    return columns_of(signals, part, _names(header, part), getattr(section, "unit", None), rate, notes)
+
+
+def columns_of(
+    signals: Signals, part: str, names: Mapping[str, str], unit: str | None, rate: float | None, notes: list[str]
+) -> list[_Part]:
+    """The columns of a part in SI units, on regular clocks, one for each stream.
+
+    Raises:
+        PitlError: as `read_trial`.
+    """
+    where = f"correct it there or under [{part}] in {NAME}"
+    result = [column(signals, c, where) for c in names.values()]
+    out = []
+    for stream in dict.fromkeys(id(c.stream) for c in result):
+        places = tuple(i for i, c in enumerate(result) if id(c.stream) == stream)
+        own = [result[i] for i in places]
+        values = np.stack([_si(signals, c, part, unit) for c in own], axis=1)
+        out.append(_Part(_regular(signals, own[0].stream, values, rate, notes), places))
+    return out
+
+
+def _si(signals: Signals, c: Column, part: str, unit: str | None) -> np.ndarray:
+    name, file_unit = c.stream.columns[c.index], c.unit
+    values = np.where(np.isfinite(c.values), c.values, np.nan)
+    if not np.isfinite(values).any():
+        raise PitlError(
+            f"{signals.source}: the column {name!r} is empty throughout; remove it from {NAME}, or say "
+            f"lacks = ['{part}'] for this trial."
+        )
+    if part in ("force", "torque"):
+        factor = {"N mm": 1e-3}.get(file_unit, 1.0)
+        return factor * values
+    known = VOLTS if part == "emg" else RADIANS
+    if file_unit in known and unit is not None and unit != file_unit:
+        raise PitlError(
+            f"{signals.source}: the file gives {name!r} in {file_unit}, {NAME} says unit = '{unit}' under [{part}]; "
+            "correct the wrong one, or remove the unit there."
+        )
+    chosen = unit or file_unit
+    if chosen not in known:
+        stated = f"gives {name!r} in {file_unit!r}" if file_unit else f"does not say the unit of {name!r}"
+        raise PitlError(f"{signals.source}: {stated}; add unit = one of {', '.join(known)} under [{part}] in {NAME}.")
+    if part == "angle":
+        _turn(signals, c, values, chosen, by_file=unit is None)
+    return known[chosen] * values
+
+
+def _turn(signals: Signals, c: Column, values: np.ndarray, unit: str, by_file: bool) -> None:
+    size = np.nan_to_num(np.abs(values)) * RADIANS[unit]
+    row = int(size.argmax())
+    if size[row] > 2 * np.pi:
+        advice = (
+            "the file says radians but it is probably in degrees: correct its header (inDegrees=yes in OpenSim's)"
+            if unit == "rad" and by_file
+            else "it is probably in degrees: say unit = 'deg' under [angle]"
+            if unit == "rad"
+            else "it is probably not an angle in degrees: correct the column, or its unit under [angle]"
+        )
+        raise PitlError(
+            f"{signals.source}, {c.stream.at(row)}, column {c.stream.columns[c.index]!r}: the angle is "
+            f"{values[row]:.4g} {unit}, expected less than a full turn; {advice}."
+        )
+
+
+def _regular(signals: Signals, stream: Stream, values: np.ndarray, rate: float | None, notes: list[str]) -> Regular:
+    where = f"{signals.source}" if len(signals.streams) == 1 else f"{signals.source}, stream {stream.name!r}"
+    if stream.time_s is not None:
+        out = alignment.regular(stream.time_s, values, where)
+        if rate is not None and abs(out.rate_hz / rate - 1) > _RATE_TOLERANCE:
+            raise PitlError(
+                f"{where}: time [s] advances at {out.rate_hz:.6g} samples per second, but {NAME} says rate_hz = "
+                f"{rate:g}; correct whichever is wrong (time has to be in seconds), or remove rate_hz."
+            )
+    else:
+        rate = rate or stream.rate_hz
+        if rate is None:
+            raise PitlError(
+                f"{where}: has no time column; say rate_hz = samples per second in {NAME} (under [emg], or for this "
+                "trial)."
+            )
+        out = Regular(0.0, rate, values, np.arange(len(values)), "")
+    if out.note:
+        notes.append(f"{Path(where).name}: {out.note}")
+    empty = np.asarray(~np.isfinite(values).all(axis=1))
+    if empty.any():
+        stated = (
+            f"{signals.source.name}: {int(empty.sum())} of {len(empty)} samples have an empty or infinite cell, the "
+            f"first in {stream.at(int(np.argmax(empty)))}; they are marked invalid"
+        )
+        if stated not in notes:
+            notes.append(stated)
+    return out
+
+
+def _shifted(r: Regular, seconds: float) -> Regular:
+    return r._replace(start_s=r.start_s + seconds)
+
+
+def _common(folder: Path, trial: TrialEntry, parts: Mapping[str, Sequence[_Part]]) -> tuple[float, float]:
+    """First and last instant at which every part was recorded."""
+    spans = {k: (max(p.regular.start_s for p in v), min(_end(p.regular) for p in v)) for k, v in parts.items() if v}
+    first, last = max(s for s, _ in spans.values()), min(e for _, e in spans.values())
+    if last <= first:
+        told = ", ".join(f"{k} {s:.2f} to {e:.2f} s" for k, (s, e) in spans.items())
+        raise PitlError(
+            f"{folder / str(trial.path('emg'))} ({trial.subject}/{trial.trial}): the files have no time in common "
+            f"({told}); give files of the same trial, or shift the EMG with emg_offset_s in {NAME}."
+        )
+    return first, last
+
+
+def _end(r: Regular) -> float:
+    return r.start_s + (len(r.values) - 1) / r.rate_hz
+
+
+def _declared(
+    folder: Path, header: CohortFile, trial: TrialEntry, read: Read, start: float, rate: float, count: int
+) -> np.ndarray:
+    """(count,) False where the file's own column says that samples are unusable."""
+    if header.valid is None:
+        return np.ones(count, bool)
+    signals = read(folder / str(trial.path("emg")))
+    if not any(header.valid in s.columns for s in signals.streams):
+        return np.ones(count, bool)
+    result = column(signals, header.valid, f"correct valid in {NAME}")
+    flags = (np.nan_to_num(result.values) != 0).astype(float)[:, None]
+    clock = _regular(signals, result.stream, flags, trial.rate_hz or header.emg.rate_hz, [])
+    place = np.round((start + np.arange(count) / rate - clock.start_s) * clock.rate_hz).astype(int)
+    return np.nan_to_num(clock.values[np.clip(place, 0, len(clock.values) - 1), 0]) > 0
+
+
+def _notched(emg: np.ndarray, rate: float, line_hz: float, source: Path) -> np.ndarray:
+    if line_hz >= 0.45 * rate:
+        raise PitlError(f"{source}: notch_hz = {line_hz:g} is too high for {rate:g} samples per second; remove it.")
+    # causal, as it would be live; width 2 Hz
+    b, a = signal.iirnotch(line_hz, line_hz / 2.0, rate)
+    return np.asarray(signal.lfilter(b, a, emg, axis=0))

@@ -1,0 +1,300 @@
+"""Files that are written whole or not at all, checkpoints of arrays, and compiled programs that are kept.
+
+A checkpoint is exact to the bit:
+FOLDER/pitl.json  marker, schema version, metadata, and name, type, shape and digest of every array
+FOLDER/tree/      the arrays, as orbax writes them
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from pitl.errors import PitlError
+
+SCHEMA = 1
+_MARKER = "pitl.json"
+_TREE = "tree"
+
+
+def safe_name(name: str) -> str:
+    """A name that a file or folder may have: letters, digits, `._-`; what was changed leaves a trace of the original.
+
+    Names of people come from files of others: they may hold separators, `..`, NUL or a thousand letters.
+
+    Example:
+        safe_name("anna") == "anna"; safe_name("../x") is something like "x-1f3a9c2b"
+    """
+    plain = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name), flags=re.ASCII).strip("._-")[:80]
+    if plain == name and plain:
+        return name
+    return f"{plain or 'unnamed'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text, making the folders it needs.
+
+    Raises:
+        PitlError: if it cannot be written.
+    """
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+    """Writes bytes, making the folders they need.
+
+    Raises:
+        PitlError: if they cannot be written.
+    """
+    _atomic(Path(path), lambda file: file.write(data))
+
+
+def atomic_savez(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as a compressed .npz, making the folders it needs; `path` is used as it is, ending included.
+
+    Raises:
+        PitlError: if it cannot be written.
+    """
+    _atomic(Path(path), lambda file: np.savez_compressed(file, **arrays))  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns what an operating system says while `path` is written into a sentence.
+
+    Raises:
+        PitlError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as e:
+        raise PitlError(f"cannot write {path}: {_reason(e)}.") from e
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space and start the same command again, finished parts are kept"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.strerror}; choose another folder with --out"
+    return f"{error.strerror or error}; choose another place or mend this one"
+
+
+def _atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # next to its final place: a rename is atomic only within one file system
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_checkpoint(folder: str | Path, tree: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, in place of one that is there.
+
+    Args:
+        folder: what to make; it appears when everything in it is written.
+        tree: nested dictionaries with text keys of arrays or numbers.
+        meta: anything that JSON can hold.
+
+    Raises:
+        PitlError: if it cannot be written, such as on a full disk; what was there before then stays.
+    """
+    folder = Path(folder)
+    arrays = {name: np.asarray(leaf) for name, leaf in _leaves(tree, ())}
+    about = {
+        "format": "pitl",
+        "schema": SCHEMA,
+        "meta": meta,
+        "arrays": [{"name": list(n), "dtype": a.dtype.name, "shape": list(a.shape)} for n, a in arrays.items()],
+    }
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            made.chmod(0o755)
+            _write(made / _TREE, _nested({n: a for n, a in arrays.items() if a.size}))
+            about["files"] = _digests(made)
+            (made / _MARKER).write_text(json.dumps(about, indent=1), encoding="utf-8")
+            _swap(made, folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads back the tree, its leaves NumPy arrays of the very types and bits that were saved, and the metadata.
+
+    Raises:
+        PitlError: if there is no checkpoint, it is damaged, or this version cannot read it.
+    """
+    folder = Path(folder)
+    about = _about(folder)
+    try:
+        # tensorstore does not notice every changed byte, and reports what it does notice in several places at once
+        result = _digests(folder)
+        for name, digest in about["files"].items():
+            if result.get(name) != digest:
+                raise ValueError(f"{name} {'is missing' if name not in result else 'differs from what was saved'}")
+        import orbax.checkpoint as ocp
+
+        arrays = {tuple(a["name"]): np.empty(a["shape"], np.dtype(a["dtype"])) for a in about["arrays"]}
+        read = _read(folder / _TREE, _nested({n: ocp.RestoreArgs(np.ndarray) for n, a in arrays.items() if a.size}))
+        return _nested(arrays | {n: np.asarray(leaf) for n, leaf in _leaves(read, ())}), about["meta"]
+    except Exception as e:  # whatever a damaged description makes of the reading of it
+        raise _damaged(folder, _first_line(e)) from e
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    marker = folder / _MARKER
+    if not folder.is_dir():
+        raise PitlError(f"there is no checkpoint {folder}; check the path, or train first.")
+    try:
+        about = json.loads(marker.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise PitlError(f"{folder} is no checkpoint of this package: it has no {_MARKER}; name another folder.") from e
+    except OSError as e:
+        raise PitlError(f"cannot read {marker}: {e.strerror}.") from e
+    except ValueError as e:
+        raise _damaged(folder, f"{_MARKER}: {e}") from e
+    if not isinstance(about, dict) or about.get("format") != "pitl":
+        raise PitlError(f"{folder} is no checkpoint of this package: {_MARKER} does not say so; name another folder.")
+    if about.get("schema") != SCHEMA:
+        raise PitlError(
+            f"the checkpoint {folder} has schema {about.get('schema')}, this version reads {SCHEMA}; "
+            "make it again, or use the version that made it."
+        )
+    return about
+
+
+def _damaged(folder: Path, what: str) -> PitlError:
+    return PitlError(f"the checkpoint {folder} is damaged ({what}); delete that folder and make it again.")
+
+
+def _leaves(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in tree.items():
+        if not isinstance(key, str):
+            raise PitlError(f"checkpoint key {'/'.join([*at, repr(key)])} is not text; rename it.")
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*at, key))
+        else:
+            yield (*at, key), value
+
+
+def _nested(flat: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        inside = tree
+        for part in name[:-1]:
+            inside = inside.setdefault(part, {})
+        inside[name[-1]] = value
+    return tree
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / _MARKER)
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _write(folder: Path, tree: dict[str, Any]) -> None:
+    if not tree:
+        return
+    import orbax.checkpoint as ocp
+
+    try:
+        with _quiet(), _checkpointer() as checkpointer:
+            checkpointer.save(folder.resolve(), args=ocp.args.PyTreeSave(tree))
+    except ValueError as e:  # tensorstore tells what the operating system said only in its text
+        code = re.search(r"os_error_code='(\d+)'", str(e))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from e
+
+
+def _read(folder: Path, restore_args: dict[str, Any]) -> dict[str, Any]:
+    if not restore_args:
+        return {}
+    import orbax.checkpoint as ocp
+
+    with _quiet(), _checkpointer() as checkpointer:
+        return checkpointer.restore(folder.resolve(), args=ocp.args.PyTreeRestore(restore_args=restore_args))
+
+
+def _checkpointer() -> Any:
+    """One that waits for no other process of the run: every process has whole arrays, and the first one writes."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, f"process{me}")
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs every failure with a traceback before it raises it; the one who calls decides what is shown."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _swap(made: Path, folder: Path) -> None:
+    """Puts `made` in the place of `folder`; a folder with something in it cannot be renamed over."""
+    if not folder.exists():
+        made.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        folder.rename(old / "old")
+        made.rename(folder)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def keep_compiled_programs() -> None:
+    """Lets JAX keep compiled programs for the next run; without a place for them it compiles again, that is all."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "pitl" / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(folder, os.W_OK):
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

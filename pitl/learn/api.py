@@ -1,0 +1,331 @@
+"""The Python face: train on people, personalise one of them, predict, score (see `pitl`)."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pitl.config.schema import Config, Supervision
+from pitl.config.toml import change, load
+from pitl.data.recording import Cohort, Recording
+from pitl.errors import PitlError
+from pitl.learn import alone as alone_
+from pitl.learn import emg_driven, muscle_part, personal, train
+from pitl.learn.model import Model, stack
+from pitl.learn.predict import Estimate, Prediction, predict_recording, predict_rows
+from pitl.learn.prepare import Prepared, prepare
+from pitl.learn.split import Split, split_rows
+
+_HELD_BACK = 0.9  # part of the held-back errors that an interval contains
+
+
+class Score(NamedTuple):
+    """How near a prediction is to what was measured, for each coordinate and muscle; None where nothing was measured."""
+
+    angle_rmse_deg: dict[str, float] | None
+    angle_r2: dict[str, float] | None
+    force_rmse_n: dict[str, float] | None
+    force_r2: dict[str, float] | None
+    torque_rmse_nm: dict[str, float] | None
+
+
+def settings_for(people: Cohort, config: Config | str | Path | None = None, **sections: dict[str, Any]) -> Config:
+    """The settings for some people: of a configuration or the defaults, with sections changed by keyword.
+
+    Without a configuration, force labels are those that were recorded, or static optimisation where none were.
+
+    Raises:
+        PitlError: a setting is not known or not possible.
+    """
+    if config is None:
+        recorded = all(r.force is not None for s in people.subjects for r in s.recordings)
+        angles = any(r.angle is not None for s in people.subjects for r in s.recordings)
+        labels = "recorded" if recorded else "static_optimisation" if angles else "none"
+        base = Config.model_validate({"data": {"kind": "cohort", "force_labels": labels}})
+    else:
+        base = config if isinstance(config, Config) else load(config)
+    changed = {name: {**getattr(base, name).model_dump(), **values} for name, values in sections.items()}
+    return change(base, **changed) if changed else base
+
+
+def train_model(
+    people: Cohort,
+    config: Config | str | Path | None = None,
+    *,
+    report: Callable[[int, float, float], None] | None = None,
+    **sections: dict[str, Any],
+) -> Model:
+    """Trains a generic model of some people, for a person who is not among them.
+
+    Args:
+        people: at least two: some decide when to stop. Everything that they recorded is used.
+        config: settings, or a TOML file of them; the defaults if None.
+        report: called now and then with step, training loss, held-out loss.
+        sections: changes, such as `train={"steps": 500}`.
+
+    Raises:
+        PitlError: there are too few people, or a setting is not possible.
+
+    Example:
+        generic = pitl.train(people.without("anna"), train={"steps": 500})
+    """
+    count = len(people.subjects)
+    if count < 2:
+        raise PitlError(
+            f"a generic model needs at least two people, {people.name} has {count}: for one person alone use "
+            "pitl.personalize(None, person), which trains from scratch under physics."
+        )
+    settings = settings_for(people, config, **sections)
+    prepared = prepare(settings, people)
+    source, held_out = train.choose_held_out(count, settings.train.holdout_fraction)
+    with_physics = settings.train.physics_weight > 0
+    model, _ = train.train_generic(
+        prepared, source, held_out, settings.train, jax.random.key(0), with_physics=with_physics, report=report
+    )
+    if settings.personalize.muscle:
+        model = model.replace(muscle_prior=_muscle_prior(prepared, settings))
+    return model
+
+
+def personalize_model(
+    generic: Model | None,
+    person: Cohort,
+    *,
+    labels: Supervision | None = None,
+    config: Config | str | Path | None = None,
+    report: Callable[[int, int], None] | None = None,
+    **sections: dict[str, Any],
+) -> Model:
+    """Fits a generic model to a person, or to each of several people at once; without one, trains from scratch.
+
+    All of the person's data are used. How far to trust the model is found first, on a model that has seen only the first
+    part of each trial (`data.calibration_fraction`) and is judged on the rest: `history["trust"]`.
+
+    Args:
+        generic: to start from; None trains a network of the person's own under the equation of motion.
+        person: whose model; several give a model stacked over them, from which `model["anna"]` takes one.
+        labels: what may be learned from: `"angle"`, `"angle_force"` or `"none"`; None is the angle where there is one.
+        config: settings; None takes those of the generic model, or the defaults.
+        report: called now and then with the steps done and their total.
+        sections: changes, such as `personalize={"steps": 500}`.
+
+    Raises:
+        PitlError: the recordings do not fit the model, are too short, or a setting is not possible.
+
+    Example:
+        anna = pitl.personalize(generic, people["anna"], labels="angle")
+        anna.history["trust"]["angle_rmse_deg"]
+    """
+    if config is None and generic is not None:
+        config = Config.model_validate(generic.history["config"])
+    settings = settings_for(person, config, **sections)
+    if generic is not None:
+        person = _with_channels_of(generic, person)
+    measured = all(r.angle is not None for s in person.subjects for r in s.recordings)
+    grade: Supervision = labels or ("angle" if measured else "none")
+    if grade != "none" and not measured:
+        raise PitlError(f"labels = '{grade}' needs measured angles, and a recording has none; use labels = 'none'.")
+    if generic is None and grade == "none":
+        raise PitlError("without a generic model there is nothing to learn from but measured angles; record them.")
+    trust: dict[str, Any] = {}
+    if grade != "none":
+        try:
+            trust = _judge(generic, person, change(settings, perturb={}), grade)
+        except PitlError as e:
+            trust = {"unknown": str(e)}
+    whole = change(settings, data={**settings.data.model_dump(), "calibration_fraction": 1.0, "test_after": None})
+    prepared = prepare(whole, person)
+    models = _fit(
+        generic, prepared, split_rows(prepared, unlabelled=settings.personalize.unlabelled), whole, grade, report
+    )
+    kept = [_finish(models, prepared, s, grade, trust, generic) for s in range(len(person.subjects))]
+    return (
+        kept[0] if len(kept) == 1 else stack(kept).with_history(trust={m.people[0]: m.history["trust"] for m in kept})
+    )
+
+
+def predict(model: Model, recording: Recording) -> Prediction:
+    """Angles, forces and torques along a recording, from its EMG alone.
+
+    Raises:
+        PitlError: the model is not a person's, or the recording has none of its channels.
+
+    Example:
+        answer = pitl.predict(anna, people["anna"][0])
+    """
+    return predict_recording(model, recording)
+
+
+def score(prediction: Prediction, recording: Recording) -> Score:
+    """RMSE and R2 of a prediction, for each coordinate and muscle that the recording measured.
+
+    Example:
+        pitl.score(answer, people["anna"][0]).angle_rmse_deg
+    """
+    clock = np.arange(len(recording.emg)) / recording.rate_hz  # s
+    good = np.ones(len(clock), bool) if recording.valid is None else recording.valid
+    at = np.minimum(np.round(prediction.time_s * recording.rate_hz).astype(int), len(clock) - 1)
+    use = good[at]
+
+    def errors(
+        predicted: np.ndarray, measured: np.ndarray | None, names: Sequence[str], known: Sequence[str], factor: float
+    ) -> tuple[dict[str, float], dict[str, float]] | tuple[None, None]:
+        if measured is None or not use.any():
+            return None, None
+        rmse, r2 = {}, {}
+        for k, name in enumerate(names):
+            if name in known:
+                truth, x = measured[at, list(known).index(name)][use], predicted[use, k]
+                rmse[name] = float(np.sqrt(np.mean((x - truth) ** 2))) * factor
+                r2[name] = float(1 - np.sum((x - truth) ** 2) / max(np.sum((truth - truth.mean()) ** 2), 1e-12))
+        return rmse, r2
+
+    angle = errors(prediction.angle, recording.angle, prediction.dofs, recording.dofs, float(np.degrees(1.0)))
+    force = errors(prediction.force, recording.force, prediction.muscles, recording.muscles, 1.0)
+    torque = errors(prediction.torque, recording.torque, prediction.dofs, recording.dofs, 1.0)
+    return Score(*angle, *force, torque[0])
+
+
+def _with_channels_of(generic: Model, person: Cohort) -> Cohort:
+    """The person's recordings with the model's channels, in its order."""
+    subjects = []
+    for s in person.subjects:
+        recordings = []
+        for r in s.recordings:
+            lacking = [c for c in generic.channels if c not in r.channels]
+            if lacking:
+                raise PitlError(
+                    f"{r.source or r.trial} ({s.name}) lacks channel {', '.join(lacking)} of the model "
+                    f"({', '.join(generic.channels)}); rename its channels, or train a generic model without it."
+                )
+            at = [r.channels.index(c) for c in generic.channels]
+            recordings.append(dataclasses.replace(r, emg=r.emg[:, at], channels=generic.channels))
+        order = [s.recordings[0].channels.index(c) for c in generic.channels]
+        mvc = None if s.mvc is None else s.mvc[order]
+        places = {old: new for new, old in enumerate(order)}
+        contractions = tuple(
+            c._replace(emg=c.emg[:, kept], places=tuple(places[c.places[k]] for k in kept))
+            for c in s.contractions
+            for kept in [[k for k, place in enumerate(c.places) if place in places]]
+        )
+        subjects.append(dataclasses.replace(s, recordings=tuple(recordings), mvc=mvc, contractions=contractions))
+    return dataclasses.replace(person, subjects=tuple(subjects))
+
+
+def _fit(
+    generic: Model | None,
+    prepared: Prepared,
+    split: Split,
+    settings: Config,
+    grade: Supervision,
+    report: Callable[[int, int], None] | None = None,
+) -> Model:
+    """Everybody's model, stacked, fitted on the calibration rows of the split."""
+    count = len(prepared.cohort.subjects)
+    if generic is None:
+        return _fit_alone(prepared, split, settings, grade)
+    if prepared.limbs.dofs != generic.limb.dofs or prepared.limbs.muscles != generic.limb.muscles:
+        raise PitlError(
+            f"the recordings are of the joint '{prepared.cohort.joint}' ({', '.join(prepared.limbs.dofs)}), the model of "
+            f"{', '.join(generic.limb.dofs)}; personalise a model of the same joint."
+        )
+    start = stack([generic] * count).replace(limb=prepared.limbs, muscle_prior=None)
+    people = split
+    if settings.personalize.muscle and grade != "angle_force" and generic.muscle_prior is not None:
+        belief = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), generic.muscle_prior)
+        towards = muscle_part.target_forces(
+            prepared,
+            split,
+            start,
+            grade,
+            settings.hill,
+            belief,
+            lowpass_hz=settings.data.angle_lowpass_hz,
+            fitted=settings.personalize.muscle_fitted,
+        )
+        people = muscle_part.with_targets(split, towards)
+    way = personal.method_settings(settings.personalize, grade)
+    return personal.fit(start, prepared.samples, people.people, way, settings.personalize, report=report).model
+
+
+def _fit_alone(prepared: Prepared, split: Split, settings: Config, grade: Supervision) -> Model:
+    """Networks of people's own, one after the other."""
+    models = []
+    for s in range(len(prepared.cohort.subjects)):
+        of_units = train.source_units(prepared, (s,), ())
+        limb = jax.tree.map(lambda x, s=s: x[s], prepared.limbs)
+        about = {"config": prepared.about, "joint": prepared.cohort.joint}
+        start = train.kept_model(prepared, {}, limb, of_units, about)
+        rows = split.calibration[s][split.labelled[s]]
+        params, _ = alone_.train_alone(
+            prepared, rows, start, settings.train, settings.personalize, grade, jax.random.key(s)
+        )
+        models.append(start.replace(params=params))
+    return stack(models)
+
+
+def _judge(generic: Model | None, person: Cohort, settings: Config, grade: Supervision) -> dict[str, Any]:
+    """How well models that have seen the first part of each trial predict the rest, for everybody."""
+    prepared = prepare(settings, person)
+    split = split_rows(prepared, unlabelled=settings.personalize.unlabelled)
+    estimates = predict_rows(_fit(generic, prepared, split, settings, grade), prepared.samples, split.test)
+    recorded = settings.data.force_labels == "recorded" and grade == "angle_force"
+    return {
+        subject.name: _trust(prepared, rows, estimate, settings.data.calibration_fraction, recorded)
+        for subject, rows, estimate in zip(person.subjects, split.test, estimates, strict=True)
+    }
+
+
+def _trust(prepared: Prepared, rows: np.ndarray, estimate: Estimate, seen: float, recorded: bool) -> dict[str, Any]:
+    angle = np.asarray(prepared.samples.angle)[rows]
+    error = estimate.angle - angle
+    facts: dict[str, Any] = {
+        "calibration_fraction": seen,
+        "test_s": len(rows) / prepared.net.rate_hz,
+        "angle_rmse_deg": float(np.degrees(np.sqrt(np.mean(error**2)))),
+        "angle_r2": float(1 - np.sum(error**2) / max(np.sum((angle - angle.mean(axis=0)) ** 2), 1e-12)),
+        "angle_half_rad": np.quantile(np.abs(error), _HELD_BACK, axis=0).tolist(),
+    }
+    if recorded and estimate.force is not None:
+        wrong = np.abs(estimate.force - np.asarray(prepared.samples.force)[rows])
+        facts["force_rmse_n"] = float(np.mean(np.sqrt(np.mean(wrong**2, axis=0))))
+        facts["force_half_n"] = np.quantile(wrong, _HELD_BACK, axis=0).tolist()
+    return facts
+
+
+def _finish(
+    models: Model, prepared: Prepared, s: int, grade: Supervision, trust: dict[str, Any], generic: Model | None
+) -> Model:
+    """One person's model out of those fitted, with the scale of their channels."""
+    subject = prepared.cohort.subjects[s]
+    own: Model = jax.tree.map(lambda x: x[s], models)
+    history = {
+        "kind": "personal",
+        "labels": grade,
+        "from": "nothing" if generic is None else "a generic model",
+        "seconds": sum(r.seconds for r in subject.recordings),
+        "trials": [r.trial for r in subject.recordings],
+        "joint": prepared.cohort.joint,
+        "trust": trust.get(subject.name, trust),
+        "config": prepared.about,
+    }
+    made = own.replace(channel_scale=prepared.table.scales[s], people=(subject.name,), personalize=prepared.personalize)
+    return made.with_history(**history)
+
+
+def _muscle_prior(prepared: Prepared, settings: Config) -> Any:
+    """What these people's muscles turned out to be; None, said in a warning, where no channel belongs to a muscle."""
+    try:
+        emg_driven.electrodes(prepared)
+    except PitlError as e:
+        warnings.warn(f"the muscle part of the modified physics is left out: {e}", stacklevel=3)
+        return None
+    everybody = tuple(range(len(prepared.cohort.subjects)))
+    recorded = settings.data.force_labels == "recorded"
+    belief = muscle_part.prior_of_sources(prepared, [everybody], settings.hill, with_forces=recorded)
+    return jax.tree.map(lambda x: x[0], belief)

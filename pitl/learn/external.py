@@ -1,0 +1,38 @@
+"""Torque of known loads along measured motion: what the outside world adds to the equation of motion."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pitl.mechanics import loads
+from pitl.mechanics.model import MusculoskeletalModel
+from pitl.signals.windows import Motion, Table
+
+
+def torque(table: Table, models: MusculoskeletalModel, motion: Motion | None = None) -> np.ndarray | None:
+    """(N, D) torque of the loads that were carried [N m]; None if nobody carried any.
+
+    Args:
+        table: motion of everybody, and the load of each trial.
+        models: everyone's mechanics, stacked over subjects.
+        motion: along which, of all rows; the measured one if None.
+
+    Raises:
+        PitlError: a load is on a body that the model does not have.
+    """
+    if not any(t.load for t in table.trials):
+        return None
+    result = np.zeros(table.motion.angle.shape, np.float32)
+    for t in table.trials:
+        if t.load is None:
+            continue
+        rows = slice(t.start, t.stop)
+        own = jax.tree.map(lambda x, s=t.subject: x[s], models)
+        along = (jnp.asarray(x[rows], jnp.float32) for x in motion or table.motion)
+        count = t.stop - t.start
+        mass, place = jnp.full(count, t.load.mass_kg, jnp.float32), jnp.tile(jnp.asarray(t.load.place_m), (count, 1))
+        result[rows] = _torque(own, *along, t.posture, t.load.body, mass, place)
+    return result
+
+
+_torque = jax.jit(loads.weight_torque, static_argnames=("body",))

@@ -1,0 +1,97 @@
+"""Cubic B-splines on an even grid (Sartori et al. 2012, doi 10.1016/j.jbiomech.2011.10.040).
+
+A spline costs the same however fine its grid is, and follows a path that begins to wrap at some angle, where a
+polynomial of the whole range oscillates. Value and slope come from the same coefficients.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from pitl.mechanics.model import Paths
+from pitl.mechanics.shapes import lift
+
+MARGIN = 2  # a grid of n nodes has n + 2 coefficients
+
+
+class Taps(NamedTuple):
+    """What a position on the grid needs: where its 4^d coefficients lie, and their weights along each coordinate."""
+
+    index: Int[Array, "... 4^d"]
+    value: tuple[Float[Array, "... 4"], ...]
+    slope: tuple[Float[Array, "... 4"], ...]  # 1/rad
+
+
+def interpolate(values: np.ndarray) -> np.ndarray:
+    """Coefficients (n1 + 2, ..., nd + 2, G) of the splines through values (n1, ..., nd, G) at the nodes.
+
+    At both ends the third derivative is continuous over the last node but one, so cubics are met exactly.
+    """
+    coefficients = np.asarray(values, float)
+    for axis in range(values.ndim - 1):
+        nodes = coefficients.shape[axis]
+        system = np.zeros((nodes + MARGIN, nodes + MARGIN))
+        for row in range(nodes):
+            system[row + 1, row : row + 3] = 1 / 6, 4 / 6, 1 / 6
+        system[0, :5] = system[-1, -5:] = 1, -4, 6, -4, 1
+        right = np.zeros((nodes + MARGIN, *np.delete(coefficients.shape, axis)))
+        right[1:-1] = np.moveaxis(coefficients, axis, 0)
+        solved = np.linalg.solve(system, right.reshape(nodes + MARGIN, -1)).reshape(right.shape)
+        coefficients = np.moveaxis(solved, 0, axis)
+    return coefficients
+
+
+def taps(paths: Paths, q: Sequence[Float[Array, "..."]]) -> Taps:
+    """Where positions of all D coordinates [rad], inside the grid, find their coefficients."""
+    index, value, slope, stride = None, [], [], 1
+    offsets = np.zeros(1, np.int32)
+    for k in reversed(range(len(paths.coordinates))):
+        u = (q[paths.coordinates[k]] - paths.start[k]) / paths.step[k]
+        left = jnp.clip(jnp.floor(u), 0, paths.count[k] - 2)
+        t = u - left
+        value.append(_weights(t))
+        slope.append(_slopes(t) / paths.step[k])
+        here = left.astype(jnp.int32) * stride
+        index = here if index is None else index + here
+        offsets = (stride * np.arange(4)[:, None] + offsets[None, :]).reshape(-1).astype(np.int32)
+        stride *= paths.count[k] + MARGIN
+    assert index is not None
+    return Taps(index[..., None] + lift(jnp.asarray(offsets), index.ndim + 1), tuple(value[::-1]), tuple(slope[::-1]))
+
+
+def combine(taps: Taps, table: Float[Array, "... 4^d G"], along: tuple[int, ...] = ()) -> Float[Array, "... G"]:
+    """The splines at the taps' positions, or their derivative along the named axes.
+
+    Args:
+        taps: from `taps`.
+        table: coefficients, gathered at `taps.index`.
+        along: axes of the grid along which to differentiate, once.
+    """
+    total = table
+    for k in range(len(taps.value)):
+        weight = taps.slope[k] if k in along else taps.value[k]
+        parts = total.reshape(*total.shape[:-2], 4, -1, total.shape[-1])
+        total = jnp.sum(parts * weight[..., :, None, None], axis=-3)
+    return total[..., 0, :]
+
+
+def _weights(t: Float[Array, "..."]) -> Float[Array, "... 4"]:
+    """Uniform cubic B-spline basis at the fraction t of an interval."""
+    s = 1 - t
+    return jnp.stack([s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], axis=-1) / 6
+
+
+def _slopes(t: Float[Array, "..."]) -> Float[Array, "... 4"]:
+    """Its derivative by t."""
+    s = 1 - t
+    return jnp.stack([-(s**2), 3 * t**2 - 4 * t, -3 * s**2 + 4 * s, t**2], axis=-1) / 2
+
+
+def nodes(paths: Paths) -> np.ndarray:
+    """Positions (n1 * ... * nd, d) of the grid's nodes [rad], the last coordinate varying fastest."""
+    axes = [s + h * np.arange(n) for s, h, n in zip(paths.start, paths.step, paths.count, strict=True)]
+    return np.array(list(product(*axes)))

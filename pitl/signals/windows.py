@@ -1,0 +1,307 @@
+"""Recordings as arrays on the device, and who may be used for what.
+
+Every envelope sample of the cohort is one row of `Samples`. A window is named by the row of its last sample, so
+that windows are gathered on the device and never stored. Rows are split by subject and, within a subject, by
+contiguous time: calibration first, then a gap of at least one window, then test.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import signal
+
+from pitl.config.schema import DataConfig, EmgConfig, PerturbConfig, WindowConfig
+from pitl.data.recording import Cohort, Load, Recording, Subject
+from pitl.errors import PitlError
+from pitl.signals import emg, normalise, perturb
+from pitl.signals.samples import Samples
+
+
+class TrialRows(NamedTuple):
+    """Where one recording lies in the rows of `Samples`."""
+
+    subject: int
+    task: str
+    name: str
+    posture: int
+    start: int
+    stop: int
+    calibration_stop: int  # rows from start to here belong to calibration
+    test_start: int  # rows from here to stop belong to test
+    has_angle: bool
+    load: Load | None = None  # that was carried
+
+
+class Motion(NamedTuple):
+    """A measured motion on the envelope's clock, smoothed without delay (labels may look ahead, inputs may not)."""
+
+    angle: np.ndarray  # (N, D) rad
+    rate: np.ndarray  # (N, D) rad/s
+    acceleration: np.ndarray  # (N, D) rad/s2
+
+
+class Table(NamedTuple):
+    """Rows before labels exist, on the host."""
+
+    jets: np.ndarray  # (N, 3, C)
+    motion: Motion
+    force: np.ndarray | None  # (N, M) N
+    torque: np.ndarray | None  # (N, D) N m
+    posture: np.ndarray  # (N,)
+    subject: np.ndarray  # (N,)
+    time: np.ndarray  # (N,) s
+    usable: np.ndarray  # (N,) False where a sample of the recording was unusable
+    trials: tuple[TrialRows, ...]
+    scales: tuple[normalise.ChannelScale, ...]  # one a subject
+    maxima: tuple[np.ndarray | None, ...] = ()  # (C,) envelope at maximum voluntary contraction [V], one a subject
+
+
+def window_samples(window: WindowConfig, emg_settings: EmgConfig) -> int:
+    """Length of the network's window in envelope samples."""
+    return round(window.seconds * emg_settings.rate_hz)
+
+
+def tabulate(
+    cohort: Cohort,
+    data: DataConfig,
+    emg_settings: EmgConfig,
+    perturbation: PerturbConfig,
+    window: int,
+    postures: tuple[str, ...],
+    dofs: int,
+) -> Table:
+    """Filters, normalises and stacks a cohort.
+
+    The scale of each channel comes from the subject's calibration parts alone.
+
+    Args:
+        cohort: as read.
+        data: how each trial is divided, and how angles are smoothed.
+        emg_settings: from raw EMG to the envelope.
+        perturbation: what goes wrong in test parts.
+        window: samples of the network's window.
+        postures: that the limb model knows.
+        dofs: number of coordinates.
+
+    Raises:
+        PitlError: if a trial is too short to be split, or has a posture that the model does not know.
+    """
+    gap_s = max(data.gap_s, window / emg_settings.rate_hz)
+    rows = 0
+    trials: list[TrialRows] = []
+    pieces: list[dict[str, np.ndarray]] = []
+    scales = []
+    maxima: list[np.ndarray | None] = []
+    for s, subject in enumerate(cohort.subjects):
+        raw = [_filled(r) for r in subject.recordings]
+        envelopes = [
+            emg.envelope(emg.design(emg_settings, r.rate_hz), x) for r, x in zip(subject.recordings, raw, strict=True)
+        ]
+        spans = []
+        for recording, env in zip(subject.recordings, envelopes, strict=True):
+            if recording.posture not in postures:
+                raise PitlError(
+                    f"{recording.source} ({subject.name}/{recording.trial}): posture '{recording.posture}' is not one "
+                    f"of the model's ({', '.join(postures)}); correct the recording's header."
+                )
+            count = len(env.time_s)
+            calibration = int(data.calibration_fraction * count)
+            test = calibration + round(gap_s * emg_settings.rate_hz)
+            if data.test_after is not None:
+                first, test = test, int(data.test_after * count)
+                if test < first:
+                    raise PitlError(
+                        f"{recording.source} ({subject.name}/{recording.trial}): data.test_after = "
+                        f"{data.test_after:g} begins the test part at {test / emg_settings.rate_hz:.2f} s, before "
+                        f"calibration and gap end at {first / emg_settings.rate_hz:.2f} s; begin it later."
+                    )
+            everything = data.calibration_fraction == 1.0  # there is no test part
+            test = count if everything else test
+            if calibration < 2 * window or (count - test < window and not everything):
+                raise PitlError(
+                    f"{recording.source} ({subject.name}/{recording.trial}): {recording.seconds:.1f} s are too short "
+                    f"for a calibration part, a gap of {gap_s:g} s and a test part; leave this trial out."
+                )
+            spans.append((calibration, test, count))
+        if perturb.active(perturbation):
+            for k, (recording, (calibration, test, _)) in enumerate(zip(subject.recordings, spans, strict=True)):
+                # as far back as the first test window reaches, which the gap keeps clear of calibration
+                at = [round(x / emg_settings.rate_hz * recording.rate_hz) for x in (calibration, test - window)]
+                spoilt = perturb.perturb(perturbation, recording, raw[k], max(at), at[0], s)
+                envelopes[k] = emg.envelope(emg.design(emg_settings, recording.rate_hz), spoilt)
+        maximum = maximum_envelope(subject, emg_settings)
+        maxima.append(maximum)
+        scale = _subject_scale(subject, envelopes, spans, emg_settings, maximum)
+        scales.append(scale)
+        for recording, env, (calibration, test, count) in zip(subject.recordings, envelopes, spans, strict=True):
+            posture = postures.index(recording.posture)
+            trials.append(
+                TrialRows(
+                    s,
+                    recording.task,
+                    recording.trial,
+                    posture,
+                    rows,
+                    rows + count,
+                    rows + calibration,
+                    rows + test,
+                    recording.angle is not None,
+                    recording.load,
+                )
+            )
+            rows += count
+            pieces.append(_rows(recording, env, scale, emg_settings, data, dofs) | _constants(count, posture, s))
+    stacked = {k: np.concatenate([p[k] for p in pieces]) for k in pieces[0] if all(k in p for p in pieces)}
+    return Table(
+        stacked["jets"].astype(np.float32),
+        Motion(stacked["angle"], stacked["rate"], stacked["acceleration"]),
+        stacked.get("force"),
+        stacked.get("torque"),
+        stacked["posture"],
+        stacked["subject"],
+        stacked["time"],
+        stacked["usable"],
+        tuple(trials),
+        tuple(scales),
+        tuple(maxima),
+    )
+
+
+def upload(table: Table, force: np.ndarray, torque: np.ndarray) -> Samples:
+    """Puts the rows on the device, in float32."""
+    f = np.float32
+    return Samples(
+        jnp.asarray(table.jets, f),
+        jnp.asarray(table.motion.angle, f),
+        jnp.asarray(force, f),
+        jnp.asarray(torque, f),
+        jnp.asarray(table.posture, np.int32),
+        jnp.asarray(table.subject, np.int32),
+        jnp.asarray(table.time, f),
+    )
+
+
+def rows_of(table: Table, part: str, *, subjects: tuple[int, ...] | None = None, window: int) -> np.ndarray:
+    """Rows at which a whole usable window ends.
+
+    Args:
+        table: from `tabulate`.
+        part: `"calibration"`, `"test"` or `"all"`; a window never reaches back over the start of its trial.
+        subjects: which ones; all if None.
+        window: samples in a window.
+
+    Returns:
+        (W,) rows, in time order within each trial.
+    """
+    bad = np.concatenate([[0], np.cumsum(~table.usable)])
+    result = []
+    for t in table.trials:
+        if (subjects is not None and t.subject not in subjects) or not t.has_angle:
+            continue
+        first, last = {
+            "calibration": (t.start, t.calibration_stop),
+            "test": (t.test_start, t.stop),
+            "all": (t.start, t.stop),
+        }[part]
+        ends = np.arange(max(first, t.start + window - 1), last)
+        result.append(ends[bad[ends + 1] == bad[ends + 1 - window]])
+    return np.concatenate(result) if result else np.zeros(0, int)
+
+
+def contiguous(rows: np.ndarray, table: Table, taps: int) -> np.ndarray:
+    """True where a row and its (taps - 1) / 2 neighbours on either side all are in `rows`, within one trial.
+
+    Args:
+        rows: (W,) increasing.
+        table: whose trials end at `stop`.
+        taps: odd length of a kernel.
+
+    Returns:
+        (W - taps + 1,) for the segment that starts at each of the first W - taps + 1 rows.
+    """
+    trial = np.zeros(len(table.subject), int)
+    for k, t in enumerate(table.trials):
+        trial[t.start : t.stop] = k
+    span = rows[taps - 1 :] - rows[: len(rows) - taps + 1]
+    return (span == taps - 1) & (trial[rows[taps - 1 :]] == trial[rows[: len(rows) - taps + 1]])
+
+
+def maximum_envelope(subject: Subject, settings: EmgConfig) -> np.ndarray | None:
+    """(C,) envelope at maximum voluntary contraction [V], filtered like the trials; None if nobody recorded one."""
+    if not subject.contractions:
+        return None if subject.mvc is None else np.asarray(subject.mvc, float)
+    largest = np.zeros(len(subject.recordings[0].channels))
+    for c in subject.contractions:
+        envelope = emg.envelope(emg.design(settings, c.rate_hz), c.emg).jets[:, 0]
+        places = list(c.places)
+        largest[places] = np.maximum(largest[places], envelope.max(axis=0))
+    return largest
+
+
+def _subject_scale(
+    subject: Subject,
+    envelopes: list[emg.Envelope],
+    spans: list[tuple[int, int, int]],
+    settings: EmgConfig,
+    maximum: np.ndarray | None,
+) -> normalise.ChannelScale:
+    calibration = np.concatenate([e.jets[:c, 0] for e, (c, _, _) in zip(envelopes, spans, strict=True)])
+    return normalise.fit_scale(
+        settings.normalisation,
+        calibration,
+        subject.recordings[0].channels,
+        mvc=maximum,
+        fixed_v=settings.fixed_scale_v,
+        window_s=settings.zscore_s,
+    )
+
+
+def _filled(recording: Recording) -> np.ndarray:
+    """Raw EMG with unusable samples silenced; the windows that touch them are left out later."""
+    if recording.valid is None:
+        return recording.emg
+    return np.where(recording.valid[:, None], recording.emg, 0.0)
+
+
+def _constants(count: int, posture: int, subject: int) -> dict[str, np.ndarray]:
+    return {"posture": np.full(count, posture), "subject": np.full(count, subject)}
+
+
+def _rows(
+    recording: Recording,
+    env: emg.Envelope,
+    scale: normalise.ChannelScale,
+    settings: EmgConfig,
+    data: DataConfig,
+    dofs: int,
+) -> dict[str, np.ndarray]:
+    clock = np.arange(len(recording.emg)) / recording.rate_hz
+    nearest = np.minimum(np.round(env.time_s * recording.rate_hz).astype(int), len(clock) - 1)
+    good = np.ones(len(clock), bool) if recording.valid is None else recording.valid
+    rows = {
+        "jets": normalise.normalise(scale, env.jets, settings.rate_hz),
+        "time": env.time_s,
+        "usable": good[nearest],
+    }
+    if recording.angle is None:
+        still = np.zeros((len(env.time_s), dofs))
+        rows |= {"angle": still, "rate": still, "acceleration": still}
+    else:
+        angle = recording.angle
+        if not good.all():  # bridge the gaps for the filter; the rows themselves stay unusable
+            angle = np.stack([np.interp(clock, clock[good], a[good]) for a in angle.T], axis=1)
+        motion = smooth_motion(angle, recording.rate_hz, data.angle_lowpass_hz)
+        rows |= {k: v[nearest] for k, v in motion._asdict().items()}
+    for name, values in (("force", recording.force), ("torque", recording.torque)):
+        if values is not None:
+            rows[name] = values[nearest]
+    return rows
+
+
+def smooth_motion(angle: np.ndarray, rate_hz: float, lowpass_hz: float) -> Motion:
+    """Zero-phase low-pass (Butterworth, order 4 in all) and central differences of a measured angle (T, D) [rad]."""
+    sos = signal.butter(2, lowpass_hz, fs=rate_hz, output="sos")
+    smooth = signal.sosfiltfilt(sos, angle, axis=0, padlen=min(len(angle) - 1, int(rate_hz / lowpass_hz)))
+    rate = np.gradient(smooth, 1 / rate_hz, axis=0)
+    return Motion(smooth, rate, np.gradient(rate, 1 / rate_hz, axis=0))
