@@ -75,8 +75,8 @@ def test_a_file_trains_and_personalises(path, tmp_path, cohort):
     inherited = jax.tree.map(lambda x: jnp.stack([x] * 3), one)
     rows = split.split_rows(settings, prepared)
     task = methods.Task("angle", jax.random.key(0), settings, prepared, rows, inherited, split)
-    answer = methods.run("head_physics", task)
-    for person, test in zip(answer.predicted, rows.test, strict=True):
+    answer = run_method("head_physics", task)
+    for person, test in zip(answer.estimates, rows.test, strict=True):
         assert person.angle.shape == (len(test), 1) and np.isfinite(person.angle).all()
         assert person.force is not None and person.force.shape[1] == 5 and np.isfinite(person.force).all()
         assert settings.net.nonnegative is False or person.force.min() >= 0
