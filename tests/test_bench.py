@@ -10,12 +10,10 @@ import pytest
 from benchmarks import __main__ as bench
 from benchmarks import chains, measure, page, problem, scaling
 from benchmarks.row import Row, skipped
-from pitl.learn import generic, physics, predict
+from pitl.learn import limbs, loss, predict
 from pitl.mechanics import dynamics, geometry
 from pitl.net import network
 from pitl.net.network import Network
-from pitl.learn import loss
-from pitl.learn import limbs
 
 SMALL = Network(5, 2, 20, 100.0, channels=(4, 6), kernels=(5, 3), strides=(2, 1), features=7, hidden=6)
 

@@ -5,9 +5,8 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-
 import orbax.checkpoint
+import pytest
 
 from pitl import files
 from pitl.errors import PitlError

@@ -1,8 +1,7 @@
 import pytest
 
-from pitl.config import toml
+from pitl.config import schema, toml
 from pitl.errors import PitlError
-from pitl.config import schema
 
 
 @pytest.fixture

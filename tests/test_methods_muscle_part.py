@@ -9,8 +9,7 @@ from method_cohort import changed, task
 from pitl.comparison import blend
 from pitl.comparison.methods import run_method
 from pitl.comparison.task import MethodResult
-from pitl.learn import muscle_part
-from pitl.learn import predict
+from pitl.learn import muscle_part, predict
 
 
 def quick(work, **hill):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from method_cohort import task
 
-from pitl.comparison import conformal, coverage, methods
+from pitl.comparison import conformal, coverage
 from pitl.comparison.conformal import PersonErrors
 
 

@@ -5,13 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pitl.config.schema import PerturbConfig
+from pitl.comparison.folds import make_folds
+from pitl.config.schema import DataConfig, EvaluateConfig, PerturbConfig
 from pitl.config.toml import Config
-from pitl.config.schema import DataConfig
-from pitl.config.schema import EvaluateConfig
 from pitl.data.recording import Cohort, Recording, Subject
 from pitl.errors import PitlError
-from pitl.comparison.folds import make_folds
 from pitl.signals import windows
 
 
