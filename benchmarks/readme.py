@@ -66,7 +66,10 @@ def store_study(out: Path, name: str) -> Path:
 def table(result: dict[str, Any]) -> str:
     """A Markdown table: median [quartiles] over people of every method and grade of supervision."""
     rows = [r for r in result["rows"] if r["task"] == "all"]
-    lines = ["| method | labels used | " + " | ".join(c[1] for c in COLUMNS) + " |", "| --- " * (2 + len(COLUMNS)) + "|"]
+    lines = [
+        "| method | labels used | " + " | ".join(c[1] for c in COLUMNS) + " |",
+        "| --- " * (2 + len(COLUMNS)) + "|",
+    ]
     for supervision, words in LABELS.items():
         for method, title in ARMS.items():
             mine = [r for r in rows if r["method"] == method and r["supervision"] == supervision]
@@ -93,8 +96,7 @@ def table(result: dict[str, Any]) -> str:
 
 def render(text: str) -> str:
     """A text with every `<!-- results NAME -->` and `<!-- study NAME TABLE OF -->` block filled from what is stored."""
-    from pitl.report.study_markdown import markdown
-
+    from benchmarks.study_markdown import markdown
     from pitl.report import study
 
     def filled(match: re.Match[str]) -> str:

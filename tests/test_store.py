@@ -20,7 +20,7 @@ TRIALS = tuple(store.Stored(k // 2, f"t{k}", 1500 * k, 1500 * (k + 1)) for k in 
 
 @pytest.fixture(scope="module")
 def samples():
-    result = made_up.samples(NET, 12_000, 4)
+    result = made_up.(NET, 12_000, 4)
     envelope = result.jets[:, 0]  # labels that follow from it
     angle = envelope[:, :1] - envelope[:, 1:2]
     return result._replace(angle=angle, force=60.0 * envelope, posture=jnp.zeros(12_000, jnp.int32))
