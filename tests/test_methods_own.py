@@ -35,7 +35,7 @@ def test_the_residual_teaches_angle_and_force_outputs_of_a_personal_network(work
     def physics(p):
         return loss.terms(p, prepared.net, problem, jnp.asarray(rows, jnp.int32), form=settings.residual).physics
 
-    grads = jax.grad(physics)(params)
+    grads = jax.jit(jax.grad(physics))(params)
     for part in (grads["encoder"], grads["head"]["angle"], grads["head"]["force"]):
         assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(part))
 

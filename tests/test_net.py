@@ -248,3 +248,34 @@ def test_without_the_non_negative_output_muscles_may_push_and_motion_is_the_same
     )
     started = network_module.init(jax.random.key(6), free, SCALE)["head"]["force"]["b"]
     np.testing.assert_allclose(started * SCALE.strength, SCALE.force_mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"activation": "gelu"},
+        {"activation": "softplus", "compression": 0.05},
+        {"encoder": "gru"},
+        {"encoder": "gru", "recurrent_stride": 1, "compression": 0.1},
+        {"channels": (8,), "kernels": (3,), "strides": (1,)},
+    ],
+    ids=lambda s: "-".join(map(str, s.values())) or "default",
+)
+def test_the_jets_are_what_grad_says_of_the_angle_along_the_recording(shape):
+    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16, **shape)
+    params = network_module.init(jax.random.key(6), net, SCALE)
+    time = jnp.arange(120.0)[:, None] / 100
+    w = 2 * jnp.pi * jnp.linspace(0.4, 1.1, C)[None]
+    jets = jnp.stack([1.1 + jnp.sin(w * time), w * jnp.cos(w * time), -w * w * jnp.sin(w * time)], axis=1)
+    still, who = jnp.zeros((120, 1)), jnp.zeros(120, jnp.int32)
+    samples = gathering.Samples(jets, still, jnp.zeros((120, 2)), still, who, who, time[:, 0])
+    fast = network_module.outputs(params, net, samples, jnp.arange(70, 74, dtype=jnp.int32), SCALE, order=3).angle
+    definition = jax.jit(
+        lambda end: network_module.acceleration_by_grad(params, net, samples, end, SCALE), static_argnums=()
+    )
+    for k in range(4):
+        rate, acceleration = definition(jnp.int32(70 + k))
+        np.testing.assert_allclose(fast[1, k, 0], rate, rtol=2e-4, atol=1e-4)
+        np.testing.assert_allclose(fast[2, k, 0], acceleration, rtol=2e-3, atol=1e-3)
+    assert float(jnp.abs(fast[2]).max()) > 1e-2

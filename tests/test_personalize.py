@@ -109,7 +109,7 @@ def test_physics_reaches_encoder_angle_and_force_outputs_separately(prepared, ge
     def physics(p):
         return loss.terms(p, prepared.net, problem, ends, form=form).physics
 
-    grads = jax.grad(physics)(params)
+    grads = jax.jit(jax.grad(physics))(params)
     for part in (grads["encoder"], grads["head"]["angle"], grads["head"]["force"], grads["head"]["hidden"]):
         for leaf in jax.tree.leaves(part):
             assert float(jnp.abs(leaf).max()) > 0

@@ -12,6 +12,7 @@ from pitl.data import load, virtual
 from pitl.data.cohort import each_person, read_cohort, write_cohort
 from pitl.errors import PitlError
 from pitl.learn import prepare, pretrain, store
+from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.live import calibrate
 

@@ -20,7 +20,7 @@ TRIALS = tuple(store.Stored(k // 2, f"t{k}", 1500 * k, 1500 * (k + 1)) for k in 
 
 @pytest.fixture(scope="module")
 def samples():
-    result = made_up.(NET, 12_000, 4)
+    result = made_up.recordings(NET, 12_000, 4)
     envelope = result.jets[:, 0]  # labels that follow from it
     angle = envelope[:, :1] - envelope[:, 1:2]
     return result._replace(angle=angle, force=60.0 * envelope, posture=jnp.zeros(12_000, jnp.int32))
@@ -66,7 +66,7 @@ def test_the_reading_thread_ends_with_its_reader(kept):
 
 
 def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
-    task = made_up.training(NET, 2000, 4)._replace(samples=samples)
+    task = made_up.training(NET, 2000, 4).replace(samples=samples)
     config = TrainConfig(steps=200, check_every=20, batch=32, refit=False, patience=100)
     held = gathering.neighbours(jnp.arange(9100, 10_400, 4), 0, 1)
     rows = np.concatenate([np.arange(t.start + NET.window - 1, t.stop) for t in TRIALS[:6]])[:, None]

@@ -44,7 +44,7 @@ def each_person(folder: Path) -> Iterator[tuple[str, Callable[[], Cohort]]]:
     for t in header.trial:
         trials.setdefault(t.subject, []).append(t)
     for name, own in trials.items():
-        alone = header.model_copy(update={"trial": type(header.trial)(own)})
+        alone = CohortFile.model_validate({**header.model_dump(), "trial": [t.model_dump() for t in own]})
         yield name, partial(_listed, folder, alone)
 
 

@@ -169,7 +169,12 @@ def stack(models: Sequence[Model]) -> Model:
                 raise PitlError(f"models with different {name} cannot be stacked; train them with the same settings.")
     alike = [m.replace(people=(), about=first.about, personalize=first.personalize) for m in models]
     names = tuple(name for m in models for name in (m.people or ("",)))
-    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v) for v in x]), *alike).replace(people=names)
+
+    def together(*leaves: Any) -> Any:
+        # scales of channels are NumPy's, in double precision; parameters and limbs are on the device
+        return np.stack(leaves) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
+
+    return jax.tree.map(together, *alike).replace(people=names)
 
 
 def channel_columns(where: str, found: Sequence[str], channels: tuple[str, ...]) -> np.ndarray:

@@ -7,30 +7,16 @@ between two samples, which is how the envelope is resampled.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import signal
 
+from pitl.config.schema import EmgConfig
 from pitl.errors import PitlError
 
 # A chunk bounds the memory that the complex modes take; any size gives the same output.
 _CHUNK = 65536
-
-
-class EmgSettings(Protocol):
-    """The part of the configuration that this room reads (see `pitl.config.toml.EmgConfig`)."""
-
-    @property
-    def bandpass_hz(self) -> tuple[float, float]: ...
-    @property
-    def lowpass_hz(self) -> float: ...
-    @property
-    def lowpass_order(self) -> int: ...
-    @property
-    def lowpass_kind(self) -> Literal["bessel", "butterworth"]: ...
-    @property
-    def rate_hz(self) -> float: ...
 
 
 class EnvelopeFilter(NamedTuple):
@@ -59,7 +45,7 @@ class Envelope(NamedTuple):
     jets: np.ndarray  # (N, 3, C): V, V/s, V/s2
 
 
-def design(settings: EmgSettings, raw_rate_hz: float) -> EnvelopeFilter:
+def design(settings: EmgConfig, raw_rate_hz: float) -> EnvelopeFilter:
     """Designs the pipeline for one raw sampling rate [Hz].
 
     The upper edge of the band-pass is bounded by 0.45 of the raw rate. The low-pass is a Bessel (default: no

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from pitl.config import toml as configuration
 from pitl.config.schema import Section, Supervision, known_methods
-from pitl.config.toml import Config, to_dict
+from pitl.config.toml import Config, change, to_dict
 from pitl.errors import PitlError
 
 Role = Literal["main", "curve", "ablation"]
@@ -225,7 +225,7 @@ def _on(cell: Cell, data: Path) -> Cell:
     def moved(config: Config | None) -> Config | None:
         if config is None:
             return None
-        return config.model_copy(update={"data": config.data.model_copy(update={"dir": str(data.resolve())})})
+        return change(config, data={**config.data.model_dump(), "dir": str(data.resolve())})
 
     return replace(cell, config=moved(cell.config), generic=moved(cell.generic))
 

@@ -31,6 +31,7 @@ from pitl.config.schema import Config, Supervision
 from pitl.data.load import load_cohort
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text
+from pitl.learn import devices
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.split import Split, split_rows
@@ -183,6 +184,7 @@ def _group(desk: Desk, group: list[MethodRun]) -> None:
         except Exception as e:
             atomic_write_text(a.failure, _sentence(e))
             end = f"failed: {_sentence(e)}"
+        devices.drop_programs()
         desk.say(f"{cell.name} seed {seed}: {a.method}, labels: {a.supervision}, {end}")
 
 
