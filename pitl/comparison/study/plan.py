@@ -16,13 +16,8 @@ from pitl.config.toml import Config, to_dict
 from pitl.errors import PitlError
 
 Role = Literal["main", "curve", "ablation"]
-_NOT_NUMBERS = (
-    "methods",
-    "supervision",
-    "seeds",
-    "lost_channels",
-    "intervals",
-)  # of evaluate: which answers, not what they are
+# of evaluate: which answers, not what they are
+_NOT_NUMBERS = ("methods", "supervision", "seeds", "primary", "lost_channels", "intervals")
 
 
 class _Compared(Section):
