@@ -48,7 +48,7 @@ def force_labels(source: str | None) -> str:
     if source == "static_optimisation":
         return (
             "These forces were not measured: the reference is static optimisation along the measured motion, which "
-            "uses the same limb model as the network. A small error shows agreement with that model, not with the person."
+            "uses the same limb model as the network. A small error shows agreement with that model alone."
         )
     return f"The reference of the forces is {source}: the output of another model, not a measurement."
 
