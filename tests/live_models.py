@@ -6,8 +6,8 @@ import numpy as np
 
 from pitl.config.schema import EmgConfig
 from pitl.data.recording import Recording
-from pitl.learn.units import Spread
 from pitl.learn.model import Model
+from pitl.learn.units import Spread
 from pitl.mechanics.planar import builtin
 from pitl.net import network
 from pitl.net.head import OutputScale

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from arm_cohort import task
+from method_cohort import task
 
-from pitl.comparison import conformal, coverage, methods
+from pitl.comparison import conformal, coverage
 from pitl.comparison.conformal import PersonErrors
 
 
@@ -54,8 +54,8 @@ def test_an_earlier_error_that_tells_nothing_is_trusted_less_and_does_no_harm():
 def test_intervals_are_wider_where_source_people_err_more():
     people = cohort()
     _, made = coverages(people)
-    ends = np.concatenate([i.half[np.abs(p.predicted) > 0.9] for p, i in zip(people, made, strict=True)])
-    middle = np.concatenate([i.half[np.abs(p.predicted) < 0.2] for p, i in zip(people, made, strict=True)])
+    ends = np.concatenate([i.half[np.abs(p.estimates) > 0.9] for p, i in zip(people, made, strict=True)])
+    middle = np.concatenate([i.half[np.abs(p.estimates) < 0.2] for p, i in zip(people, made, strict=True)])
     assert ends.mean() > 1.3 * middle.mean()
 
 
@@ -64,8 +64,8 @@ def test_an_ensembles_disagreement_is_used_where_it_follows_the_error():
     people = []
     for p in cohort(spread=0.1):
         size = np.exp(np.convolve(rng.normal(size=939), np.ones(40) / np.sqrt(40), "valid")[:900])
-        error = (p.predicted - p.true) * size
-        people.append(p._replace(true=p.predicted - error, spread=size))
+        error = (p.estimates - p.true) * size
+        people.append(p._replace(true=p.estimates - error, spread=size))
     _, made = coverages(people)
     assert np.mean([i.trust.spread for i in made]) > 0.4
     _, deaf = coverages([p._replace(spread=None) for p in people])
@@ -113,9 +113,9 @@ def test_kept_out_rows_are_not_trained_on_and_neither_are_their_neighbours():
 
 def test_every_output_of_an_arm_gets_an_interval_for_everybody():
     work = task("angle")
-    answer = methods.run("head_physics", work)
+    answer = run_method("head_physics", work)
     before = coverage.kept_out(work)
-    result = coverage.method_coverage(work, "head_physics", answer.predicted, before, methods.run("head_physics", before).predicted)
+    result = coverage.method_coverage(work, "head_physics", answer.estimates, before, run_method("head_physics", before).estimates)
     assert [f["output"] for f in result] == [*work.prepared.models.dofs, *work.prepared.models.muscles]
     for f in result:
         assert len(f["people"]) == 3 and 0 <= f["mean"] <= 1 and f["width"] > 0

@@ -112,8 +112,8 @@ def _calibrated(source, model, seconds=5.0, wait=True):
 def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
     person = _moving()
     calibration, kept, rows, seat = _calibrated(_Played(person), _bundle(generic=generic))
-    assert calibration.phase == "done", calibration.predicted
-    assert "from 5 s, with the measured angle" in calibration.predicted
+    assert calibration.phase == "done", calibration.estimates
+    assert "from 5 s, with the measured angle" in calibration.estimates
     assert len(rows.flag) == 1200 - 39 and (rows.flag == stream.GOOD).all()  # no answer is missing
     new = kept[0]
     assert seat.engine.bundle is new
@@ -125,7 +125,7 @@ def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
 @pytest.mark.slow
 def test_without_an_angle_the_law_of_motion_teaches(promotions):
     calibration, kept, *_ = _calibrated(_Played(RECORDING, angle=False), _bundle())
-    assert calibration.phase == "done" and "no angle was measured" in calibration.predicted
+    assert calibration.phase == "done" and "no angle was measured" in calibration.estimates
     assert kept[0].about["supervision"] == "none"
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_learned_from_is_said(promotions):
 def test_a_failed_calibration_leaves_the_old_model_running(promotions):
     still = type(RECORDING)(**{**vars(RECORDING), "angle": 0 * RECORDING.angle})
     calibration, kept, rows, seat = _calibrated(_Played(still), _bundle())
-    assert calibration.phase == "failed" and "stood still" in calibration.predicted
+    assert calibration.phase == "failed" and "stood still" in calibration.estimates
     assert not kept and len(rows.flag) == 600 - 39
     assert seat.engine.bundle.subject == "anna"
 

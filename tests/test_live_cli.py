@@ -20,8 +20,7 @@ from pitl.config.schema import PersonalizeConfig
 from pitl.data import cohort as trials
 from pitl.data.recording import Cohort, Subject
 from pitl.learn.model import load_model, save_model
-from pitl.learn.predict import Prediction
-from pitl.learn.predict import predict_recording
+from pitl.learn.predict import Prediction, predict_recording
 from pitl.live import latency, stream
 
 RECORDING = wrist_recording(seconds=6.0)

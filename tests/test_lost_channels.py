@@ -12,16 +12,13 @@ from rich.console import Console
 
 from pitl import report
 from pitl.comparison import evaluate, lost_channels, run
+from pitl.config.schema import EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
 from pitl.config.toml import Config
-from pitl.config.schema import EvaluateConfig
-from pitl.config.schema import PersonalizeConfig
-from pitl.config.schema import TrainConfig
-from pitl.config.schema import VirtualConfig
+from pitl.data import load
 from pitl.errors import PitlError
 from pitl.learn import prepare
 from pitl.learn.model import load_model
 from pitl.learn.predict import predict_recording
-from pitl.data import load
 
 RECORDING = replace(wrist_recording(seconds=2.0), source="anna.csv")
 BUNDLE = wrist_bundle()

@@ -9,8 +9,7 @@ import pytest
 
 from pitl.net import encoder, gru, head, jet
 from pitl.net import network as network_module
-from pitl.signals import windows
-from pitl.signals import samples
+from pitl.signals import samples as gathering
 
 L, C, Z, P = 40, 4, 24, 2
 SCALE = head.OutputScale(jnp.array([0.7]), jnp.array([0.5]), jnp.array([100.0, 300.0]), jnp.array([10.0, 20.0]))
@@ -196,7 +195,7 @@ def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe, kind)
     values = jax.random.normal(jax.random.key(7), (300, 3, C))
     still = jnp.zeros((300, 1))
     who = jnp.zeros(300, jnp.int32)
-    samples = samples.Samples(values, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    samples = gathering.Samples(values, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
     rows = jnp.array([[60], [200], [250]], jnp.int32) + jnp.arange(30, dtype=jnp.int32)[None]
     gain = jnp.broadcast_to(jnp.array([[0.5], [1.0], [2.0]])[:, :, None], (3, 30, C))
 
@@ -221,8 +220,8 @@ def test_features_of_rows_in_any_order_are_those_of_their_windows(rows, kind):
     params = network_module.init(jax.random.key(6), net, SCALE)
     still, who = jnp.zeros((300, 1)), jnp.zeros(300, jnp.int32)
     jets = jax.random.normal(jax.random.key(7), (300, 3, C))
-    samples = samples.Samples(jets, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
-    cover = jax.tree.map(jnp.asarray, samples.cover(np.array(rows)))
+    samples = gathering.Samples(jets, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    cover = jax.tree.map(jnp.asarray, gathering.cover(np.array(rows)))
     got = network_module.features_of_rows(params, net, samples, cover, 3)
     expected = network_module.features(params, net, samples, jnp.asarray(rows, jnp.int32), 3)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)

@@ -11,8 +11,8 @@ import pytest
 from pitl import report
 from pitl.comparison import statistics
 from pitl.comparison.study import table
-from pitl.config.toml import Config
 from pitl.config.schema import DataConfig
+from pitl.config.toml import Config
 from pitl.errors import PitlError
 from pitl.report import study as page
 from pitl.report import words

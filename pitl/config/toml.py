@@ -64,7 +64,7 @@ def to_toml(config: Config, *, explain: bool = False) -> str:
     lines = []
     for section, name, info, value in _entries(config):
         if name is None:
-            lines += ["", f"[{section}]" + (f"  # {type(value).__doc__}" if explain else "")]
+            lines += ["", f"[{section}]" + (f"  # {(type(value).__doc__ or '').splitlines()[0]}" if explain else "")]
             continue
         lines += _explanation(info, value) if explain else []
         lines.append(f"{name} = {_toml(value)}" if value is not None else f"# {name} is not set")

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arm_cohort import task
+from method_cohort import changed, task
 
-from pitl.comparison import methods
+from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import penn
 
 
@@ -20,14 +20,14 @@ def test_a_residual_that_was_not_trained_adds_nothing_and_a_trained_one_finds_th
 
 def test_with_a_zero_residual_the_answer_is_the_simulation_and_no_measured_angle_starts_it(monkeypatch):
     work = task("angle")
-    work = work.but(config=work.config.model_copy(update={"hill": work.config.hill.model_copy(update={"steps": 5})}))
-    corrected = methods.run("penn", work)
+    work = changed(work, hill={"steps": 5})
+    corrected = run_method("penn", work)
     monkeypatch.setattr(penn, "train", lambda key, seen, wrong, usable, steps: penn.begin(key, seen.shape[1], 1))
-    plain = methods.run("penn", work.but())  # of this work the corrected answer is kept
+    plain = run_method("penn", work.but())  # of this work the corrected answer is kept
     course = penn.simulate(work, plain.muscles, work.split.test)
-    for p, (predicted, rows) in enumerate(zip(plain.predicted, work.split.test, strict=True)):
+    for p, (predicted, rows) in enumerate(zip(plain.estimates, work.split.test, strict=True)):
         np.testing.assert_allclose(predicted.angle, course[p][0])
-        assert np.abs(corrected.predicted[p].angle - predicted.angle).max() > 1e-3
+        assert np.abs(corrected.estimates[p].angle - predicted.angle).max() > 1e-3
         assert predicted.force.shape == (len(rows), 5) and np.isfinite(predicted.force).all() and predicted.force.min() >= 0
     samples = work.prepared.samples
     test = np.concatenate(work.split.test)

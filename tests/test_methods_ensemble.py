@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from arm_cohort import task
+from method_cohort import task
 
-from pitl.comparison import methods, results
+from pitl.comparison import results
+from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import ensemble
 
 
@@ -15,11 +16,11 @@ def work():
 
 @pytest.fixture(scope="module")
 def answer(work):
-    return methods.run("ensemble", work)
+    return run_method("ensemble", work)
 
 
 def test_members_disagree_everywhere_and_their_mean_is_an_answer(work, answer):
-    for predicted, rows in zip(answer.predicted, work.split.test, strict=True):
+    for predicted, rows in zip(answer.estimates, work.split.test, strict=True):
         assert predicted.angle.shape == predicted.angle_spread.shape == (len(rows), 1)
         assert predicted.force.shape == predicted.force_spread.shape == (len(rows), 5)
         assert predicted.angle_spread.min() > 0 and predicted.force_spread.min() > 0
@@ -38,9 +39,9 @@ def test_bootstrap_draws_blocks_and_never_a_row_without_a_label(work):
         assert np.all(changes <= len(rows) // 50)  # blocks, not rows
 
 
-def test_answers_with_their_spread_survive_the_file(tmp_path, answer):
-    results.keep(tmp_path / "e.npz", answer, 1.0)
-    again, _ = results.predicted(tmp_path / "e.npz", 3)
-    for a, b in zip(again, answer.predicted, strict=True):
+def test_answers_with_their_spread_survive_the_file(tmp_path, work, answer):
+    results.keep(tmp_path / "e.npz", ("ensemble", "angle", 0), answer, 1.0)
+    again = results.read_result(tmp_path / "e.npz", work.split.test).estimates
+    for a, b in zip(again, answer.estimates, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arm_cohort import task
+from method_cohort import task
 
-from pitl.comparison import methods
+from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import adversarial, own
+from pitl.learn.alone import segments
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +21,13 @@ def few(work):
     prepared = work.prepared
     rows = own.labelled_rows(work, 0)
     shots = rows[np.linspace(0, len(rows) - 1, adversarial.SHOTS).astype(int)]
-    along = own.segments(work.split.calibration[0], work, len(prepared.taps.average) + 4)[::20]
-    model, spread, scale = jax.tree.map(lambda x: x[0], (prepared.models, work.inherited.spread, work.inherited.scale))
+    along = segments(prepared, work.split.calibration[0], len(prepared.taps.average) + 4)[::20]
+    model, spread, scale = jax.tree.map(lambda x: x[0], (prepared.limbs, work.generic.physics.spread, work.generic.physics.scale))
     return adversarial.Few(jnp.asarray(shots, jnp.int32), jnp.asarray(along, jnp.int32), model, spread, scale)
 
 
 def test_each_term_moves_the_generator_and_the_discriminator_learns_to_tell(work, few):
-    params, net = jax.tree.map(lambda x: x[0], work.inherited.data), work.prepared.net
+    params, net = jax.tree.map(lambda x: x[0], work.generic.data.params), work.prepared.net
     samples, along = work.prepared.samples, few.segments[:6]
     judge = adversarial.discriminator(jax.random.key(3), 2 * net.inputs + net.postures + 6)
     args = (judge, net, samples, few, along, work.prepared.taps, True)
@@ -50,7 +51,7 @@ def test_labels_beyond_the_few_shots_change_nothing(work):
     others = np.setdiff1d(rows, shots)
     samples = work.prepared.samples
     spoilt = samples._replace(angle=samples.angle.at[others].set(9.0), force=samples.force.at[others].set(1e4))
-    a = methods.run("low_shot", work)
-    b = methods.run("low_shot", work.but(prepared=work.prepared._replace(samples=spoilt)))
-    np.testing.assert_array_equal(a.predicted[0].angle, b.predicted[0].angle)
-    assert all(np.isfinite(s.angle).all() and s.force is not None and s.force.min() >= 0 for s in a.predicted)
+    a = run_method("low_shot", work)
+    b = run_method("low_shot", work.but(prepared=work.prepared._replace(samples=spoilt)))
+    np.testing.assert_array_equal(a.estimates[0].angle, b.estimates[0].angle)
+    assert all(np.isfinite(s.angle).all() and s.force is not None and s.force.min() >= 0 for s in a.estimates)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from arm_cohort import task
+from method_cohort import task
 
-from pitl.comparison import methods
+from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import adaptation
 
 
@@ -33,7 +33,7 @@ def test_both_streams_and_the_discrepancy_are_in_the_loss_and_everybody_is_answe
     work = task("angle")
     prepared, source, target = work.prepared, jnp.arange(100, 150), jnp.arange(1500, 1550)
     params, spread, scale = jax.tree.map(
-        lambda x: x[0], (work.inherited.data, work.inherited.spread, work.inherited.scale)
+        lambda x: x[0], (work.generic.data.params, work.generic.physics.spread, work.generic.physics.scale)
     )
     domains = adaptation.Domains(source, target, spread, scale)
 
@@ -46,6 +46,6 @@ def test_both_streams_and_the_discrepancy_are_in_the_loss_and_everybody_is_answe
     assert value(source, target, 1.0) > plain  # these are other people's muscles
     assert value(source, target + 20, 0.0) != plain and value(source + 20, target, 0.0) != plain
     assert value(source, target, 0.0, forces=True) > plain
-    answer = methods.run("domain_adaptation", work)
-    for predicted, rows in zip(answer.predicted, work.split.test, strict=True):
+    answer = run_method("domain_adaptation", work)
+    for predicted, rows in zip(answer.estimates, work.split.test, strict=True):
         assert predicted.angle.shape == (len(rows), 1) and np.isfinite(predicted.angle).all() and predicted.force.min() >= 0
