@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import targets
 from pitl import report
 from pitl.comparison import statistics
 from pitl.comparison.study import table
@@ -144,7 +145,7 @@ def test_real_people_have_targets_of_their_own():
     assert by_statement(result, "^Personalised .* angle RMSE").value == pytest.approx(8.0, rel=0.1)
 
 
-def test_an_ablation_is_compared_with_the_same_arm_or_with_the_method(out):
+def test_an_ablation_is_compared_with_the_same_method_or_with_that_of_the_study(out):
     result = page.ablations(page.read(out), "virtual")
     against = {a.method: a.against for a in result}
     assert against == {"head_physics": "head_physics", "pi_cnn": "head_physics"}
@@ -155,9 +156,24 @@ def test_an_ablation_is_compared_with_the_same_arm_or_with_the_method(out):
         assert c.effect == 1.0
 
 
-def test_any_arm_can_be_the_one_that_is_compared():
-    result = statistics.compare(everything()[: 10 * len(LEVEL)], "angle_rmse_deg", "scratch", ("head_data", "scratch"))
+def test_an_ablation_that_changes_nothing_is_in_no_table(out):
+    same = [r | {"cell": "family-pitl", "role": "ablation"} for r in everything()[: 10 * len(LEVEL)]]
+    table.write(out / table.FILE, (*table.CELL, *table.ANSWER), everything() + same)
+    result = page.ablations(page.read(out), "virtual")
+    assert ("family-pitl", "head_physics") not in {(a.cell, a.method) for a in result}
+
+
+def test_any_method_can_be_the_one_that_is_compared():
+    some = [r for r in everything()[: 10 * len(LEVEL)] if r["method"] in ("scratch", "head_data")]
+    result = statistics.compare(some, "angle_rmse_deg", "scratch")
     assert [(c.method, c.against, c.better) for c in result] == [("scratch", "head_data", 0)]
+
+
+def test_the_page_states_the_effect_and_folds_the_other_comparisons(out):
+    text = report.write(out).read_text()
+    assert "Primary comparison: personal head, with physics (labels: angle) against generic, with physics." in text
+    assert re.search(r'class="result">Joint angle: 1[45]\.\d° to [78]\.\d\d°, better in 10 of 10', text)
+    assert text.index("better in 10 of 10") < text.index("All other comparisons") < text.index("p, Holm")
 
 
 def rendered(text, monkeypatch, out):
