@@ -92,7 +92,7 @@ def test_the_table_comes_back_as_it_was_written(out):
 def test_the_page_stands_alone_and_names_what_failed(out):
     text = report.write(out).read_text()
     assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "")
-    assert "it broke &lt;here&gt;" in text and "&lt;no folder&gt;" in text and "2 answers are not made yet" in text
+    assert "it broke &lt;here&gt;" in text and "&lt;no folder&gt;" in text and "2 results are not made yet" in text
     assert text.count("<svg") >= 6 and "ablations-relu" in text and "90.0 s" in text
     assert "The test part is the same at every point" in text
 

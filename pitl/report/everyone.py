@@ -1,5 +1,6 @@
 """Every person's error, method by method, and the corrections that were learned."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def strips(
         lower, median, upper = np.percentile(x, (25, 50, 75))
         ax.plot(np.minimum([lower, upper], limit), [place, place], color=INK, lw=1.2)
         ax.plot([min(median, limit)], [place], "|", ms=11, mew=2.2, color=INK)
-    ax.set_yticks(range(len(result)), [_label(a, s) for a, s, _ in result])
+    ax.set_yticks(range(len(result)), [textwrap.fill(_label(a, s), 30) for a, s, _ in result])
     ax.set_ylim(len(result) - 0.5, -0.5)
     top = max(min(max(v.values()) * factor, 3 * most) for _, _, v in result)
     ax.set_xlim(0, 1.04 * top)

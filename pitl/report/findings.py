@@ -15,17 +15,8 @@ Row = Mapping[str, Any]
 Identified = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by person and parameter
 _OUTCOMES = (("Joint angle", "angle_rmse_deg", "°"), ("Muscle forces", "force_rmse_n", " N"))
 _HELD = 0.86  # parts of the recordings in which 90 % intervals hold less often are named
-_PARAMETERS = {
-    "gain": "EMG gains",
-    "strength": "muscle strengths",
-    "fibre": "optimal fibre lengths",
-    "slack": "tendon slack lengths",
-    "shape": "EMG-activation shapes",
-    "delay": "the electromechanical delay",
-    "damping": "joint damping",
-    "stiffness": "joint stiffness",
-    "bias": "constant joint torques",
-}
+# of the EMG-driven model, which contractions against a known load would determine
+_PARAMETERS = {"strength": "muscle strengths", "fibre": "optimal fibre lengths", "slack": "tendon slack lengths"}
 
 
 def effect(rows: Sequence[Row], primary: Primary) -> list[str]:
@@ -230,7 +221,7 @@ def _undetermined(identified: Identified) -> list[str]:
     for person in identified.values():
         for name, parameter in person.items():
             cases.setdefault(name.split(" ")[0], []).append(bool(parameter["by_data"]))
-    return [_PARAMETERS.get(kind, kind) for kind, hits in cases.items() if np.mean(hits) < 0.25]
+    return [text for kind, text in _PARAMETERS.items() if kind in cases and np.mean(cases[kind]) < 0.25]
 
 
 def _people(count: int) -> str:
