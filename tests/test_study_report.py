@@ -63,6 +63,9 @@ def everything():
     return result
 
 
+FAILURE = {"cell": "bad-1", "seed": 0, "method": "scratch", "supervision": "angle", "why": "it broke <here>"}
+
+
 def about(**changes):
     config = Config(data=DataConfig(kind="virtual")).model_dump(mode="json")
     main = {"name": "virtual", "cohort": "virtual", "role": "main", "curve": "", "x": "", "title": "Wrists", "seeds": 1}
@@ -71,7 +74,7 @@ def about(**changes):
         "schema": 1, "name": "s", "title": "A study", "about": "", "method": "head_physics", "grade": "angle",
         "cells": [main | {"config": config}], "judged": ["virtual"], "curves": [curve],
         "left_out": ["uci: <no folder>"],
-        "failures": [{"cell": "bad-1", "seed": 0, "method": "scratch", "supervision": "angle", "why": "it broke <here>"}],
+        "failures": [FAILURE],
         "missing": 2, "environment": {"jax": "0.10"}, "processes": 1, "wall_seconds": 90.0, "command": "pitl study s",
     } | changes  # fmt: skip
 
