@@ -63,7 +63,7 @@ def _methods(result: StudyResult, cohort: str) -> str:
 def _comparisons(result: StudyResult, cohort: str) -> str:
     _known(cohort, result.cohorts, "cohort")
     lines = []
-    for family in study.families(result.of(cell=cohort), result.ours[0]):
+    for family in tables.families(result.of(cell=cohort), result.ours[0], None):
         for c in family.comparisons:
             if c.supervision == result.ours[1]:
                 name = f"{family.heading} [{family.unit}]"

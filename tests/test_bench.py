@@ -153,7 +153,9 @@ def test_a_slope_is_the_exponent_and_its_interval_shrinks_to_nothing_on_a_power_
 def test_predictions_do_not_depend_on_whether_windows_share_convolutions(apart):
     task = problem.training(SMALL, rows=3000, subjects=2)
     params = network.init(jax.random.key(0), SMALL, task.scale)
-    both = jax.tree.map(lambda x: jax.numpy.stack([x, x]), Model(params, None, task.scale, task.spread, None, net=SMALL))
+    both = jax.tree.map(
+        lambda x: jax.numpy.stack([x, x]), Model(params, None, task.scale, task.spread, None, net=SMALL)
+    )
     rows = (np.arange(30, 1500, apart), np.concatenate([np.arange(1600, 1900, apart), np.arange(2500, 3000, apart)]))
     for r, predicted in zip(rows, predict_rows(both, task.samples, rows), strict=True):
         single = network.outputs(params, SMALL, task.samples, jax.numpy.asarray(r, "int32"), task.scale)

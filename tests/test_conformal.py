@@ -111,16 +111,28 @@ def test_kept_out_rows_are_not_trained_on_and_neither_are_their_neighbours():
         assert set(reached) | set(seen) <= set(rows)
 
 
-def test_every_output_of_an_arm_gets_an_interval_for_everybody():
+def test_every_output_of_a_method_gets_an_interval_for_every_person():
     work = task("angle")
-    answer = run_method("head_physics", work)
+    estimates = run_method("head_physics", work).estimates
     before = coverage.kept_out(work)
-    result = coverage.method_coverage(work, "head_physics", answer.estimates, before, run_method("head_physics", before).estimates)
-    assert [f["output"] for f in result] == [*work.prepared.models.dofs, *work.prepared.models.muscles]
-    for f in result:
+    made = coverage.method_coverage(
+        work, "head_physics", estimates, before, run_method("head_physics", before).estimates
+    )
+    limb = work.prepared.limbs
+    assert [f["output"] for f in made.outputs] == [*limb.dofs, *limb.muscles]
+    for f in made.outputs:
         assert len(f["people"]) == 3 and 0 <= f["mean"] <= 1 and f["width"] > 0
         # nobody without force labels knows how wrong their forces are
         assert f["kind"] == "angle" or all(p["trust"]["earlier"] == 0 for p in f["people"].values())
+    # what the report shades is what was counted
+    for kind, columns in (("angle", len(limb.dofs)), ("force", len(limb.muscles))):
+        assert [h.shape for h in made.half[kind]] == [(len(r), columns) for r in work.split.test]
+    truth = np.asarray(work.prepared.samples.angle)
+    for name, half, rows, e in zip(
+        made.outputs[0]["people"], made.half["angle"], work.split.test, estimates, strict=True
+    ):
+        held = np.mean(np.abs(e.angle[:, 0] - truth[rows, 0]) <= half[:, 0])
+        assert held == pytest.approx(made.outputs[0]["people"][name]["coverage"], abs=0.01)
 
 
 def test_a_report_shows_every_output_and_names_where_intervals_fail():

@@ -1,7 +1,7 @@
 """One worker of a study: makes what is its share and not done, generic models first, and leaves errors as files.
 
 OUT/generic/DIGEST/seed0/fold0/data|physics   generic models, shared by all cells that would train the same
-OUT/cells/COHORT-DIGEST/seed0-ARM-GRADE.csv   errors of everybody under one method; .failed.txt says what went wrong
+OUT/cells/COHORT-DIGEST/seed0-METHOD-GRADE.csv   errors of everybody under one method; .failed.txt says what went wrong
 """
 
 import hashlib
@@ -221,7 +221,7 @@ def _answer(a: MethodRun, task: Task) -> list[table.Row]:
         if a.supervision != "none":
             before = coverage.kept_out(task)
             earlier = run_method(a.method, before).estimates
-        intervals = coverage.method_coverage(task, a.method, result.estimates, before, earlier)
+        intervals = coverage.method_coverage(task, a.method, result.estimates, before, earlier).outputs
         for name, own_row in of_person.items():
             own_row |= _intervals(intervals, name)
     spread = np.asarray(task.generic.physics.spread.force)
