@@ -69,8 +69,8 @@ def test_an_opensim_user_gets_a_cohort_that_is_read(tmp_path: Path) -> None:
     truth = 40 + 35 * np.sin(2 * np.pi * 0.5 * clock)  # flexion was recorded as negative: the sign is turned
     np.testing.assert_allclose(np.degrees(r.angle[:, 0]), truth, atol=0.01)
     np.testing.assert_allclose(r.torque[:, 0], 0.5 * truth, atol=0.01)
-    mvc = cohort.subjects[0].mvc
-    assert mvc is not None and mvc.shape == (2,) and (mvc > 1e-4).all()
+    (mvc,) = cohort.subjects[0].contractions
+    assert mvc.emg.shape == (6000, 2) and (np.abs(mvc.emg).max(axis=0) > 1e-4).all()
 
 
 def test_one_csv_per_trial_becomes_a_cohort_that_is_read(tmp_path: Path) -> None:
