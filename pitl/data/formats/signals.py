@@ -17,6 +17,8 @@ import numpy as np
 from pitl.errors import PitlError
 
 VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}
+# A count of a converter whose gain nobody wrote down is called a microvolt, so that sizes stay usual; only ratios count
+EMG_UNITS = {**VOLTS, "counts": 1e-6, "%": 1e-2, "1": 1.0}
 RADIANS = {"rad": 1.0, "deg": np.pi / 180}
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 MOST_BYTES = 256 * 2**20  # of a file, and of what it unpacks to
