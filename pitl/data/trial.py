@@ -41,7 +41,7 @@ def read_trial(folder: Path, header: CohortFile, trial: TrialEntry, read: Read) 
     first = _assemble(folder, header, trial, read, 0.0)
     result = None
     if first.angle is not None:
-        result = alignment.estimate_offset(first.emg, first.angle, first.rate_hz, first.valid)
+        result = alignment.estimate_offset(first.emg, first.angle, first.rate_hz, first.valid, first.emg_kind)
     if result is None or not result.certain:
         raise PitlError(
             f"{first.source} ({trial.subject}/{trial.trial}): the offset between EMG and motion cannot be told from "
@@ -236,7 +236,7 @@ def _regular(
         out = Regular(0.0, rate, values, np.arange(len(values)), "")
     if not 0.1 <= out.rate_hz <= 1e6:
         raise PitlError(
-            f"{where}: has {out.rate_hz:.3g} samples per second, expected 0.1 to a million; correct the times or the rate."
+            f"{where}: has {out.rate_hz:.3g} samples per second, expected 0.1 to a million; correct the times or rate_hz."
         )
     if out.note:
         notes.append(f"{Path(where).name}: {out.note}")
