@@ -82,6 +82,7 @@ class TrialEntry(_Closed):
     force: _File | None = None
     torque: _File | None = None
     rate_hz: _Rate | None = None  # of the EMG, if it differs from the others'
+    emg_unit: Literal["V", "mV", "uV", "counts", "%", "1"] | None = None  # likewise
     emg_offset_s: Annotated[float, Field(ge=-1e5, le=1e5)] | Literal["estimate"] = 0.0  # added to the EMG's clock
     lacks: list[Literal["angle", "force", "torque"]] = []
     force_source: str | None = None

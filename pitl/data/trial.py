@@ -100,7 +100,7 @@ def _assemble(
         angle=arrays.get("angle"), dofs=tuple(dofs.coordinates) if dofs else (), force=arrays.get("force"),
         muscles=tuple(f.muscles) if f else (), force_source=labels, torque=arrays.get("torque"),
         valid=None if good.all() else good, source=str(source), notes=tuple(notes), emg_kind=header.emg.kind,
-        emg_unit=_emg_unit(header, read(source)),
+        emg_unit=_emg_unit(header, trial.emg_unit, read(source)),
     )  # fmt: skip
 
 
@@ -109,10 +109,10 @@ def _names(header: CohortFile, part: str) -> Mapping[str, str]:
     return {} if section is None else getattr(section, _KEYS[part])
 
 
-def _emg_unit(header: CohortFile, signals: Signals) -> str:
+def _emg_unit(header: CohortFile, unit: str | None, signals: Signals) -> str:
     """ "V", or "1" where only ratios count."""
     first = column(signals, next(iter(header.emg.channels.values())), f"correct it under [emg] in {NAME}")
-    return "V" if (header.emg.unit or first.unit) in VOLTS else "1"
+    return "V" if (unit or header.emg.unit or first.unit) in VOLTS else "1"
 
 
 def _part(folder: Path, header: CohortFile, trial: TrialEntry, part: str, read: Read, notes: list[str]) -> list[_Part]:
@@ -125,6 +125,8 @@ def _part(folder: Path, header: CohortFile, trial: TrialEntry, part: str, read: 
     elif trial.path(part) == trial.path("emg"):
         spare = trial.rate_hz or header.emg.rate_hz
     unit = getattr(section, "unit", None)
+    if part == "emg":
+        unit = trial.emg_unit or unit
     if part == "emg" and unit is None and section.kind == "envelope":
         first = column(signals, next(iter(section.channels.values())), f"correct it under [emg] in {NAME}")
         unit = first.unit or "1"
@@ -236,7 +238,7 @@ def _regular(
         out = Regular(0.0, rate, values, np.arange(len(values)), "")
     if not 0.1 <= out.rate_hz <= 1e6:
         raise PitlError(
-            f"{where}: has {out.rate_hz:.3g} samples per second, expected 0.1 to a million; correct the times or rate_hz."
+            f"{where}: has {out.rate_hz:.3g} samples per second, expected 0.1 to 1e6; correct the times or rate_hz."
         )
     if out.note:
         notes.append(f"{Path(where).name}: {out.note}")

@@ -54,7 +54,7 @@ def within(folder: Path, name: str, allowed: bool) -> Path:
         raise PitlError(f"{folder}: {name[:80]!r} cannot be the name of a file ({e!s:.80}); correct it.") from e
     if not inside and not allowed:
         raise PitlError(
-            f"{path}: lies outside the folder of the recordings; copy it there, or, if it is meant, say outside = true in "
-            "cohort.toml."
+            f"{path}: lies outside the folder of the recordings; copy it there, or say outside = true in "
+            "cohort.toml if it is meant."
         )
     return path
