@@ -299,8 +299,8 @@ def _force(trials: Mapping[Any, dict[str, DraftedFile]], muscles: Iterable[str],
     if not all(m.lower() in named for m in wanted):
         have = printable(", ".join(list(named.values())[:12]))
         out.append(
-            f"# {printable(result.path.name)} has forces of {have}; for labels, give one column for each of the model's "
-            "muscles:\n# [force]\n# muscles = { " + ", ".join(f'{m} = "COLUMN"' for m in wanted) + " }"
+            f"# {printable(result.path.name)} has forces of {have}; for labels, give one column for each muscle of the "
+            "model:\n# [force]\n# muscles = { " + ", ".join(f'{m} = "COLUMN"' for m in wanted) + " }"
         )
         return False
     pairs = ", ".join(f"{_key(m)} = {toml(named[m.lower()])}" for m in wanted)

@@ -130,7 +130,7 @@ def _usable(cohort: Cohort, config: Config, progress: Callable[[str], None] | No
         shortest_s = max(shortest_s, window_s / (1 - after) + 0.1)
     if config.data.kind != "virtual":
         cohort = usable.without_copies(cohort)
-    result = usable.usable(cohort, shortest_s, part, window_s)
+    result = usable.usable(cohort, shortest_s, part, window_s, max(config.data.gap_s, window_s))
     said = list(result.left_out)
     if config.data.kind != "virtual":
         recordings = [r for s in result.subjects for r in s.recordings]

@@ -22,7 +22,7 @@ _ROLES = {
 }  # fmt: skip
 _IGNORED = re.compile(
     r"ground|grf|_p[xyz]$|(^|_)t[xyz]$|pelvis|lumbar|^arm_|marker|activation|control|frame|index|sample|nseq|counter"
-    r"|trigger|^other|battery|accel|^acc(_|$)|gyro|valid"
+    r"|trigger|^other|battery|accel|^time|timestamp|^zeit|^acc(_|$)|gyro|valid"
 )
 _TASK = re.compile(
     r"(?:trial|gait|walk|walking|run|running|rep|task|squat|jump|stairs?|static|stand|sit|mvc|free|fast|slow)"
@@ -121,11 +121,12 @@ def part_of(path: Path, stream: Stream, i: int) -> str | None:
     rough = words.roughness(stream.values[:, i])
     if words.is_coordinate(label) and rough < words.SMOOTH:
         return "angle"
+    good = stream.values[np.isfinite(stream.values[:, i]), i]
+    if len(good) < 3 or (np.diff(good) >= 0).all():  # a clock or a counter
+        return None
     if "emg" in file or "emg" in stream.name.lower() or words.is_rough(stream.values[:, i]):
         return "emg" if rough > 0 else None
-    good = stream.values[np.isfinite(stream.values[:, i]), i]
-    counts = len(good) > 2 and (np.diff(good) >= 0).all()  # a clock or a counter
-    return "angle" if rough and rough < words.SMOOTH and not counts else None
+    return "angle" if rough and rough < words.SMOOTH else None
 
 
 def _words(name: str) -> str:

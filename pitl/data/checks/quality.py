@@ -48,6 +48,7 @@ def check(cohort: Cohort) -> list[Finding]:
     result = [Finding("info", cohort.name, note, "") for note in cohort.notes]
     result += [Finding("error", cohort.name, what.rstrip("."), "everything else is used") for what in cohort.left_out]
     recordings = [r for s in cohort.subjects for r in s.recordings]
+    usual = DataConfig()
     for r in recordings:
         result += _check_recording(r, JOINT_DEG.get(cohort.joint, ANGLE_DEG))
         result += _check_offset(r)
@@ -57,7 +58,7 @@ def check(cohort: Cohort) -> list[Finding]:
         where = f"{recordings[s.recording].subject}/{recordings[s.recording].trial}"
         severity: Severity = "error" if s.certain else "warning"
         result.append(Finding(severity, f"{where}, {s.column}" if s.column else where, s.what, s.advice))
-    for name, why in usable.without_test(cohort, DataConfig().calibration_fraction, _LEAST_TEST_S).items():
+    for name, why in usable.without_test(cohort, usual.calibration_fraction, _LEAST_TEST_S, usual.gap_s).items():
         result.append(Finding("error", name, why, "`pitl run` leaves this person out; record more"))
     for k, a, b in faults.swapped(recordings):
         r = recordings[k]

@@ -139,6 +139,8 @@ def kind_of(x: np.ndarray, rate_hz: float) -> str:
         x: (T,) finite samples of one channel, slow artefacts taken out.
         rate_hz: of these.
     """
+    if len(x) < 20:
+        return "raw"
     if faults.is_envelope(x, rate_hz):
         return "envelope"
     spread = float(x.std())

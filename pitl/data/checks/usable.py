@@ -30,7 +30,11 @@ def mask(recording: Recording) -> Recording:
 
 
 def usable(
-    cohort: Cohort, shortest_s: float = 0.0, calibration_fraction: float = 1.0, least_window_s: float = 0.0
+    cohort: Cohort,
+    shortest_s: float = 0.0,
+    calibration_fraction: float = 1.0,
+    least_window_s: float = 0.0,
+    gap_s: float = 0.0,
 ) -> Cohort:
     """Masks what is spoilt and leaves out what cannot be used; `left_out` of the result says what and why.
 
@@ -42,6 +46,7 @@ def usable(
         shortest_s: recordings need to last that long.
         calibration_fraction: first part of each recording that has to have usable samples too.
         least_window_s: segment that every person needs in the calibration and in the test part.
+        gap_s: between these.
 
     Raises:
         PitlError: if nothing is left.
@@ -78,7 +83,7 @@ def usable(
     if not people:
         raise PitlError(f"cohort {cohort.name}: no recording can be used; {'; '.join(left_out[-3:])}.")
     result = replace(cohort, subjects=tuple(people), left_out=tuple(dict.fromkeys(left_out)))
-    gone_people = without_test(result, calibration_fraction, least_window_s) if least_window_s else {}
+    gone_people = without_test(result, calibration_fraction, least_window_s, gap_s) if least_window_s else {}
     left_out += [f"{name} was left out: {why}" for name, why in gone_people.items()]
     people = [s for s in people if s.name not in gone_people]
     if not people:
@@ -103,13 +108,13 @@ def without_copies(cohort: Cohort) -> Cohort:
     return replace(cohort, subjects=tuple(people), left_out=(*cohort.left_out, *told)) if copied else cohort
 
 
-def without_test(cohort: Cohort, calibration_fraction: float, window_s: float) -> dict[str, str]:
+def without_test(cohort: Cohort, calibration_fraction: float, window_s: float, gap_s: float) -> dict[str, str]:
     """Why people have nothing to calibrate or to test on, by name: no usable window in that part of any recording."""
     out = {}
     for s in cohort.subjects:
         for name, first in (("calibration", True), ("test", False)):
             if calibration_fraction < 1 and not any(
-                _longest_s(r, calibration_fraction, first) >= window_s for r in s.recordings
+                _longest_s(r, calibration_fraction, None if first else gap_s) >= window_s for r in s.recordings
             ):
                 side = "first" if first else "last"
                 share = calibration_fraction if first else 1 - calibration_fraction
@@ -120,10 +125,10 @@ def without_test(cohort: Cohort, calibration_fraction: float, window_s: float) -
     return out
 
 
-def _longest_s(r: Recording, fraction: float, first: bool) -> float:
-    """Longest usable segment in the first part of a recording, or in the rest [s]."""
+def _longest_s(r: Recording, fraction: float, gap_s: float | None) -> float:
+    """Longest usable segment in the first part of a recording, or in what follows it after a gap [s]."""
     at = int(fraction * len(r.emg))
-    part = slice(None, at) if first else slice(at, None)
+    part = slice(None, at) if gap_s is None else slice(at + int(gap_s * r.rate_hz), None)
     valid = np.ones(len(r.emg), bool)[part] if r.valid is None else r.valid[part]
     edges = np.flatnonzero(np.diff(np.concatenate([[0], valid.astype(np.int8), [0]])))
     return float((edges[1::2] - edges[::2]).max(initial=0)) / r.rate_hz

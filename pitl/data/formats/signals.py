@@ -132,7 +132,7 @@ def column(signals: Signals, name: str, advice: str) -> Column:
             for s in signals.streams
             for c in dict.fromkeys((wanted, wanted.removeprefix(f"{s.name}/")))
             if c in s.columns
-        ]
+        ] or _by_last_name(signals, wanted)
         if len(result) > 1:
             places = ", ".join(f"{s.name}/{s.columns[i]}" for s, i in result)
             raise PitlError(f"{signals.source}: the column {wanted!r} is in several streams; write one of {places}.")
@@ -143,6 +143,17 @@ def column(signals: Signals, name: str, advice: str) -> Column:
             return Column(stream, index, sign)
     known = [c for s in signals.streams for c in s.columns]
     raise PitlError(f"{signals.source}: has no column {name!r}{nearest(name, known)}; {advice}.")
+
+
+def _by_last_name(signals: Signals, name: str) -> list[tuple[Stream, int]]:
+    """Columns called by the last part of a path in an OpenSim model, or the other way round."""
+
+    def last(text: str) -> str:
+        return text.removesuffix("/value").rpartition("/")[2]
+
+    every = [(s, i) for s in signals.streams for i, c in enumerate(s.columns) if last(c) == last(name)]
+    paths = [(s, i) for s, i in every if "/value" in (s.columns[i] + name)[-200:]]
+    return paths if "/" in name or any("/" in s.columns[i] for s, i in paths) else []
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
