@@ -50,10 +50,10 @@ CLOCK = np.arange(N) / 500.0
         ("X [s]", 1), ("Tempo", 1),
     ],
 )  # fmt: skip
-def test_a_clock_is_known_by_its_name_or_unit_and_its_unit_counts(
-    tmp_path: Path, head: str, factor: float | None
-) -> None:
-    text = f"{head},RF (mV)\n" + "".join(f"{t!r},{v}\n" for t, v in zip(CLOCK / (factor or 1), EMG[:, 0], strict=True))
+def test_a_clock_is_known_by_name_or_unit_and_its_unit_counts(tmp_path: Path, head: str, factor: float | None) -> None:
+    text = f"{head},RF (mV)\n" + "".join(
+        f"{t:.17g},{v}\n" for t, v in zip(CLOCK / (factor or 1), EMG[:, 0], strict=True)
+    )
     if factor is None:
         refused(tmp_path / "x.csv", text, "'seg'", "unit of time", head)
         return
@@ -86,7 +86,8 @@ def test_sensors_of_different_rates_keep_their_own_clocks(tmp_path: Path) -> Non
     maker = (
         "Application:, Trigno Discover (1.7.0)\nDate/Time:, 01-01-2020\nCollection Length (seconds):, 6\n"
         "RF (80001), , BF (80002), , Goniometer (80003), \nsensor mode: 50, , sensor mode: 50, , sensor mode: 7, \n"
-        "EMG 1 Time Series (s), EMG 1 (mV), EMG 1 Time Series (s), EMG 1 (mV), ANALOG A Time Series (s), ANALOG A (deg)\n"
+        "EMG 1 Time Series (s), EMG 1 (mV), EMG 1 Time Series (s), EMG 1 (mV), ANALOG A Time Series (s), ANALOG A (deg)"
+        "\n"
         ", 1259.2593 Hz, , 1259.2593 Hz, , 1111.1111 Hz\n, 0.000794 s, , 0.000794 s, , 0.0009 s\n"
     )
     for text, names in (
@@ -137,7 +138,8 @@ def test_labchart_acqknowledge_opensignals_and_openbci_say_names_units_and_rates
     plux = f"# OpenSignals Text File Format\n# {signals}\n# EndOfHeader\n"
     s = only(tmp_path / "c.txt", plux + "".join(f"{k % 16}\t1\t{500 + k % 7}\t\n" for k in range(N)))
     assert s.columns == ("nSeq", "I1", "A1") and s.units[2] == "counts" and s.rate_hz == 1000
-    bci = "%OpenBCI Raw EXG Data\n%Sample Rate = 500 Hz\nSample Index, EXG 0, Other, Timestamp, Other, Timestamp (Formatted)\n"
+    bci = "%OpenBCI Raw EXG Data\n%Sample Rate = 500 Hz\n"
+    bci += "Sample Index, EXG 0, Other, Timestamp, Other, Timestamp (Formatted)\n"
     body = "".join(
         f"{k}.0, {v:.4f}, 0.0, {1.6e9 + k / 500:.4f}, 0.0, 2020-01-01 10:00\n" for k, v in enumerate(EMG[:, 0])
     )
