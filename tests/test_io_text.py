@@ -114,7 +114,8 @@ def test_sections_of_vicon_nexus_are_streams_with_their_rates(tmp_path: Path) ->
     devices = "".join(f"{1 + k // 10},{k % 10},{a:.6f},{b:.6f},,\n" for k, (a, b) in enumerate(EMG))
     angles = "".join(f"{k + 1},0,{ANGLE[k]:.4f},3.0,0.0,\n" for k in range(N // 10))
     text = (
-        "Devices,,,,,\n1000,,,,,\n,,Delsys - Sensor 1,Delsys - Sensor 2,,\nFrame,Sub Frame,EMG1,EMG2,,\n,,V,V,,\n" + devices
+        "Devices,,,,,\n1000,,,,,\n,,Delsys - Sensor 1,Delsys - Sensor 2,,\n"
+        "Frame,Sub Frame,EMG1,EMG2,,\n,,V,V,,\n" + devices
         + "\nModel Outputs\n100\n,,S01:RKneeAngles,,\nFrame,Sub Frame,X,Y,Z,\n,,deg,deg,deg,\n" + angles
     )  # fmt: skip
     emg, knee = read(tmp_path / "x.csv", text).streams

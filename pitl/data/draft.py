@@ -21,7 +21,7 @@ _JOINTS = {
     "knee": (r"\b(?:knee|gonio\w*|fx|knie\w*|genou|rodilla|ginocchio)\b", r"\b(?:rf|bf|vm|vl|st|sm|rec|vas|ham|semi)"),
     "wrist": (r"\bwrist\b", r"\b(?:fcr|fcu|ecr|ecu|flex carp|ext carp)"),
     "elbow": (r"\belbow\b|\barm flex", r"\b(?:tri|bra|bic(?!eps? fem))"),
-    "ankle": (r"\b(?:ankle|dorsiflexion|plantar)\b", r"\b(?:ta|tib|sol|gas|gl|gm|med gas|lat gas)\b"),
+    "ankle": (r"\b(?:ankle|dorsiflexion|plantar)\b", r"\b(?:ta\b|tib|sol|gas|gl\b|gm\b|med gas|lat gas)"),
     "hip": (r"\bhip\b", r"\b(?:glu|add|tfl|psoas)"),
     "shoulder": (r"\bshoulder\b", r"\b(?:delt|pec|lat dor)"),
 }  # fmt: skip
