@@ -51,15 +51,15 @@ def _at_surface(kind: int, s: np.ndarray, origin: np.ndarray) -> tuple[np.ndarra
         force = s[:, :3]
         arm = np.stack([s[:, 3], s[:, 4], np.zeros(len(s))], axis=1)
         return force, np.cross(arm, force) + s[:, 5:] * [0.0, 0.0, 1.0]
-    below = -abs(origin[2])  # of the sensors
+    below = -abs(origin[2])  # from the sensors to the surface, along an axis that points down
     if kind == 3:  # Fx12 Fx34 Fy14 Fy23 Fz1 Fz2 Fz3 Fz4
         x12, x34, y14, y23, z1, z2, z3, z4 = s.T
         a, b = abs(origin[0]), abs(origin[1])
         force = np.stack([x12 + x34, y14 + y23, z1 + z2 + z3 + z4], axis=1)
         turn = [b * (z1 + z2 - z3 - z4), a * (z2 + z3 - z1 - z4), b * (x34 - x12) + a * (y14 - y23)]
-        return force, np.stack(turn, axis=1) + np.cross([0.0, 0.0, below], force)
+        return force, np.stack(turn, axis=1) + np.cross(force, [0.0, 0.0, below])
     force = s[:, :3]
-    return force, s[:, 3:6] + np.cross([origin[0], origin[1], below], force)
+    return force, s[:, 3:6] + np.cross(force, [origin[0], origin[1], below])
 
 
 def _axes(corners: np.ndarray) -> np.ndarray:
