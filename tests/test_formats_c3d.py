@@ -116,7 +116,7 @@ def test_force_plates_agree_with_ezc3d(tmp_path: Path, kind: int) -> None:
         "FORCE_PLATFORM:USED": np.array(1), "FORCE_PLATFORM:TYPE": np.array([kind]),
         "FORCE_PLATFORM:CORNERS": corners.T[:, :, None], "FORCE_PLATFORM:ZERO": np.array([0, 0]),
         "FORCE_PLATFORM:CHANNEL": np.arange(1, count + 1)[:, None],
-        "FORCE_PLATFORM:ORIGIN": np.array([120.0, 180.0, -40.0] if kind == 3 else [1.0, 2.0, -40.0], np.float32)[:, None],
+        "FORCE_PLATFORM:ORIGIN": np.float32([120, 180, -40] if kind == 3 else [1, 2, -40])[:, None],
         "FORCE_PLATFORM:CAL_MATRIX": (np.eye(6) + 0.1 * rng.normal(size=(6, 6))).astype(np.float32)[:, :, None],
     }  # fmt: skip
     signals_read = read(tmp_path, PLAIN._replace(analogs=signals, parameters=parameters))

@@ -91,13 +91,14 @@ def _ours(path: Path, file: Any, walk: "_Walk") -> Signals:
     for key in sorted(root if root is not None else ()):
         group: Any = walk.item(root, key)
         values, time = (walk.item(group, k) for k in ("values", "time_s")) if group is not None else (None, None)
-        missing = [k for k in ("columns", "units", "name") if group is None or k not in group.attrs]
+        known = group.attrs if group is not None else {}
+        missing = [k for k in ("columns", "units", "name") if k not in known]
         if missing or values is None:
             raise PitlError(f"{path}: streams/{key} has no {(missing or ['values'])[0]}; write the file again.")
-        rate = group.attrs.get("rate_hz")
+        rate = known.get("rate_hz")
         streams.append(
             Stream(
-                _text(group.attrs["name"]),
+                _text(known["name"]),
                 tuple(walk.words(f"{key}/columns", group.attrs["columns"])),
                 tuple(walk.words(f"{key}/units", group.attrs["units"])),
                 np.asarray(walk.values(f"{key}/values", values), float),
@@ -116,11 +117,11 @@ class _Walk:
         self.numbers: dict[str, np.ndarray] = {}
         self.texts: dict[str, list[str]] = {}
         self.unread: list[str] = []
-        self._inside: set[tuple[int, int]] = set()  # the groups around, to notice circles
+        self._visited: set[tuple[int, int]] = set()  # groups by address: links may go round in circles
 
     def item(self, group: Any, key: str) -> Any:
         """What stands under a key; None if it is only a name for something that stands elsewhere in the file."""
-        from h5py import h5l
+        from h5py import h5l  # type: ignore[attr-defined]
 
         links, name = group.id.links, key.encode("utf-8", "surrogateescape")  # `group.get` would follow them
         try:
@@ -155,9 +156,9 @@ class _Walk:
 
     def visit(self, group: Any, prefix: str, depth: int) -> None:
         place = _address(group)
-        if depth > DEPTH or place in self._inside:
+        if depth > DEPTH or place in self._visited:
             return
-        self._inside.add(place)
+        self._visited.add(place)
         self._attributes(group, prefix)
         for key in group:
             self.budget.take_variable(f"{prefix}{key}")
@@ -165,18 +166,18 @@ class _Walk:
                 item = self.item(group, key)
                 if item is not None:
                     self._one(f"{prefix}{key}", item, depth + 1)
-        self._inside.discard(place)
 
-    def _one(self, name: str, item: Any, depth: int) -> None:
+    def _one(self, name: str, found: Any, depth: int) -> None:
         import h5py
 
         if depth > DEPTH:
             return
-        if isinstance(item, h5py.Group):
-            self.visit(item, f"{name}/", depth)
+        if isinstance(found, h5py.Group):
+            self.visit(found, f"{name}/", depth)
             return
-        if not isinstance(item, h5py.Dataset) or item.shape is None:
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
             return
+        item: Any = found
         matlab = _text(item.attrs.get("MATLAB_class", ""))
         kind = item.dtype.kind
         if "MATLAB_object_decode" in item.attrs:
@@ -250,7 +251,7 @@ class _Walk:
 
 
 def _address(group: Any) -> tuple[int, int]:
-    from h5py import h5o
+    from h5py import h5o  # type: ignore[attr-defined]
 
     about = h5o.get_info(group.id)
     return about.fileno, about.addr

@@ -29,7 +29,8 @@ from pitl.data.formats.signals import Signals, Stream, unique
 from pitl.errors import PitlError
 
 MEMORY_BYTES = 2**31
-SECONDS = 8.0  # for small files; large ones get a second more for every _BYTES_PER_S
+SECONDS = 8.0  # of computing, for small files; large ones get a second more for every _BYTES_PER_S
+_PATIENCE = 3.0  # times as long by the clock: other programs run too
 _BYTES_PER_S = 2**24
 _START_S = 90.0
 _FORMATS = {"mat": "MAT", "hdf5": "HDF5", "c3d": "C3D", "xdf": "XDF"}
@@ -52,7 +53,7 @@ def read(path: Path, kind: str) -> Signals:
             _server = _Server()
         try:
             header, arrays = _server.ask(path, kind, SECONDS + size / _BYTES_PER_S)
-        except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError, MemoryError) as e:
+        except Exception as e:
             _server.close()
             raise PitlError(f"{path}: the process that reads {_FORMATS[kind]} files ended; {_AGAIN}.") from e
         except BaseException:  # an interrupted answer must not be taken for the next one
@@ -111,7 +112,7 @@ class _Server:
             ready, _ = _receive(self.process.stdout)
         if "error" in ready:
             return ready, []
-        with self._ended_after(3 * seconds + 10.0):
+        with self._ended_after(2 * _PATIENCE * seconds):
             return _receive(self.process.stdout)
 
     @contextlib.contextmanager
@@ -215,16 +216,19 @@ def serve() -> None:
         begun[0] = 0
         child = os.fork()
         if child == 0:
-            _limit(request["seconds"])
-            answer = _answer(request)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            begun[0] = 1
-            _send(out, *answer)
-            os._exit(0)
+            try:
+                _limit(request["seconds"])
+                answer = _answer(request)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                begun[0] = 1
+                _send(out, *answer)
+                os._exit(0)
+            finally:
+                os._exit(1)
         _, status = os.waitpid(child, 0)
         if status and begun[0]:
             sys.exit(1)  # half an answer is none, and the next one could not be told from it
-        if status:
+        if not begun[0]:
             _send(out, {"error": _ending(request, status)}, [])
 
 
@@ -236,9 +240,11 @@ def _limit(seconds: float) -> None:
         (resource.RLIMIT_CORE, 0),
     ):  # fmt: skip
         with contextlib.suppress(ValueError, OSError):  # not every system has every limit
-            resource.setrlimit(what, (most, most))
+            # at the first of the two the signal is one that says why
+            resource.setrlimit(what, (most, most + 2 if what == resource.RLIMIT_CPU else most))
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE * seconds)
 
 
 def close_doors() -> None:
