@@ -40,7 +40,6 @@ def parse(path: Path) -> Signals:
     data = path.read_bytes()
     from scipy.io import loadmat
 
-    sandbox.close_doors()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=False, chars_as_strings=True)
