@@ -278,6 +278,7 @@ def main() -> None:
     for kind in args.kinds:
         counts, bad = run(kind, args.inputs, args.seed, args.keep)
         table.add_row(kind, *(str(counts[e]) for e in ENDINGS))
+        print(kind, *(f"{e} {counts[e]}" for e in ENDINGS), sep=", ", file=sys.stderr, flush=True)
         stated += bad
         failed += sum(counts[e] for e in ENDINGS[3:])
     Console(width=120).print(table)

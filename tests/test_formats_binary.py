@@ -276,9 +276,9 @@ def variables(file) -> None:
         (ours, "external storage"),
         (ours_linked, "is a link to the file 'other.h5'"),
         (fill_value, "declares"),
-        (many_fill_values, ""),
+        pytest.param(many_fill_values, "", marks=pytest.mark.slow),
         (text, "declares"),
-        (variables, ""),
+        pytest.param(variables, "", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("ending", ["h5", "mat"])
@@ -368,6 +368,7 @@ def deflated(start: bytes, gigabytes: float, wbits: int) -> bytes:
     return first + again * int(gigabytes * 2**8)
 
 
+@pytest.mark.slow
 def test_zlib_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
     packed = deflated(struct.pack("<2I", 14, 2**32 - 8), 4.0, 15)
     head = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM")
@@ -430,6 +431,7 @@ def test_xdf_that_means_harm_is_a_sentence(tmp_path: Path, content: bytes, words
     refused(tmp_path / "a.xdf", words)
 
 
+@pytest.mark.slow
 def test_xdf_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
     (tmp_path / "a.xdfz").write_bytes(deflated(b"XDF:" + header(), 4.0, 31))
     refused(tmp_path / "a.xdfz")
