@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
+from live_models import CHANNELS, RATE_HZ, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.live import limb, page, session, stream
@@ -30,7 +30,7 @@ pytest.importorskip("uvicorn", reason="needs the server: pip install 'pitl[live]
 websockets = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'pitl[live]'")
 
 RECORDING = wrist_recording(seconds=4.0)
-BUNDLE = wrist_bundle()
+MODEL = wrist_model()
 
 
 class _Endless:
@@ -58,8 +58,8 @@ class _Endless:
 def server():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         board, source = page.Board(), _Endless()
-        seat = session.Seat(stream.engine(BUNDLE, RATE_HZ, "pronated"))
-        drawn = limb.limb(BUNDLE.model, "pronated")
+        seat = session.Seat(stream.engine(MODEL, RATE_HZ, "pronated"))
+        drawn = limb.limb(MODEL.limb, "pronated")
         at = page.listen("127.0.0.1", 0)
         asked = []
 
@@ -117,9 +117,9 @@ def test_what_the_server_keeps_does_not_grow(server):
     for k in range(100):
         alone.say(f"event {k}")
     assert len(alone.answers) == page.HISTORY and alone.count == 3000 and len(alone.events) == 20
-    late = page.frame(alone, limb.limb(BUNDLE.model, "pronated"), 0, 0)
+    late = page.frame(alone, limb.limb(MODEL.limb, "pronated"), 0, 0)
     assert len(late["answers"]) == page.HISTORY
-    assert page.frame(alone, limb.limb(BUNDLE.model, "pronated"), 3000, 100)["answers"] == []
+    assert page.frame(alone, limb.limb(MODEL.limb, "pronated"), 3000, 100)["answers"] == []
 
 
 def test_other_sites_and_names_are_refused(server):
@@ -137,7 +137,9 @@ def test_what_goes_wrong_is_told_on_the_page(server):
     host, _, asked = server
     with websockets.connect(f"ws://{host}/stream") as ws:
         ws.send("calibrate")
-        predicted = list(itertools.chain.from_iterable(json.loads(ws.recv(timeout=5)).get("events", []) for _ in range(30)))
+        predicted = list(
+            itertools.chain.from_iterable(json.loads(ws.recv(timeout=5)).get("events", []) for _ in range(30))
+        )
     assert asked and "not today." in predicted
 
 

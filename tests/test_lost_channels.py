@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_models import CHANNELS, wrist_bundle, wrist_recording
+from live_models import CHANNELS, wrist_model, wrist_recording
 from rich.console import Console
 
 from pitl import report
@@ -24,7 +24,7 @@ from pitl.learn.predict import predict_recording
 from pitl.data import load
 
 RECORDING = replace(wrist_recording(seconds=2.0), source="anna.csv")
-BUNDLE = wrist_bundle()
+BUNDLE = wrist_model()
 CONFIG = Config(
     name="tiny",
     virtual=VirtualConfig(subjects=3, seconds=6.0, rhythmic_trials=1, random_trials=1),
@@ -40,7 +40,7 @@ def _with(order):
 
 @pytest.mark.parametrize("normalisation", ["blend", "zscore"])
 def test_a_missing_and_a_dead_channel_are_the_same_silence(normalisation):
-    model = wrist_bundle(normalisation)
+    model = wrist_model(normalisation)
     with pytest.warns(UserWarning) as told:
         missing = predict_recording(model, _with([0, 1, 3, 4]))
     assert str(told[0].message) == (

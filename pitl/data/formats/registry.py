@@ -31,4 +31,4 @@ def read(path: Path) -> Signals:
         raise PitlError(f"{path}: files ending in {ending or 'nothing'} are not read; {todo}.")
     if path.is_dir():
         raise PitlError(f"{path}: is a folder, expected a file; correct the file name.")
-    return importlib.import_module(f"pitl.io.{READERS[ending]}").read(path)
+    return importlib.import_module(f"pitl.data.formats.{READERS[ending]}").read(path)
