@@ -6,21 +6,22 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import jax
 import numpy as np
 import pytest
+import typer
 from live_models import wrist_model, wrist_recording
 from typer.testing import CliRunner
 
-from pitl.cli import app
+from pitl.cli import app, shell
 from pitl.data import cohort as cohorts
 from pitl.data.recording import Cohort, Subject
+from pitl.errors import PitlError
 from pitl.learn.model import Model
 from pitl.learn.predict import Prediction, predict_recording
-from pitl.live import latency, stream
+from pitl.live import calibrate, latency, stream
 
 RECORDING = wrist_recording(seconds=6.0)
 
@@ -52,7 +53,7 @@ def _trial(place):
 def test_a_replay_into_a_table_is_the_offline_answer(place):
     out = place / "out.csv"
     code, predicted = _say("stream", place / "anna", "--source", _trial(place), "--sink", f"csv:{out}", "--speed", 0)
-    assert code == 0 and "12000 samples used, 0 bridged, 0 lost" in predicted and "p99" in predicted
+    assert code == 0 and "12000 samples used, 0 bridged, 0 lost, 0 dropped" in predicted and "p99" in predicted
     table = np.genfromtxt(out, delimiter=",", names=True, dtype=None, encoding="utf-8")
     offline = predict_recording(wrist_model(), RECORDING)
     np.testing.assert_allclose(table["angle_wrist_flexion_rad"], offline.angle[:, 0], rtol=1e-3, atol=1e-4)
@@ -182,7 +183,8 @@ def test_a_page_on_a_port_in_use_is_a_sentence(place):
     assert code == 1 and f"cannot serve the page at 127.0.0.1:{port}" in predicted
 
 
-def test_a_page_is_served_until_ctrl_c(place):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_page_is_served_until_it_is_told_to_end(place, number):
     pytest.importorskip("uvicorn", reason="needs the server: pip install 'pitl[live]'")
     process = subprocess.Popen(
         [sys.executable, "-m", "pitl", "live", place / "anna", "--source", _trial(place), "--port", "0"],
@@ -192,15 +194,36 @@ def test_a_page_is_served_until_ctrl_c(place):
         assert process.stderr is not None
         line = process.stderr.readline()
         assert line.startswith("http://127.0.0.1:")
-        for _ in range(50):
-            try:
-                with urllib.request.urlopen(line.split()[0]) as predicted:
-                    assert b"<canvas" in predicted.read()
-                break
-            except OSError:
-                time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(15) in (0, 130)
+        with urllib.request.urlopen(line.split()[0]) as predicted:  # it listens already
+            assert b"<canvas" in predicted.read()
+        process.send_signal(number)
+        assert process.wait() in (0, 130)
         assert "Traceback" not in process.stderr.read()
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_with_a_sentence(number, capsys):
+    with pytest.raises(typer.Exit) as ended, shell.sentences(lambda: "out"):
+        signal.raise_signal(number)
+    assert ended.value.exit_code == 130 and "interrupted. What is finished is kept in out" in capsys.readouterr().err
+
+
+def test_names_give_no_orders_to_the_terminal(capsys):
+    shell.tell("channel \x1b[2J\x9b31m\u202eabc \udc80 is dead: 3 µV")
+    shown = capsys.readouterr().err
+    assert shown == "channel \\x1b[2J\\x9b31m\\u202eabc \\udc80 is dead: 3 µV\n"
+    with pytest.raises(typer.Exit), shell.sentences():
+        raise PitlError("there is no LSL stream '\x1b]0;x\x07'.")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_calibration_never_overwrites_an_earlier_one(place, tmp_path):
+    (tmp_path / "anna").mkdir()
+    code, predicted = _say("calibrate", place / "anna", "--source", _trial(place), "--out", tmp_path / "anna")
+    assert code == 1 and "anna exists, and an earlier calibration is never overwritten" in predicted
+    assert calibrate.fresh(tmp_path / "anna") == tmp_path / "anna-2"
+    (tmp_path / "anna-2").mkdir()
+    assert calibrate.fresh(tmp_path / "anna") == tmp_path / "anna-3"
+    assert calibrate.fresh(tmp_path / "ben") == tmp_path / "ben"

@@ -168,12 +168,11 @@ def test_the_page_shows_what_is_lost_and_its_json_is_what_browsers_read():
 
 
 def _packets(size=50, begin=0, end=6000, start=0):
-    return [
-        udp.Packet(
-            RECORDING.emg[k : k + size], RECORDING.angle[k : k + size], start + k, 50 + (start + k) / RATE_HZ, RATE_HZ
-        )
-        for k in range(begin, end, size)
-    ]
+    made = []
+    for k in range(begin, end, size):
+        emg, angle, first = RECORDING.emg[k : k + size], RECORDING.angle[k : k + size], start + k
+        made.append(udp.Packet(emg, angle, first, 50 + first / RATE_HZ, RATE_HZ))
+    return made
 
 
 _FIRST = _packets()[0]

@@ -50,7 +50,7 @@ def _outlet(pylsl, name, count, rate_hz=RATE_HZ, labels=(), units=()):
     return pylsl.StreamOutlet(info)
 
 
-def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002):
+def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002, lost=()):
     """Pushes the samples with the time stamps that they would have at their rate."""
 
     def push():
@@ -58,6 +58,8 @@ def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002):
         time.sleep(0.1)
         for begin in range(0, len(table), size):
             part = table[begin : begin + size]
+            if begin // size in lost:
+                continue
             outlet.push_chunk(part.tolist(), origin + (begin + len(part) - 1) / RATE_HZ)
             time.sleep(pause_s)
 
@@ -90,6 +92,25 @@ def test_a_stream_by_name_gives_the_offline_answer(lsl):
     np.testing.assert_allclose(angle, RECORDING.angle, atol=1e-9)
     assert (np.diff(rows.time_s) > 0).all()
     np.testing.assert_allclose(np.median(np.diff(rows.time_s)), 0.01, rtol=0.05)
+
+
+@pytest.mark.parametrize("lost", [range(100, 103), range(100, 110), range(100, 130), (103, 117, 133, 161, 184)])
+def test_what_a_sender_skips_is_counted_and_flagged(lsl, lost):
+    """30, 100 and 300 ms, and one chunk in twenty."""
+    name = f"holes{len(lost)}"
+    outlet = _outlet(lsl, name, 5)
+    opened = open_source(f"lsl:{name}", WANTED)
+    _push(lsl, outlet, RECORDING.emg, lsl.local_clock(), size=20, lost=lost)
+    gone = 20 * len(lost)
+    used = 4000 - gone if len(lost) == 30 else 4000  # what is lost for good is not played
+    updates, rows = _play(opened, seconds=used / RATE_HZ)
+    state = updates[-1].state
+    assert (state.taken, state.held + state.lost, state.dropped) == (4000 - gone, gone, 0)
+    assert state.lost == (gone if len(lost) == 30 else 0)
+    good = rows.flag == stream.GOOD
+    assert good[:60].all() and not good[-20:].any()
+    at = np.round((rows.time_s - rows.time_s[0]) * 100).astype(int)
+    assert np.abs(np.rad2deg(rows.angle - OFFLINE.angle[at]))[good].max(initial=0) < 1.0
 
 
 def test_a_stream_that_vanishes_and_comes_back(lsl):
