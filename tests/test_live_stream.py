@@ -128,7 +128,7 @@ def test_a_short_gap_is_bridged_and_flagged(counted):
     assert (state.held, state.lost, state.taken) == (100, 0, len(RECORDING.emg) - 100)
     np.testing.assert_allclose(rows.time_s - ORIGIN_S, OFFLINE.time_s, atol=1e-6)  # no answer is missing
     at = rows.time_s - ORIGIN_S
-    held = (at > 2.0 - 1e-6) & (at < 2.05 + 0.4)
+    held = (at > 2.0 - 1e-6) & (at < 2.05 + ENGINE.forget / 100 - 0.005)
     assert (rows.flag[held] == HELD).mean() > 0.95 and (rows.flag[~held] == GOOD).all()
     np.testing.assert_allclose(rows.angle[at < 1.99], OFFLINE.angle[at < 1.99], rtol=1e-4, atol=1e-5)
     # what was held is forgotten: a second later both agree again
