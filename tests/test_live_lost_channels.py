@@ -95,7 +95,8 @@ def test_a_channel_that_dies_is_silent_until_it_is_back(value, normalisation):
     died, back = DIES / RATE_HZ + DEAD_S, RETURNS / RATE_HZ + BACK_S
     before, dead, after = rows.time_s < DIES / RATE_HZ, (died < rows.time_s) & (rows.time_s < back), rows.time_s > back
     assert (rows.flag[before] == GOOD).all() and (rows.flag[after] == GOOD).all()
-    assert set(rows.flag[dead]) <= {REDUCED, HELD} and (rows.flag[rows.time_s > died + ENGINE.forget / 100] != HELD).all()
+    assert set(rows.flag[dead]) <= {REDUCED, HELD}
+    assert (rows.flag[rows.time_s > died + ENGINE.forget / 100] != HELD).all()
     assert not rows.envelope[dead, 2].any() and rows.envelope[dead][:, [0, 1, 3, 4]].all()
     assert state.lost == 0 and len(rows.angle) == len(whole.angle)
     np.testing.assert_array_equal(rows.angle[before], whole.angle[before])

@@ -57,7 +57,7 @@ def memory_s(design: EnvelopeFilter) -> float:
     The worst that a gap leaves: the old envelope, and an electrode offset of its size that the band-pass does not know.
     """
     before = EnvelopeState(np.zeros((len(design.sos), 2, 1)), -1.0 / design.poles[:, None] + 0j, 0, 0)  # 1 V
-    longest = 40.0 / float(np.min(-design.poles.real)) + 1.0  # s
+    longest = 40.0 / float(np.min(-np.real(design.poles))) + 1.0  # s
     left = emg.advance(design, before, np.ones((round(longest * design.raw_rate_hz), 1)))[1].jets[:, 0, 0]
     return float(np.flatnonzero(np.abs(left) > _FORGOTTEN)[-1] + 1) / design.rate_hz
 
