@@ -25,10 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pitl.config.schema import EmgConfig
 from pitl.data.recording import Recording
 from pitl.files import atomic_write_text
-from pitl.learn.model import Model
 from pitl.learn.units import Spread
+from pitl.learn.model import Model
 from pitl.live import calibrate, latency, session, stream
 from pitl.live.replay import Replay
 from pitl.live.source import Wanted
@@ -50,7 +51,7 @@ def person() -> Model:
     params = network.init(jax.random.key(0), net, scale)
     spread = Spread(scale.angle_std, 0.05 * strength, jnp.array([0.5]))
     volts = normalise.ChannelScale("blend", np.full(5, 5e-5), 10.0)
-    return Model(params, limb, scale, spread, volts, net=net, channels=CHANNELS, people=("nobody",))
+    return Model(params, limb, scale, spread, volts, net=net, emg=EmgConfig(), channels=CHANNELS, people=("nobody",))
 
 
 def recording(seconds: float) -> Recording:

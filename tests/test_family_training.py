@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from live_models import RATE_HZ, wrist_bundle, wrist_recording
+from live_models import RATE_HZ, wrist_model, wrist_recording
 from method_cohort import CONFIG as SMALL
 from method_cohort import cohort, ready
 
@@ -32,7 +32,7 @@ CONFIG = change(
 
 def recurrent(**changes):
     """A person's model with a recurrent encoder."""
-    made = wrist_bundle()
+    made = wrist_model()
     net = dataclasses.replace(made.net, encoder="gru", recurrent_state=16, **changes)
     params = network.init(jax.random.key(3), net, made.scale)
     params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(4), x.shape, x.dtype), params)

@@ -11,7 +11,8 @@ from pitl.data.recording import Recording
 from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.live import stream, udp
-from pitl.live.stream import Engine, SampleBlock
+from pitl.live.block import SampleBlock
+from pitl.live.stream import Engine
 from pitl.signals import emg
 
 # What a controller of a prosthesis may take before its user does worse (Farrell & Weir 2007,
