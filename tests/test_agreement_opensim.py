@@ -5,7 +5,7 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import compiled
+from mechanics_models import compiled
 from scipy import signal
 
 from pitl.mechanics import dynamics as eager_dynamics

@@ -36,8 +36,8 @@ def arm(tmp_path_factory):
 def test_a_stored_model_needs_no_opensim(arm):
     code = f"""import sys
 sys.modules["opensim"] = None
-from pitl import models
-model = models.load({str(arm)!r})
+from pitl.mechanics import library
+model = library.load({str(arm)!r})
 print(model.dofs, model.muscles)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "('shoulder', 'elbow') ('monoarticular', 'biarticular', 'wrapping')" in done.stdout, done.stderr
