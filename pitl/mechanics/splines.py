@@ -4,7 +4,7 @@ A spline costs the same however fine its grid is, and follows a path that begins
 polynomial of the whole range oscillates. Value and slope come from the same coefficients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from pitl.mechanics.model import Paths
 from pitl.mechanics.shapes import lift
 
+NODE_SPACING = 0.035  # rad; a spline this fine is within a micrometre of the published polynomials
 MARGIN = 2  # a grid of n nodes has n + 2 coefficients
 
 
@@ -95,3 +96,47 @@ def nodes(paths: Paths) -> np.ndarray:
     """Positions (n1 * ... * nd, d) of the grid's nodes [rad], the last coordinate varying fastest."""
     axes = [s + h * np.arange(n) for s, h, n in zip(paths.start, paths.step, paths.count, strict=True)]
     return np.array(list(product(*axes)))
+
+
+class SampledPaths(NamedTuple):
+    """Splines of all muscles in all postures, as the fields of a model that they become."""
+
+    groups: tuple[Paths, ...]
+    coefficients: tuple[np.ndarray, ...]  # (P, N, G) m
+    reference: np.ndarray  # (P, M) m
+
+
+def sample_paths(
+    length: Callable[[int, np.ndarray], np.ndarray],
+    limits: np.ndarray,
+    crossed: Sequence[tuple[int, ...]],
+    postures: int,
+    spacing: float,
+) -> SampledPaths:
+    """Splines through lengths that a function gives.
+
+    Args:
+        length: (posture, angles (N, D) [rad]) -> musculotendon lengths (N, M) [m].
+        limits: (D, 2) of the grids [rad].
+        crossed: coordinates that each muscle's length depends on.
+        postures: how many.
+        spacing: of the nodes [rad], if that makes no more than 33 along each of several coordinates.
+    """
+    dofs = len(limits)
+    count = [max(5, int(np.ceil((high - low) / spacing)) + 1) for low, high in limits]
+    count = count if dofs == 1 else [min(c, 33) for c in count]
+    groups, grids, reference = [], [], np.zeros((postures, len(crossed)))
+    for own in dict.fromkeys(crossed):
+        members = [m for m, c in enumerate(crossed) if c == own]
+        start = tuple(float(limits[c, 0]) for c in own)
+        step = tuple(float(limits[c, 1] - limits[c, 0]) / (count[c] - 1) for c in own)
+        group = Paths(own, tuple(members), start, step, tuple(count[c] for c in own))
+        angles = np.zeros((len(nodes(group)), dofs))
+        angles[:, list(own)] = nodes(group)
+        lengths = np.stack([length(p, angles)[:, members] for p in range(postures)])  # m
+        reference[:, members] = lengths.mean(axis=1)
+        above = lengths - lengths.mean(axis=1, keepdims=True)
+        result = [interpolate(v.reshape(*group.count, -1)) for v in above]
+        groups.append(group)
+        grids.append(np.stack([g.reshape(-1, g.shape[-1]) for g in result]))
+    return SampledPaths(tuple(groups), tuple(grids), reference)
