@@ -39,7 +39,8 @@ def test_lengths_and_both_moment_arms_are_those_of_opensim(shared, wrist):
         own = [r for r in rows if r["muscle"] == muscle]
         if muscle == "ECRL":  # without any deviation, and nowhere else, OpenSim's path leaves its wrapping surface
             own = [r for r in own if float(r["deviation_deg"]) != 0]
-        q = jnp.asarray([[np.deg2rad(float(r[f"{c}_deg"])) for c in ("flexion", "deviation")] for r in own], jnp.float32)
+        pose = [[float(r["flexion_deg"]), float(r["deviation_deg"])] for r in own]
+        q = jnp.asarray(np.deg2rad(pose), jnp.float32)
         length, arm = (np.asarray(f(wrist, q, 0))[:, m] for f in (geometry.musculotendon_length, geometry.moment_arm))
         ours = np.column_stack([length, arm])
         theirs = [[float(r[k]) for k in ("mtu_length_m", "flexion_arm_m", "deviation_arm_m")] for r in own]
