@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -204,7 +205,8 @@ def load_bodies(imported: Imported, weights: Sequence[tuple[str, float, Sequence
         model = carry(model, body, mass, jnp.asarray(place, jnp.float32))
     low, high = np.asarray(model.angle_range).T
     q = jnp.asarray(np.random.default_rng(0).uniform(low, high, (20, len(low))), jnp.float32)
-    least = np.linalg.eigvalsh(np.asarray(dynamics.mass_matrix(model, q, 0), float)).min()
+    mass = jax.jit(lambda x: dynamics.mass_matrix(model, x, 0))(q)  # kg m2; piece by piece takes far longer
+    least = np.linalg.eigvalsh(np.asarray(mass, float)).min()
     if least < _LEAST_INERTIA:
         bodies = ", ".join(model.bodies)
         raise PitlError(

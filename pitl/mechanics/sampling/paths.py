@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg as splinalg
@@ -13,7 +12,6 @@ from pitl.mechanics import splines
 from pitl.mechanics.model import Paths
 from pitl.mechanics.sampling.reasons import why
 from pitl.mechanics.sampling.sampler import Sampler
-from pitl.mechanics.shapes import columns
 
 ACCEPTED_MM = 1.0  # worst error of a moment arm or length
 ACCEPTED_SHARE = 0.02  # of the arm's range, where that is more
@@ -216,7 +214,7 @@ def _least_squares(
     size = int(np.prod([n + splines.MARGIN for n in group.count]))
     poses = np.tile([(c.low + c.high) / 2 for c in samplers[0].coordinates], (_PER_COEFFICIENT * size, 1))
     poses[:, which] = samplers[0].random(rng, len(poses))[:, which]
-    at = splines.taps(group, columns(jnp.asarray(poses, jnp.float32)))
+    at = splines.taps(group, poses.T, np)
     index = np.asarray(at.index)
 
     def rows(along: tuple[int, ...]) -> sparse.csr_matrix:
@@ -303,10 +301,10 @@ class _Errors(NamedTuple):
 
 
 def _errors(group: Paths, table: np.ndarray, reference: float, poses: np.ndarray, truth: _Truth) -> _Errors:
-    at = splines.taps(group, columns(jnp.asarray(poses, jnp.float32)))
-    rows = jnp.asarray(table, jnp.float32)[at.index]
+    at = splines.taps(group, poses.T, np)
+    rows = table[at.index]
     axes = range(len(group.coordinates))
-    length = np.asarray(splines.combine(at, rows))[:, 0] + reference  # m
-    arm = np.stack([-np.asarray(splines.combine(at, rows, along=(k,)))[:, 0] for k in axes], axis=-1)  # m
+    length = splines.combine(at, rows, (), np)[:, 0] + reference  # m
+    arm = np.stack([-splines.combine(at, rows, (k,), np)[:, 0] for k in axes], axis=-1)  # m
     pairs = ((length, truth.length), (arm, truth.arm))
     return _Errors(*(np.nan_to_num(np.abs(ours - theirs), nan=_NOT_A_NUMBER_M) for ours, theirs in pairs))
