@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import chain
+from mechanics_models import chain
 
 from pitl.comparison import folds
 from pitl.config import toml

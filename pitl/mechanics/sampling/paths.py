@@ -1,30 +1,30 @@
-"""Splines through the musculotendon lengths that OpenSim computes, on grids as fine as each path needs."""
+"""Splines through the musculotendon lengths that a simulator computes, on grids as fine as each path needs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg as splinalg
 
-from pitl.errors import PitlError
 from pitl.mechanics import splines
 from pitl.mechanics.model import Paths
-from pitl.mechanics.opensim.reasons import why
-from pitl.mechanics.opensim.sampler import Sampler
-from pitl.mechanics.shapes import columns
+from pitl.mechanics.sampling.reasons import why
+from pitl.mechanics.sampling.sampler import Sampler
 
 ACCEPTED_MM = 1.0  # worst error of a moment arm or length
 ACCEPTED_SHARE = 0.02  # of the arm's range, where that is more
+_SMOOTHED_MM = 3.0  # worst error of the moment arm where a jump is smoothed
+_SMOOTHED_SHARE = 0.2  # of the arm's range, where that is more
+_SMOOTHED_POSES = 0.05  # of all poses, at which the arm may be off by more than is accepted
 _WANTED_MM = 0.1  # finer grids are tried until the arms are this good
 _NODES = {1: (25, 49, 97, 193), 2: (13, 25, 49, 81), 3: (9, 13, 19, 25), 4: (7, 9, 11)}  # along each coordinate
-_MOST_CROSSED = max(_NODES)
+MOST_CROSSED = max(_NODES)
 _CHECKED = 200  # random poses at which every fit is judged
 _PER_COEFFICIENT = 3  # poses at which a path that jumps is sampled, for each coefficient
 _LENGTH_SIGMA_M, _ARM_SIGMA_M = 1e-3, 1e-4  # m, what counts as equally bad there
-_NOT_A_NUMBER_M = 1.0  # error counted where OpenSim gives none
+_NOT_A_NUMBER_M = 1.0  # error counted where the program gives none
 _NODES_OF_JUMPS = {1: (25, 49, 97), 2: (13, 21, 33), 3: (9, 11), 4: (7,)}
 _CLOSER = 20  # poses around each of the three worst
 _MOVES_M = 1e-7  # a length that changes less does not depend on the coordinate
@@ -32,7 +32,7 @@ _MOVES_M = 1e-7  # a length that changes less does not depend on the coordinate
 
 @dataclass(frozen=True)
 class PathFit:
-    """How well a muscle's splines follow OpenSim at random poses, which are not nodes of the grid."""
+    """How well a muscle's splines follow the simulator at random poses, which are not nodes of the grid."""
 
     muscle: str
     coordinates: tuple[str, ...]
@@ -41,8 +41,11 @@ class PathFit:
     arm_error_mm: float  # worst
     arm_range_mm: float  # of the arm that is worst
     worst_deg: tuple[float, ...]  # pose of the worst error
+    worst_along: str  # coordinate of the arm that is worst
+    posture: int  # in which it is
     accepted: bool
-    reason: str  # of a fit that is not accepted
+    smoothed: bool  # accepted although it differs somewhere: a jump was smoothed
+    reason: str  # of a fit that is not accepted, or smoothed
 
 
 class PathFits(NamedTuple):
@@ -52,6 +55,17 @@ class PathFits(NamedTuple):
     coefficients: tuple[np.ndarray, ...]  # (P, N, G) m
     reference: np.ndarray  # (P, M) m
     fits: tuple[PathFit, ...]  # one a muscle, of its worst posture
+
+    def select(self, kept: Sequence[int]) -> "PathFits":
+        """The splines of some of the muscles."""
+        groups, coefficients = [], []
+        for group, table in zip(self.groups, self.coefficients, strict=True):
+            columns = [g for g, m in enumerate(group.muscles) if m in kept]
+            if columns:
+                groups.append(group._replace(muscles=tuple(kept.index(group.muscles[g]) for g in columns)))
+                coefficients.append(table[:, :, columns])
+        fits = tuple(self.fits[k] for k in kept)
+        return PathFits(tuple(groups), tuple(coefficients), self.reference[:, list(kept)], fits)
 
 
 def crossed(
@@ -81,31 +95,25 @@ def fit_paths(
     rng: np.random.Generator,
     progress: Callable[[str], None] = lambda _: None,
 ) -> PathFits:
-    """Splines of all muscles, each on the coarsest grid that is fine enough in every posture.
-
-    Raises:
-        PitlError: a muscle crosses more coordinates than can be sampled.
-    """
+    """Splines of all muscles, each on the coarsest grid that is fine enough in every posture."""
     reference = np.zeros((len(samplers), len(muscles)))  # m
     groups: list[Paths] = []
     tables: list[np.ndarray] = []
     fits: dict[int, PathFit] = {}
     coordinates = samplers[0].coordinates
+    coordinates_named = {c.name: k for k, c in enumerate(coordinates)}
     for which in sorted(set(depends.values())):
         waiting = [k for k, m in enumerate(muscles) if depends[m] == which]
         across = ", ".join(coordinates[c].name for c in which)
-        if len(which) > _MOST_CROSSED:
-            raise PitlError(
-                f"{muscles[waiting[0]]} crosses {len(which)} of the chosen coordinates ({across}); at most "
-                f"{_MOST_CROSSED} can be sampled: hold some of them with --posture."
-            )
         progress(f"{', '.join(muscles[k] for k in waiting)} across {across}")
         poses = samplers[0].random(rng, _CHECKED)
         if len(which) == 1:  # every half degree or so: a small jump is seen only from nearby
             c = coordinates[which[0]]
             poses = np.repeat(poses, 2, axis=0)
             poses[:, which[0]] = np.linspace(c.low, c.high, len(poses))
-        truth = {k: [_truth(s, muscles[k], poses) for s in samplers] for k in waiting}
+        names = [muscles[k] for k in waiting]
+        truths = [_truth(s, names, poses, which) for s in samplers]
+        truth = {k: [t[m] for t in truths] for k, m in zip(waiting, names, strict=True)}
 
         def keep(group: Paths, table: np.ndarray, middle: np.ndarray, chosen: list[int], columns: list[int]) -> None:
             groups.append(group._replace(muscles=tuple(chosen)))
@@ -119,7 +127,8 @@ def fit_paths(
                 _judge(s, muscles[k], group, poses, table[p, :, g : g + 1], middle[p, g], truth[k][p])
                 for p, s in enumerate(samplers)
             ]
-            return max(own, key=lambda f: (not f.accepted, f.arm_error_mm))
+            own = [replace(f, posture=p) for p, f in enumerate(own)]
+            return max(own, key=_badness)
 
         sizes = _NODES[len(which)]
         for size in sizes:
@@ -127,37 +136,45 @@ def fit_paths(
             table, middle = _interpolate(samplers, [muscles[k] for k in waiting], group)
             fits |= {k: judge(group, table, middle, k, g) for g, k in enumerate(waiting)}
             last = size == sizes[-1]
-            done = [
-                g for g, k in enumerate(waiting) if fits[k].arm_error_mm <= _WANTED_MM or (last and fits[k].accepted)
-            ]
+            good = [k for k in waiting if fits[k].accepted and not fits[k].smoothed]
+            done = [g for g, k in enumerate(waiting) if fits[k].arm_error_mm <= _WANTED_MM or (last and k in good)]
             if done:
                 keep(group, table, middle, [waiting[g] for g in done], done)
             waiting = [k for g, k in enumerate(waiting) if g not in done]
             if not waiting:
                 break
-        for k in waiting:  # paths that jump: the grid that is nearest to OpenSim
+        for k in waiting:  # paths that jump: the grid that is nearest to them
             tries = []
             for size in _NODES_OF_JUMPS[len(which)]:
                 group = _grid(samplers[0], which, size)
                 table, middle = _least_squares(samplers, [muscles[k]], group, rng)
                 tries.append((judge(group, table, middle, k, 0), group, table, middle))
-            fits[k], group, table, middle = min(tries, key=lambda t: t[0].arm_error_mm)
+            fits[k], group, table, middle = min(tries, key=lambda t: _badness(t[0]))
             keep(group, table, middle, [k], [0])
+    for k, f in fits.items():
+        if f.smoothed or not f.accepted:
+            sampler, axis = samplers[f.posture], coordinates_named[f.worst_along]
+            fits[k] = replace(f, reason=why(sampler, f.muscle, np.deg2rad(f.worst_deg), axis))
     return PathFits(tuple(groups), tuple(tables), reference, tuple(fits[k] for k in range(len(muscles))))
 
 
 class _Truth(NamedTuple):
     length: np.ndarray  # (N,) m
-    arm: np.ndarray  # (N, D) m
+    arm: np.ndarray  # (N, d) m, along the coordinates that the path depends on
 
 
-def _truth(sampler: Sampler, muscle: str, poses: np.ndarray) -> _Truth:
-    length, arm = [], []
+def _badness(fit: PathFit) -> tuple[bool, bool, float]:
+    return not fit.accepted, fit.smoothed, fit.arm_error_mm
+
+
+def _truth(sampler: Sampler, muscles: Sequence[str], poses: np.ndarray, which: Sequence[int]) -> dict[str, _Truth]:
+    lengths, arms = [], []
     for q in poses:
         sampler.pose(q)
-        length.append(sampler.lengths([muscle])[0])
-        arm.append(sampler.arms(muscle))
-    return _Truth(np.array(length), np.array(arm))
+        lengths.append(sampler.lengths(muscles))
+        arms.append([sampler.arms(m, which) for m in muscles])
+    length, arm = np.array(lengths), np.array(arms)
+    return {m: _Truth(length[:, k], arm[:, k]) for k, m in enumerate(muscles)}
 
 
 def _grid(sampler: Sampler, which: tuple[int, ...], size: int) -> Paths:
@@ -197,7 +214,7 @@ def _least_squares(
     size = int(np.prod([n + splines.MARGIN for n in group.count]))
     poses = np.tile([(c.low + c.high) / 2 for c in samplers[0].coordinates], (_PER_COEFFICIENT * size, 1))
     poses[:, which] = samplers[0].random(rng, len(poses))[:, which]
-    at = splines.taps(group, columns(jnp.asarray(poses, jnp.float32)))
+    at = splines.taps(group, poses.T, np)
     index = np.asarray(at.index)
 
     def rows(along: tuple[int, ...]) -> sparse.csr_matrix:
@@ -213,11 +230,11 @@ def _least_squares(
     table, middle = np.zeros((len(samplers), size, len(muscles))), np.zeros((len(samplers), len(muscles)))
     for p, sampler in enumerate(samplers):
         for g, muscle in enumerate(muscles):
-            truth = _truth(sampler, muscle, poses)
+            truth = _truth(sampler, [muscle], poses, which)[muscle]
             middle[p, g] = np.median(truth.length)
             lengths = (truth.length - middle[p, g]) / _LENGTH_SIGMA_M
-            right = np.concatenate([lengths, *(-truth.arm[:, which].T / _ARM_SIGMA_M)])
-            seen = np.isfinite(right)  # OpenSim may say that a moment arm is not a number
+            right = np.concatenate([lengths, *(-truth.arm.T / _ARM_SIGMA_M)])
+            seen = np.isfinite(right)  # it may say that a moment arm is not a number
             right, weight = np.where(seen, right, 0.0), seen.astype(float)
             for _ in range(4):  # a pose where wrapping fails must not bend the fit around it
                 scaled = sparse.diags(weight) @ system
@@ -236,24 +253,32 @@ def _judge(
     reference: float,
     truth: _Truth,
 ) -> PathFit:
-    """Compares one muscle's splines (coefficients (N, 1)) with OpenSim's lengths and moment arms."""
+    """Compares one muscle's splines (coefficients (N, 1)) with the simulator's lengths and moment arms."""
     errors = _errors(group, table, reference, poses, truth)
+    usual = errors.arm.max(axis=1)  # m, at poses that nobody chose
+    asked = list(group.coordinates)
     if errors.arm.max() > _WANTED_MM * 1e-3:  # where it is worst, look closer: a corner is narrow
         rng = np.random.default_rng(0)
         worst = poses[np.argsort(errors.arm.max(axis=1))[-3:]]
         near = np.repeat(worst, _CLOSER, axis=0) + np.deg2rad(2.0) * rng.uniform(-1, 1, (3 * _CLOSER, poses.shape[1]))
         limits = np.array([(c.low, c.high) for c in sampler.coordinates])
         near = np.clip(near, limits[:, 0], limits[:, 1])
-        more = _truth(sampler, muscle, near)
+        more = _truth(sampler, [muscle], near, asked)[muscle]
         truth = _Truth(*(np.concatenate(pair) for pair in zip(truth, more, strict=True)))
         poses = np.concatenate([poses, near])
         errors = _errors(group, table, reference, poses, truth)
-    asked = list(group.coordinates)
     pose, axis = np.unravel_index(np.argmax(errors.arm), errors.arm.shape)
-    along = truth.arm[:, asked[axis]]
+    along = truth.arm[:, axis]
     spread = 1e3 * float(np.nanmax(along) - np.nanmin(along))
     wrong_length, worst_arm = 1e3 * float(errors.length.max()), 1e3 * float(errors.arm[pose, axis])
-    accepted = worst_arm <= max(ACCEPTED_MM, ACCEPTED_SHARE * spread) and wrong_length <= ACCEPTED_MM
+    enough = max(ACCEPTED_MM, ACCEPTED_SHARE * spread)
+    exact = worst_arm <= enough and wrong_length <= ACCEPTED_MM
+    smoothed = (
+        not exact
+        and wrong_length <= ACCEPTED_MM
+        and worst_arm <= max(_SMOOTHED_MM, _SMOOTHED_SHARE * spread)
+        and float(np.mean(1e3 * usual > enough)) <= _SMOOTHED_POSES
+    )
     return PathFit(
         muscle,
         tuple(sampler.coordinates[c].name for c in asked),
@@ -262,8 +287,11 @@ def _judge(
         worst_arm,
         spread,
         tuple(np.rad2deg(poses[pose]).tolist()),
-        accepted,
-        "" if accepted else why(sampler, muscle, poses[pose], asked[axis]),
+        sampler.coordinates[asked[axis]].name,
+        0,
+        exact or smoothed,
+        smoothed,
+        "",
     )
 
 
@@ -273,10 +301,10 @@ class _Errors(NamedTuple):
 
 
 def _errors(group: Paths, table: np.ndarray, reference: float, poses: np.ndarray, truth: _Truth) -> _Errors:
-    at = splines.taps(group, columns(jnp.asarray(poses, jnp.float32)))
-    rows = jnp.asarray(table, jnp.float32)[at.index]
+    at = splines.taps(group, poses.T, np)
+    rows = table[at.index]
     axes = range(len(group.coordinates))
-    length = np.asarray(splines.combine(at, rows))[:, 0] + reference  # m
-    arm = np.stack([-np.asarray(splines.combine(at, rows, along=(k,)))[:, 0] for k in axes], axis=-1)  # m
-    pairs = ((length, truth.length), (arm, truth.arm[:, list(group.coordinates)]))
+    length = splines.combine(at, rows, (), np)[:, 0] + reference  # m
+    arm = np.stack([-splines.combine(at, rows, (k,), np)[:, 0] for k in axes], axis=-1)  # m
+    pairs = ((length, truth.length), (arm, truth.arm))
     return _Errors(*(np.nan_to_num(np.abs(ours - theirs), nan=_NOT_A_NUMBER_M) for ours, theirs in pairs))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import chain, compiled, segments
+from mechanics_models import chain, compiled, segments
 
 from pitl.errors import PitlError
 from pitl.mechanics import dynamics as eager_dynamics

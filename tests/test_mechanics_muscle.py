@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import compiled
+from mechanics_models import compiled
 from scipy.integrate import solve_ivp
 
 from pitl.errors import PitlError

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pitl.mechanics.opensim.sampler import Sampler
+from pitl.mechanics.sampling.sampler import Sampler
 
 
 def why(sampler: Sampler, muscle: str, pose: np.ndarray, axis: int) -> str:
@@ -17,11 +17,11 @@ def why(sampler: Sampler, muscle: str, pose: np.ndarray, axis: int) -> str:
         q[axis] = value
         sampler.pose(q)
         lengths.append(sampler.lengths([muscle])[0])
-        arms.append(sampler.arms(muscle)[axis])
+        arms.append(sampler.arms(muscle, [axis])[0])
     what = sampler.muscle(muscle).geometry or "has fixed points only"
     if not np.all(np.isfinite(lengths + arms)):
         where = np.rad2deg(line[np.argmin(np.isfinite(np.add(lengths, arms)))])
-        return f"OpenSim gives no number for it at {c.name} = {where:.1f} deg (its path {what})"
+        return f"{sampler.program} gives no number for it at {c.name} = {where:.1f} deg (its path {what})"
     steps, kinks = np.abs(np.diff(lengths)), np.abs(np.diff(arms))
     typical = np.median(steps)
     if steps.max() > 10 * typical + 2e-5:
@@ -34,6 +34,7 @@ def why(sampler: Sampler, muscle: str, pose: np.ndarray, axis: int) -> str:
     apart = np.abs(slope - arms)[1:-1].max()
     if apart > 3e-4:
         return (
-            f"OpenSim's moment arm differs by {1e3 * apart:.2f} mm from the derivative of its length (its path {what})"
+            f"the moment arm of {sampler.program} differs by {1e3 * apart:.2f} mm from the derivative of its length "
+            f"(its path {what})"
         )
     return f"its moment arm changes too sharply near {c.name} = {np.rad2deg(pose[axis]):.1f} deg (its path {what})"

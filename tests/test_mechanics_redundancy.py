@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import chain, compiled
+from mechanics_models import chain, compiled
 from scipy.optimize import lsq_linear, minimize
 
 from pitl.errors import PitlError

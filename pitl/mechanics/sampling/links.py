@@ -8,7 +8,7 @@ import numpy as np
 from pitl.errors import PitlError
 from pitl.mechanics import bodies
 from pitl.mechanics.model import Link
-from pitl.mechanics.opensim.sampler import Body, Sampler
+from pitl.mechanics.sampling.sampler import Body, Sampler
 
 _RIGID = 1e-6  # m or 1, difference of frames that is rounding
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import chain, compiled
+from mechanics_models import chain, compiled
 
 from benchmarks.chains import chain as limb
 from pitl.errors import PitlError
