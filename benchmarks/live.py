@@ -28,8 +28,8 @@ import numpy as np
 from pitl.config.schema import EmgConfig
 from pitl.data.recording import Recording
 from pitl.files import atomic_write_text
-from pitl.learn.units import Spread
 from pitl.learn.model import Model
+from pitl.learn.units import Spread
 from pitl.live import calibrate, latency, session, stream
 from pitl.live.replay import Replay
 from pitl.live.source import Wanted

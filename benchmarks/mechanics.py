@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.measure import interleaved
 from benchmarks.row import Row, skipped
 from pitl.mechanics import dynamics
-from pitl.mechanics.redundancy import static_optimisation
+from pitl.mechanics.redundancy import Effort, static_optimisation
 
 _FRAMES = 20_000
 _OPENSIM_FRAMES = 200
@@ -54,7 +54,7 @@ def sharing() -> Iterator[Row]:
 
     def ours() -> object:
         torque = inverse(model, q, qd, qdd, 0)
-        return static_optimisation(model, q, qd, torque, 0, force_length_velocity=False).force
+        return static_optimisation(model, q, qd, torque, 0, Effort(force_length_velocity=False)).force
 
     time = np.linspace(0, 1, _OPENSIM_FRAMES)
     angles = dict(zip(names, motion(time)[0].T, strict=True))

@@ -10,7 +10,7 @@ from scipy import signal
 
 from pitl.mechanics import dynamics as eager_dynamics
 from pitl.mechanics import geometry as eager_geometry
-from pitl.mechanics.redundancy import static_optimisation
+from pitl.mechanics.redundancy import Effort, static_optimisation
 
 opensim = pytest.importorskip(
     "opensim", reason="OpenSim's Python package is not installed: pip install 'pitl[opensim]'"
@@ -195,7 +195,7 @@ def test_static_optimisation_of_arm26(shared, tmp_path):
     model = convert.import_model(path, coordinates, ranges=SHOULDER).model
     torque = dynamics.inverse_dynamics(model, some(q), some(qd), some(qdd), 0)
     least = jnp.full(6, 0.01)  # the file's min_control
-    ours = static_optimisation(model, some(q), some(qd), torque, 0, force_length_velocity=False, lower=least)
+    ours = static_optimisation(model, some(q), some(qd), torque, 0, Effort(force_length_velocity=False, lower=least))
     assert float(jnp.abs(ours.reserve).max()) < 0.01
     for m, muscle in enumerate(model.muscles):
         off = np.abs(np.asarray(ours.force)[:, m] - theirs[2][muscle]) / float(model.max_isometric_force[m])

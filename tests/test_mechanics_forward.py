@@ -18,7 +18,7 @@ def test_inverse_dynamics_of_a_simulated_motion_gives_back_its_torque():
     model = chain(2)
     dt, steps = 0.002, 400
     force = 30.0 * (1 + jnp.sin(jnp.linspace(0.0, 6 * dt * steps, steps)[:, None] + jnp.linspace(0.0, 6.0, 7)[None, :]))
-    simulate = jax.jit(lambda f: forward.simulate(model, f, forward.given, dt, 0, jnp.array([0.2, -0.1]), jnp.zeros(2)))
+    simulate = jax.jit(lambda f: forward.simulate(model, f, forward.given, dt, 0, (jnp.array([0.2, -0.1]), jnp.zeros(2))))
     q, qd = (np.asarray(x, float) for x in simulate(force))
     qdd = np.gradient(qd, dt, axis=0)
     inner = slice(2, -2)
@@ -32,7 +32,7 @@ def test_inverse_dynamics_of_a_simulated_motion_gives_back_its_torque():
 def test_a_relaxed_leg_swings_about_its_hanging_position_and_comes_to_rest():
     model = builtin("knee")
     idle = jnp.zeros((1500, 5))
-    course = jax.jit(lambda a: forward.simulate(model, a, forward.given, 0.005, 1, jnp.array([0.9]), jnp.zeros(1)))(
+    course = jax.jit(lambda a: forward.simulate(model, a, forward.given, 0.005, 1, (jnp.array([0.9]), jnp.zeros(1))))(
         idle
     )
     swings = np.sign(course.rate[:, 0])
@@ -46,7 +46,7 @@ def test_hill_muscles_move_a_joint_their_way():
         activation = jnp.zeros((200, 5)).at[:, model.muscles.index(name)].set(0.3)
         force = forward.hill(model, 0)
         run = jax.jit(
-            lambda a, f=force: forward.simulate(model, a, f, 0.002, 0, jnp.zeros(1), jnp.zeros(1), substeps=4)
+            lambda a, f=force: forward.simulate(model, a, f, 0.002, 0, (jnp.zeros(1), jnp.zeros(1)), substeps=4)
         )
         assert sign * float(run(activation).angle[-1, 0]) > 0.1
 
@@ -56,7 +56,7 @@ def test_a_motion_is_differentiable_by_what_caused_it():
 
     def end(scale):
         force = scale * jnp.full((50, 7), 20.0)
-        return forward.simulate(model, force, forward.given, 0.005, 0, jnp.zeros(2), jnp.zeros(2)).angle[-1, 0]
+        return forward.simulate(model, force, forward.given, 0.005, 0, (jnp.zeros(2), jnp.zeros(2))).angle[-1, 0]
 
     slope = jax.jit(jax.grad(end))(1.0)
     numerical = (jax.jit(end)(1.01) - jax.jit(end)(0.99)) / 0.02
@@ -199,7 +199,7 @@ def test_forward_dynamics_of_a_chain_with_tendons_agrees_with_mujoco():
     commands = jnp.broadcast_to(jnp.asarray(force, jnp.float32), (steps // 4 + 1, 4))
     run = jax.jit(
         lambda f: forward.simulate(
-            model, f, forward.given, 0.002, 0, jnp.asarray(start, jnp.float32), jnp.zeros(3), substeps=2
+            model, f, forward.given, 0.002, 0, (jnp.asarray(start, jnp.float32), jnp.zeros(3)), substeps=2
         )
     )
     ours, theirs = np.asarray(run(commands).angle), np.array(course)[::4]

@@ -12,7 +12,7 @@ from pitl.mechanics import dynamics as eager_dynamics
 from pitl.mechanics import geometry as eager_geometry
 from pitl.mechanics import muscle as eager_muscle
 from pitl.mechanics.planar import builtin
-from pitl.mechanics.redundancy import static_optimisation
+from pitl.mechanics.redundancy import Effort, static_optimisation
 
 dynamics = compiled(eager_dynamics, "muscle_torque")
 geometry = compiled(eager_geometry, "moment_arm")
@@ -35,7 +35,7 @@ def frames(model, spread, n=300):
 def test_activations_agree_with_a_general_solver(name, exponent):
     model, spread = CASES[name]
     q, qd, torque, posture = frames(model, spread, 20)
-    result = static_optimisation(model, q, qd, torque, posture, exponent=exponent)
+    result = static_optimisation(model, q, qd, torque, posture, Effort(exponent=exponent))
     arm = np.asarray(geometry.moment_arm(model, q, posture), float)
     lever = np.moveaxis(arm * np.asarray(muscle.active_force_capacity(model, q, qd, posture))[..., None], 1, 2)
     wanted = np.asarray(torque) - np.einsum("nmd,nm->nd", arm, muscle.passive_force(model, q, posture))
@@ -64,7 +64,7 @@ def test_activations_agree_with_a_general_solver(name, exponent):
 def test_torque_is_met_within_bounds_and_what_is_missing_is_reserve(name, real_muscles):
     model, spread = CASES[name]
     q, qd, torque, posture = frames(model, 3 * spread)
-    a, force, reserve = static_optimisation(model, q, qd, torque, posture, force_length_velocity=real_muscles)
+    a, force, reserve = static_optimisation(model, q, qd, torque, posture, Effort(force_length_velocity=real_muscles))
     assert np.all((a >= 0) & (a <= 1)) and np.all(force >= 0)
     given = dynamics.muscle_torque(model, q, force, posture)
     np.testing.assert_allclose(given + reserve, torque, atol=2e-5 * np.max(np.abs(torque)))
@@ -100,7 +100,7 @@ def test_stationary_zero_and_saturated_frames_have_finite_gradients():
     q, zero = jnp.ones((4, 1)), jnp.zeros((4, 1))
     torque = jnp.array([[0.0], [5.0], [1000.0], [-3.0]])
     for p in (2.0, 3.0):
-        g = jax.grad(lambda t, p=p: static_optimisation(model, q, zero, t, 0, exponent=p).force.sum())(torque)
+        g = jax.grad(lambda t, p=p: static_optimisation(model, q, zero, t, 0, Effort(exponent=p)).force.sum())(torque)
         assert np.all(np.isfinite(g))
 
 
@@ -117,7 +117,7 @@ def test_leading_dimensions_and_mapping_do_not_matter():
 def test_an_effort_without_a_unique_minimum_is_refused():
     model, zero = builtin("wrist"), jnp.zeros((1, 1))
     with pytest.raises(PitlError, match="above 1"):
-        static_optimisation(model, zero, zero, zero, 0, exponent=1.0)
+        static_optimisation(model, zero, zero, zero, 0, Effort(exponent=1.0))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -126,7 +126,7 @@ def test_activations_stay_within_bounds_that_are_given(name):
     q, qd, torque, posture = frames(model, spread, 50)
     count = len(model.muscles)
     lower, upper = jnp.full(count, 0.03), jnp.linspace(0.2, 0.9, count)
-    a, _, reserve = static_optimisation(model, q, qd, torque, posture, lower=lower, upper=upper)
+    a, _, reserve = static_optimisation(model, q, qd, torque, posture, Effort(lower=lower, upper=upper))
     assert np.all(a >= lower[None] - 1e-6) and np.all(a <= upper[None] + 1e-6)
     assert np.any(a > 0.19) and np.any(np.abs(a - 0.03) < 1e-3)
     free = static_optimisation(model, q, qd, torque, posture).reserve
@@ -141,7 +141,7 @@ def test_measured_envelopes_bring_co_contraction_back_and_the_torque_is_still_me
     force = muscle.hill_force(model, true, q, qd, posture)
     torque = dynamics.muscle_torque(model, q, force, posture)
     blind = static_optimisation(model, q, qd, torque, posture)
-    seeing = static_optimisation(model, q, qd, torque, posture, measured=true)
+    seeing = static_optimisation(model, q, qd, torque, posture, Effort(measured=true))
     wrong = [float(jnp.sqrt(jnp.mean((s.activation - true) ** 2))) for s in (blind, seeing)]
     assert wrong[1] < 0.2 * wrong[0]
     given = dynamics.muscle_torque(model, q, seeing.force, posture)
@@ -153,8 +153,8 @@ def test_a_muscle_without_an_electrode_is_left_to_least_effort():
     model = builtin("wrist")
     q, qd, torque, posture = frames(model, 1.0, 20)
     nothing = jnp.full((20, 5), jnp.nan)
-    blind = static_optimisation(model, q, qd, torque, posture, lower=jnp.zeros(5))
-    unseen = static_optimisation(model, q, qd, torque, posture, measured=nothing)
+    blind = static_optimisation(model, q, qd, torque, posture, Effort(lower=jnp.zeros(5)))
+    unseen = static_optimisation(model, q, qd, torque, posture, Effort(measured=nothing))
     np.testing.assert_allclose(unseen.activation, blind.activation, atol=1e-5)
-    told = static_optimisation(model, q, qd, torque, posture, measured=nothing.at[:, 0].set(0.5))
+    told = static_optimisation(model, q, qd, torque, posture, Effort(measured=nothing.at[:, 0].set(0.5)))
     assert np.all(told.activation[:, 0] > blind.activation[:, 0] - 1e-4)

@@ -15,6 +15,11 @@ from pitl.errors import PitlError
 
 
 def must_be_folder(folder: Path) -> None:
+    """Refuses what is not a folder.
+
+    Raises:
+        PitlError: it is a file, or does not exist.
+    """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise PitlError(f"the folder with recordings {folder} {what}; check the path.")
@@ -71,6 +76,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def console() -> Any:
+    """The terminal, or a file or pipe in its place, without colours of its own."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())

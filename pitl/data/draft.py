@@ -29,7 +29,7 @@ _POSTURE = {"knee": ("seated", "standing"), "wrist": ("neutral", "neutral")}  # 
 _UPRIGHT = re.compile(r"walk|gait|run|stand|squat|jump|stair|mar\b|pie\b")
 
 
-class Limb(NamedTuple):
+class JointGuess(NamedTuple):
     """What the recordings are of: a built-in joint, or a model that was imported beside them."""
 
     joint: str
@@ -50,12 +50,12 @@ class Draft(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    limb: Limb
+    limb: JointGuess
     side: str
     both: bool
 
 
-def draft(folder: Path, limb: Limb | None = None, side: str = "") -> Draft:
+def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft:
     """Drafts the `cohort.toml` of a folder.
 
     Args:
@@ -117,7 +117,7 @@ def _paths(found: Found) -> Iterable[Path]:
     yield from (p for _, p in found.contractions)
 
 
-def _choose(found: Found, limb: Limb | None, side: str, questions: list[str]) -> _Choice:
+def _choose(found: Found, limb: JointGuess | None, side: str, questions: list[str]) -> _Choice:
     """Which joint moved and which side of it is taken."""
     from pitl.mechanics.joints import BUILTIN
 
@@ -144,11 +144,11 @@ def _choose(found: Found, limb: Limb | None, side: str, questions: list[str]) ->
             f"the angles are of the {joint}, which is no built-in joint ({', '.join(BUILTIN)}): import a model of it "
             f"with `pitl model import FILE.osim --coordinates ... --out {joint}` and name its folder as joint"
         )
-        return _Choice(Limb(joint, (f"{joint}_flexion",), (), ()), side if both else "", both)
+        return _Choice(JointGuess(joint, (f"{joint}_flexion",), (), ()), side if both else "", both)
     if not any(named.values()) and not any(spoken.values()):
         questions.append(f"which joint moved cannot be told from the columns' names; {joint!r} was taken")
     known = BUILTIN[joint]
-    return _Choice(Limb(joint, known["dofs"], known["muscles"], known["postures"]), side if both else "", both)
+    return _Choice(JointGuess(joint, known["dofs"], known["muscles"], known["postures"]), side if both else "", both)
 
 
 def _chosen(found: Found, choice: _Choice) -> list[tuple[DraftedFile, Stream, int]]:
@@ -340,7 +340,7 @@ def _trial(
 
 
 def _model(
-    folder: Path, found: Found, choice: _Choice, limb: Limb | None, questions: list[str]
+    folder: Path, found: Found, choice: _Choice, limb: JointGuess | None, questions: list[str]
 ) -> tuple[Path | None, tuple[str, ...]]:
     """An OpenSim model beside the recordings, and its coordinates that they have and that their muscles move."""
     if limb is not None or not found.models:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pitl.data.formats import c3d_plates, sandbox
 from pitl.data.formats.budget import Budget
-from pitl.data.formats.c3d_parameters import BLOCK, Parameters, ieee, parameters_of
+from pitl.data.formats.c3d_parameters import BLOCK, C3dParameters, ieee, parameters_of
 from pitl.data.formats.signals import Signals, Stream, known_unit, unique
 from pitl.errors import PitlError
 
@@ -37,7 +37,7 @@ class _Header(NamedTuple):
 @dataclass(frozen=True)
 class _File:
     header: _Header
-    parameters: Parameters
+    parameters: C3dParameters
     points: np.ndarray  # (frames, points, 4), as stored
     analogs: np.ndarray  # (samples, channels), as stored
     rate: float  # frames per second
@@ -125,7 +125,7 @@ def _header(data: bytes, processor: int) -> _Header:
     return _Header(points, analogs, first, last, scale, (start - 1) * BLOCK, per_frame, rate)
 
 
-def _frames(h: _Header, parameters: Parameters) -> int:
+def _frames(h: _Header, parameters: C3dParameters) -> int:
     """As the header says; beyond 65535 frames as TRIAL says, whose numbers are pairs of 16 bits."""
     first, last = (parameters.numbers("TRIAL", f"ACTUAL_{k}_FIELD") for k in ("START", "END"))
     frames = max(0, h.last - h.first + 1)
@@ -135,7 +135,7 @@ def _frames(h: _Header, parameters: Parameters) -> int:
     return frames
 
 
-def _per_frame(h: _Header, parameters: Parameters, rate: float, notes: list[str]) -> int:
+def _per_frame(h: _Header, parameters: C3dParameters, rate: float, notes: list[str]) -> int:
     if not h.analogs:
         return 1
     stated = parameters.number("ANALOG", "RATE")
@@ -175,7 +175,7 @@ def _analog(file: _File, notes: list[str]) -> Stream | None:
     return Stream("analog", names, units, values, file.start_s + np.arange(len(values)) / rate, rate)
 
 
-def _each(p: Parameters, key: str, count: int, default: float) -> np.ndarray:
+def _each(p: C3dParameters, key: str, count: int, default: float) -> np.ndarray:
     stated = p.numbers("ANALOG", key)
     out = np.full(count, default)
     out[: len(stated[:count])] = stated[:count]

@@ -19,7 +19,7 @@ class _Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Parameters:
+class C3dParameters:
     """Groups of parameters by upper-case names; what is missing is empty."""
 
     groups: dict[str, dict[str, _Entry]]
@@ -65,7 +65,7 @@ class Parameters:
         return raw.view({1: "i1", 2: ">i2" if self.processor == 86 else "<i2"}[e.kind]).astype(float)
 
 
-def parameters_of(data: bytes, at: int, processor: int) -> Parameters:
+def parameters_of(data: bytes, at: int, processor: int) -> C3dParameters:
     """Reads the section that begins at a byte.
 
     Raises:
@@ -98,7 +98,7 @@ def parameters_of(data: bytes, at: int, processor: int) -> Parameters:
     groups: dict[str, dict[str, _Entry]] = {}
     for group, name, entry in entries:  # a parameter may stand before its group
         groups.setdefault(names.get(group, ""), {}).setdefault(name, entry)
-    return Parameters(groups, processor)
+    return C3dParameters(groups, processor)
 
 
 def _entry(data: bytes, at: int) -> _Entry:

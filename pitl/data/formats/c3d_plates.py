@@ -5,7 +5,7 @@ Kinds of plates: https://www.c3d.org/HTML/Documents/forceplatformtype.htm
 
 import numpy as np
 
-from pitl.data.formats.c3d_parameters import Parameters
+from pitl.data.formats.c3d_parameters import C3dParameters
 from pitl.data.formats.signals import Stream, known_unit
 from pitl.errors import PitlError
 
@@ -13,7 +13,7 @@ _COLUMNS = ("Fx", "Fy", "Fz", "Mx", "My", "Mz", "px", "py", "pz")
 _CHANNELS = {1: 6, 2: 6, 3: 8, 4: 6}
 
 
-def plates(p: Parameters, analog: Stream) -> list[Stream]:
+def plates(p: C3dParameters, analog: Stream) -> list[Stream]:
     """Streams `plate1`, ... in the units of their channels.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pitl.data.formats import layouts
-from pitl.data.formats.layouts import Section
+from pitl.data.formats.layouts import TableSection
 from pitl.data.formats.signals import (
     MOST_COLUMNS,
     SECONDS,
@@ -86,7 +86,7 @@ def as_text(cell: str) -> str:
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
-def _streams(path: Path, section: Section, body: str, notes: list[str]) -> list[Stream]:
+def _streams(path: Path, section: TableSection, body: str, notes: list[str]) -> list[Stream]:
     names = [n[1:] if n[:1] == "'" and n[1:2] in ("=", "+", "-", "@") else n for n in section.names]
     wide = [layouts.cells(row, section.separator) for row in body[:20_000].split("\n")[:6]]
     if all(not any(w[len(names) :]) for w in wide):  # separators that end every line
@@ -135,7 +135,7 @@ def _streams(path: Path, section: Section, body: str, notes: list[str]) -> list[
     return result
 
 
-def _table(path: Path, body: str, section: Section, width: int, decimal: str) -> pd.DataFrame:
+def _table(path: Path, body: str, section: TableSection, width: int, decimal: str) -> pd.DataFrame:
     if not body.strip():
         raise PitlError(f"{path}: has a first line but no samples; expected column names and then one line per sample.")
     try:
@@ -156,7 +156,7 @@ def _table(path: Path, body: str, section: Section, width: int, decimal: str) ->
         raise PitlError(f"{path}: {where}; expected {width} cells separated by {what} in every line.") from e
 
 
-def _units(path: Path, section: Section, names: Sequence[str]) -> list[str]:
+def _units(path: Path, section: TableSection, names: Sequence[str]) -> list[str]:
     """One unit for each column, from its name or from the line below."""
     out = []
     for k, name in enumerate(names):
@@ -174,7 +174,7 @@ _Group = tuple[np.ndarray | None, list[int]]
 
 
 def _clocks(
-    path: Path, section: Section, names: dict[int, str], units: Sequence[str], columns: dict[int, np.ndarray],
+    path: Path, section: TableSection, names: dict[int, str], units: Sequence[str], columns: dict[int, np.ndarray],
     frame: pd.DataFrame, flaws: dict[str, str],
 ) -> list[_Group]:  # fmt: skip
     """Columns by the clock that they are on, and the times."""
@@ -254,7 +254,7 @@ def _length(columns: dict[int, np.ndarray], members: Sequence[int], time: np.nda
 
 
 def _by_rate(stream: Stream, notes: list[str], path: Path) -> list[Stream]:
-    """Columns that are filled in every so-manieth row only become a stream with a rate of their own."""
+    """Columns that are filled in one row of several only become a stream with a rate of their own."""
     slow: dict[tuple[int, int], list[int]] = {}
     for k in range(len(stream.columns)):
         rows = np.flatnonzero(np.isfinite(stream.values[:, k]))

@@ -17,7 +17,7 @@ _RATE = re.compile(
 SPACES = r"\s+"
 
 
-class Section(NamedTuple):
+class TableSection(NamedTuple):
     """One table of a text file.
 
     Attributes:
@@ -43,7 +43,7 @@ class Section(NamedTuple):
     head: int | None = None
 
 
-def sections(lines: Sequence[str]) -> list[Section]:
+def sections(lines: Sequence[str]) -> list[TableSection]:
     """The tables of a file.
 
     Args:
@@ -86,11 +86,11 @@ def _samples(row: Sequence[str]) -> bool:
     return numbers > 0 and (numbers == len(filled) or numbers >= max(2, len(filled) / 2))
 
 
-def _plain(lines: Sequence[str]) -> Section:
+def _plain(lines: Sequence[str]) -> TableSection:
     """Names, perhaps units, then samples; anything may stand above."""
     filled = [k for k, line in enumerate(lines) if line.strip(" ,;\t")][: _PREAMBLE + 25]
     if not filled:
-        return Section("", ",", [""], [""], 0)
+        return TableSection("", ",", [""], [""], 0)
     first = filled[0]
     result = _under_names(lines, filled)
     if result is not None:
@@ -107,7 +107,7 @@ def _plain(lines: Sequence[str]) -> Section:
     if place is None or separator is None:
         separator = next((c for c in "\t;," if c in lines[first]), SPACES if " " in lines[first].strip() else ",")
         names = cells(_bare(lines[first]), separator)
-        return Section("", separator, names, [""] * len(names), filled[1] if len(filled) > 1 else first + 1, head=first)
+        return TableSection("", separator, names, [""] * len(names), filled[1] if len(filled) > 1 else first + 1, head=first)
     start = filled[place]
     width = max(_width(cells(lines[k], separator)) for k in filled[place : place + 20])
     names, units, head = [""] * width, [""] * width, None
@@ -132,10 +132,10 @@ def _plain(lines: Sequence[str]) -> Section:
     if head is None and any(units):
         names, units = units, []
     names = _with_labels(names, [cells(lines[k], separator) for k in filled if head and head - 4 < k < head])
-    return Section("", separator, names, units, start, None, _rate(lines[first:start]), head=head)
+    return TableSection("", separator, names, units, start, None, _rate(lines[first:start]), head=head)
 
 
-def _under_names(lines: Sequence[str], filled: Sequence[int]) -> Section | None:
+def _under_names(lines: Sequence[str], filled: Sequence[int]) -> TableSection | None:
     """Names in the first line, samples right below: all that follows is meant to be samples, also if damaged."""
     first, below = filled[0], filled[1:3]
     for separator in ("\t", ";", ",", SPACES):
@@ -152,7 +152,7 @@ def _under_names(lines: Sequence[str], filled: Sequence[int]) -> Section | None:
             damaged = all(c[:1].lstrip("+-.")[:1].isdigit() for c in row if c)  # digits of another script
             if (_samples(row) or damaged) and len(names) <= len(row) and _width(row) <= len(names):
                 units = cells(lines[below[0]], separator) if at else []
-                return Section("", separator, names, units, k, head=first)
+                return TableSection("", separator, names, units, k, head=first)
             break
     return None
 
@@ -212,7 +212,7 @@ def _with_labels(names: Sequence[str], above: Sequence[Sequence[str]]) -> Sequen
     return names
 
 
-def _vicon(lines: Sequence[str]) -> list[Section]:
+def _vicon(lines: Sequence[str]) -> list[TableSection]:
     """Vicon Nexus: a name, a rate, sensors or subjects, names, units, then frames; sections below one another."""
     top = next((k for k, line in enumerate(lines) if line.strip()), 0)
     if len(lines) < top + 6 or not _whole(lines[top + 1]) or "frame" not in lines[top + 3].lower():
@@ -238,7 +238,7 @@ def _vicon(lines: Sequence[str]) -> list[Section]:
             stop -= 1
         name = cells(lines[k - 3], separator)[0] if k >= 3 else ""
         rate = float(_whole(lines[k - 2]) or 0)
-        result.append(Section(name, separator, names, units, k + 2, stop, rate or None, True, k))
+        result.append(TableSection(name, separator, names, units, k + 2, stop, rate or None, True, k))
     return [s for s in result if (s.stop or 0) > s.start]
 
 
@@ -247,7 +247,7 @@ def _whole(line: str) -> str:
     return text if text.isascii() and text.isdigit() and len(text) < 8 else ""
 
 
-def _labchart(lines: Sequence[str]) -> list[Section]:
+def _labchart(lines: Sequence[str]) -> list[TableSection]:
     """LabChart: `key=` and values; every block of a recording begins with such lines again."""
     if not any(line.startswith("ChannelTitle=") for line in lines[:40]):
         return []
@@ -268,11 +268,11 @@ def _labchart(lines: Sequence[str]) -> list[Section]:
             step = float(interval[0]) if interval and _NUMBER.fullmatch(interval[0]) and len(interval[0]) < 20 else 0.0
             rate = 1 / step if step > 0 and (interval[1:] or ["s"])[0] == "s" else None
             name = f"block {len(result) + 1}"
-            result.append(Section(name, "\t", ["Time", *titles], ["s", *units], k, None, rate))
+            result.append(TableSection(name, "\t", ["Time", *titles], ["s", *units], k, None, rate))
     return result if len(result) != 1 else [result[0]._replace(name="")]
 
 
-def _acqknowledge(lines: Sequence[str]) -> list[Section]:
+def _acqknowledge(lines: Sequence[str]) -> list[TableSection]:
     """AcqKnowledge: name, interval, number of channels, then name and unit of each, CH titles, counts, samples."""
     interval = re.fullmatch(r"(\d+(?:\.\d+)?) (\w{1,12})/sample", lines[1].strip()) if len(lines) > 5 else None
     count = re.fullmatch(r"(\d{1,3}) channels?", lines[2].strip()) if interval else None
@@ -290,10 +290,10 @@ def _acqknowledge(lines: Sequence[str]) -> list[Section]:
     start = head + 1 + (not cells(lines[head + 1], separator)[0])  # a line of counts has none for the time
     step = float(interval[1]) * {"ms": 1e-3, "us": 1e-6, "min": 60.0}.get(known_unit(interval[2]), 1.0)
     names, all_units = (["Time", *titles], [clock, *units]) if timed else (titles, units)
-    return [Section("", separator, names, all_units, start, None, 1 / step if step > 0 else None, head=head)]
+    return [TableSection("", separator, names, all_units, start, None, 1 / step if step > 0 else None, head=head)]
 
 
-def _opensignals(lines: Sequence[str]) -> list[Section]:
+def _opensignals(lines: Sequence[str]) -> list[TableSection]:
     """OpenSignals (PLUX, BITalino): a line of JSON says names and the rate; values are counts."""
     if len(lines) < 4 or "OpenSignals" not in lines[0]:
         return []
@@ -306,4 +306,4 @@ def _opensignals(lines: Sequence[str]) -> list[Section]:
     end = next((k for k, line in enumerate(lines[:_PREAMBLE]) if "EndOfHeader" in line), None)
     if end is None or not 0 < rate < 1e6:
         return []
-    return [Section("", "\t", names, ["counts" if n in counted else "" for n in names], end + 1, None, rate, head=1)]
+    return [TableSection("", "\t", names, ["counts" if n in counted else "" for n in names], end + 1, None, rate, head=1)]

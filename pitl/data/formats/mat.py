@@ -43,7 +43,7 @@ def parse(path: Path) -> Signals:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=False, chars_as_strings=True)
-    walk = _Walk()
+    walk = _MatWalk()
     for name, value in result.items():
         if not name.startswith("__"):
             walk.visit(name, value, 0)
@@ -62,7 +62,7 @@ def _version_4(start: bytes) -> bool:
     return False
 
 
-class _Walk:
+class _MatWalk:
     """Collects arrays and texts under names with `/` between structs, their numbers, and cells."""
 
     def __init__(self) -> None:
