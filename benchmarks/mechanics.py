@@ -42,7 +42,7 @@ def sharing() -> Iterator[Row]:
     else:
         path, names, ranges = opensim_models.two_links(folder), ("shoulder", "elbow"), None
         centre = np.deg2rad([10.0, 60.0])
-    model = convert.import_model(path, names, None, None, ranges).model
+    model = convert.import_model(path, names, ranges=ranges).model
     size, w, phase = np.deg2rad([15.0, 30.0]), 2 * np.pi * np.array([0.7, 0.9]), np.array([0.0, 1.0])
 
     def motion(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -57,20 +57,22 @@ def init(
 
 def _import(data: Path, model: Path, coordinates: tuple[str, ...]) -> Any:
     """The model beside the recordings, in a folder of its own; None if it cannot be imported."""
-    from pitl.data.draft import Limb
+    from pitl.data.draft import JointGuess
     from pitl.mechanics import library
-    from pitl.mechanics.opensim import convert
+    from pitl.mechanics.importing import import_model
 
     try:
         with shell.console().status("sampling") as status:
-            imported = convert.import_model(model, coordinates, progress=status.update)
-        accepted = convert.accept(imported)
-        library.save(data / _MODEL, accepted.model, accepted.about)
+            imported = import_model(model, coordinates, progress=status.update)
+        library.save(data / _MODEL, imported.model, imported.about)
     except PitlError as e:
         typer.echo(f"The model was not imported, the built-in joint is taken: {e}")
         return None
-    typer.echo(f"Wrote {printable(str(data / _MODEL))}: {len(accepted.model.muscles)} muscles.")
-    return Limb(_MODEL, accepted.model.dofs, accepted.model.muscles, accepted.model.postures)
+    typer.echo(f"Wrote {printable(str(data / _MODEL))}: {len(imported.model.muscles)} muscles.")
+    for sentence in imported.sentences:
+        typer.echo(f"  - {printable(sentence)}")
+    model_ = imported.model
+    return JointGuess(_MODEL, model_.dofs, model_.muscles, model_.postures)
 
 
 def check(

@@ -30,7 +30,6 @@ class Sharing(NamedTuple):
     reserve: Float[Array, "... D"]  # N m, torque that the muscles cannot give; zero where they can
 
 
-@partial(jax.jit, static_argnames=("exponent", "force_length_velocity"))
 class Effort(NamedTuple):
     """What static optimisation makes small, and between which activations."""
 
@@ -66,9 +65,23 @@ def static_optimisation(
     Raises:
         PitlError: the arrays do not share their leading dimensions, or the exponent is not above 1.
     """
-    exponent, force_length_velocity, lower, upper, measured, trust = Effort() if how is None else how
-    if exponent <= 1:
-        raise PitlError(f"the effort's exponent is {exponent}; give a number above 1, such as 2.")
+    how = Effort() if how is None else how
+    if how.exponent <= 1:
+        raise PitlError(f"the effort's exponent is {how.exponent}; give a number above 1, such as 2.")
+    bounds = (how.lower, how.upper, how.measured, how.trust)
+    return _optimise(model, (q, qd, torque), posture, bounds, how.exponent, how.force_length_velocity)
+
+
+@partial(jax.jit, static_argnames=("exponent", "force_length_velocity"))
+def _optimise(
+    model: MusculoskeletalModel,
+    motion: tuple[Array, Array, Array],
+    posture: Array | int,
+    bounds: tuple[Array | None, ...],
+    exponent: float,
+    force_length_velocity: bool,
+) -> Sharing:
+    (q, qd, torque), (lower, upper, measured, trust) = motion, bounds
     widths, muscles = len(model.dofs), len(model.muscles)
     expect(q.shape[:-1], q=(q, widths), qd=(qd, widths), torque=(torque, widths))
     arm = geometry.moment_arm(model, q, posture)  # m

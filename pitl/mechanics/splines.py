@@ -46,7 +46,7 @@ def interpolate(values: np.ndarray) -> np.ndarray:
     return coefficients
 
 
-def taps(paths: Paths, q: Sequence[Any], xp: ModuleType = jnp) -> Taps:
+def taps(paths: Paths, q: Any, xp: ModuleType = jnp) -> Taps:
     """Where positions (...) of all D coordinates [rad], inside the grid, find their coefficients; `xp` is jnp or np."""
     index, value, slope, stride = None, [], [], 1
     offsets = np.zeros(1, np.int32)

@@ -143,7 +143,8 @@ def _substitute(rows: list[dict[str, Any]]) -> Primary:
         q = statistics.quartiles(statistics.per_subject(rows, "angle_rmse_deg", *pair).values())
         if q is not None and pair != generic:
             medians[pair] = q.median
-    return Primary(*min(medians, key=lambda pair: medians[pair], default=generic), *generic)
+    method, supervision = min(medians, key=lambda pair: medians[pair], default=generic)
+    return Primary(method, supervision, *generic)
 
 
 def _model_picture(out: Path) -> str | None:

@@ -96,7 +96,7 @@ def _streams(path: Path, section: TableSection, body: str, notes: list[str]) -> 
     empty = np.asarray(frame.isna().all(axis=1))
     first_line: int | None = section.start + 1
     if empty.any() and not empty.all():
-        frame, first_line = frame[~empty].reset_index(drop=True), None
+        frame, first_line = pd.DataFrame(frame[~empty]).reset_index(drop=True), None
     flaws: dict[str, str] = {}
     kept = [k for k, n in enumerate(names) if n or frame.iloc[:, k].notna().any()]
     labels = unique(names[k] for k in kept)

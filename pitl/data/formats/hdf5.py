@@ -99,8 +99,8 @@ def _ours(path: Path, file: Any, walk: "_Walk") -> Signals:
         streams.append(
             Stream(
                 _text(known["name"]),
-                tuple(walk.words(f"{key}/columns", group.attrs["columns"])),
-                tuple(walk.words(f"{key}/units", group.attrs["units"])),
+                tuple(walk.words(f"{key}/columns", known["columns"])),
+                tuple(walk.words(f"{key}/units", known["units"])),
                 np.asarray(walk.values(f"{key}/values", values), float),
                 None if time is None else np.asarray(walk.values(f"{key}/time_s", time), float),
                 None if rate is None else float(rate),
