@@ -177,3 +177,13 @@ def test_fewer_source_people_are_fewer_and_still_on_one_side():
     for fold in make_folds(config.evaluate, config.train, 8):
         assert len(fold.source) + len(fold.held_out) == 3
         assert not set(fold.source) & set(fold.held_out) and not set(fold.target) & {*fold.source, *fold.held_out}
+
+
+def test_envelopes_in_parts_of_the_maximum_stay_as_they_are_and_kinds_are_not_mixed():
+    values = 0.3 + 0.2 * np.sin(np.arange(10_000) / 700.0)[:, None] * np.ones((1, 2))
+    given = recording(emg=values, emg_kind="envelope", emg_unit="1")
+    t = table(given)
+    np.testing.assert_array_equal(t.scales[0].volts, 1.0)
+    assert t.jets[100:, 0].max() == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(PitlError, match="mixes kinds of EMG"):
+        table(given, recording("b"))

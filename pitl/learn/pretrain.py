@@ -91,6 +91,7 @@ def _collect(config: Config, path: Path, beside: Path, say: Callable[[str], None
         "names": names,
         "model": static,
         "channels": list(last.cohort.subjects[0].recordings[0].channels),
+        "emg_kind": last.cohort.subjects[0].recordings[0].emg_kind,
         "has_force": last.force_source != "none",
         "learns_forces": last.learns_forces,
         "config": to_dict(config),
@@ -153,6 +154,7 @@ def train_on_store(config: Config, people: PeopleStore, say: Callable[[str], Non
         emg=config.emg,
         personalize=config.personalize,
         angle_lowpass_hz=config.data.angle_lowpass_hz,
+        emg_kind=str(people.about["emg_kind"]),
         channels=tuple(people.about["channels"]),
         about=json.dumps(about, default=str),
     )

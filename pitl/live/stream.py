@@ -69,13 +69,16 @@ def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: 
         hold_s: longest gap that is bridged by holding the envelope [s].
 
     Raises:
-        PitlError: if the rate is too low, the posture is not known, or the model was not fitted to a person.
+        PitlError: if the rate is too low, the posture is not known, or the model was not fitted to a person, or to raw
+            EMG.
     """
     if model.channel_scale is None:
         raise PitlError(
             "this is a generic model: it has no scale for this person's electrodes; personalise it first, "
             "with `pitl calibrate` or `pitl personalize`."
         )
+    if model.emg_kind != "raw":
+        raise PitlError(f"this model learned from {model.emg_kind} EMG; live streams are raw: learn from raw EMG.")
     scale, rate = model.channel_scale, model.emg.rate_hz
     posture = model.limb.postures[0] if posture is None else posture
     filter_ = emg_steps.sample_filter(emg.design(model.emg, rate_hz))
