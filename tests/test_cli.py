@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_every_command_explains_itself_with_an_example(command):
 
 
 def test_the_version():
-    assert _pitl("--version").output == f"pitl {pitl.__version__}\n"
+    assert re.match(rf"pitl {pitl.__version__}, JAX [\d.]+ on \w+.*, Python 3", _pitl("--version").output)
 
 
 @pytest.mark.parametrize(("command", "models"), [("run", True), ("compare", False)])

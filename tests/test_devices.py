@@ -38,7 +38,8 @@ with devices.joined(hosts, process):
     settings = personal.method_settings(config.personalize, "angle")
     fitted = personal.fit(everyone, prepared.samples, split_rows(prepared).people, settings, config.personalize)
     if devices.first():
-        leaves = jax.tree.leaves((trained.params, fitted.model.params, fitted.correction, fitted.history, course.history))
+        made = (trained.params, fitted.model.params, fitted.correction, fitted.history, course.history)
+        leaves = jax.tree.leaves(made)
         np.savez(sys.argv[1], *[np.asarray(x) for x in leaves], count=jax.device_count())
 """
 
@@ -133,7 +134,8 @@ def _meet_and_equal(both: list["subprocess.Popen[str]"], path: Path, alone: list
 
 
 RUN = [
-    "-m", "pitl", "compare", "configs/virtual_wrist.toml", "virtual.subjects=3", "virtual.seconds=5.0", "evaluate.folds=3",
+    "-m", "pitl", "compare", "configs/virtual_wrist.toml", "virtual.subjects=3",
+    "virtual.seconds=5.0", "evaluate.folds=3",
     "virtual.rhythmic_trials=1", "virtual.random_trials=0", "train.check_every=10", "personalize.steps=10",
     'evaluate.methods=["generic_physics", "head_physics"]', 'evaluate.supervision=["angle"]', "train.batch=32",
     "evaluate.lost_channels=false",

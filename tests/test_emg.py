@@ -116,9 +116,7 @@ def test_an_envelope_file_or_a_low_order_is_refused_in_one_sentence():
 def test_normalised_derivatives_are_derivatives_of_the_normalised_envelope(method):
     f = emg.design(settings(rate_hz=1000.0), 1000.0)
     jets = emg.envelope(f, burst(6.0, 1000.0)).jets
-    scale = normalise.fit_scale(
-        method, jets[:2000, 0], ("a", "b", "c"), mvc=np.array([1e-4, 2e-4, 3e-4]), window_s=2.0
-    )
+    scale = normalise.fit_scale(method, jets[:2000, 0], ("a", "b", "c"), mvc=np.array([1e-4, 2e-4, 3e-4]), window_s=2.0)
     z = normalise.normalise(scale, jets, 1000.0)[500:]
     for low, high in ((0, 1), (1, 2)):
         increment = np.diff(z[:, low], axis=0) * 1000.0

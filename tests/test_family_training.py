@@ -25,9 +25,7 @@ from pitl.net import network
 from pitl.signals import samples as gathering
 from pitl.signals import windows
 
-CONFIG = change(
-    SMALL, train={**SMALL.train.model_dump(), "steps": 30, "batch": 32, "refit": False}
-)
+CONFIG = change(SMALL, train={**SMALL.train.model_dump(), "steps": 30, "batch": 32, "refit": False})
 
 
 def recurrent(**changes):

@@ -18,7 +18,9 @@ def test_inverse_dynamics_of_a_simulated_motion_gives_back_its_torque():
     model = chain(2)
     dt, steps = 0.002, 400
     force = 30.0 * (1 + jnp.sin(jnp.linspace(0.0, 6 * dt * steps, steps)[:, None] + jnp.linspace(0.0, 6.0, 7)[None, :]))
-    simulate = jax.jit(lambda f: forward.simulate(model, f, forward.given, dt, 0, (jnp.array([0.2, -0.1]), jnp.zeros(2))))
+    simulate = jax.jit(
+        lambda f: forward.simulate(model, f, forward.given, dt, 0, (jnp.array([0.2, -0.1]), jnp.zeros(2)))
+    )
     q, qd = (np.asarray(x, float) for x in simulate(force))
     qdd = np.gradient(qd, dt, axis=0)
     inner = slice(2, -2)

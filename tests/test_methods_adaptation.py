@@ -48,4 +48,8 @@ def test_both_streams_and_the_discrepancy_are_in_the_loss_and_everybody_is_answe
     assert value(source, target, 0.0, forces=True) > plain
     answer = run_method("domain_adaptation", work)
     for predicted, rows in zip(answer.estimates, work.split.test, strict=True):
-        assert predicted.angle.shape == (len(rows), 1) and np.isfinite(predicted.angle).all() and predicted.force.min() >= 0
+        assert (
+            predicted.angle.shape == (len(rows), 1)
+            and np.isfinite(predicted.angle).all()
+            and predicted.force.min() >= 0
+        )

@@ -22,7 +22,9 @@ def few(work):
     rows = own.labelled_rows(work, 0)
     shots = rows[np.linspace(0, len(rows) - 1, adversarial.SHOTS).astype(int)]
     along = segments(prepared, work.split.calibration[0], len(prepared.taps.average) + 4)[::20]
-    model, spread, scale = jax.tree.map(lambda x: x[0], (prepared.limbs, work.generic.physics.spread, work.generic.physics.scale))
+    model, spread, scale = jax.tree.map(
+        lambda x: x[0], (prepared.limbs, work.generic.physics.spread, work.generic.physics.scale)
+    )
     return adversarial.Few(jnp.asarray(shots, jnp.int32), jnp.asarray(along, jnp.int32), model, spread, scale)
 
 

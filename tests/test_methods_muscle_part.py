@@ -93,7 +93,9 @@ def test_weights_of_a_blend_follow_the_end_of_the_calibration_alone(work, monkey
     def member(error):
         def run(task):
             angle = np.asarray(task.prepared.samples.angle)
-            return MethodResult(tuple(predict.Estimate(angle[r] + error, np.ones((len(r), 5))) for r in task.split.test))
+            return MethodResult(
+                tuple(predict.Estimate(angle[r] + error, np.ones((len(r), 5))) for r in task.split.test)
+            )
 
         return run
 

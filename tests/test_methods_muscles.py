@@ -17,4 +17,6 @@ def test_hope_mm_moves_strength_and_lengths_and_leaves_gains_shape_delay_and_joi
         assert moved > 1e-2 if name in ("strength", "fibre", "slack") else moved == 0, name
     assert answer.muscles.loss[-1].mean() < answer.muscles.loss[0].mean()
     for predicted, rows in zip(answer.estimates, work.split.test, strict=True):
-        assert predicted.angle.shape == (len(rows), 1) and all(np.isfinite(x).all() for x in jax.tree.leaves(tuple(predicted)))
+        assert predicted.angle.shape == (len(rows), 1) and all(
+            np.isfinite(x).all() for x in jax.tree.leaves(tuple(predicted))
+        )

@@ -28,7 +28,11 @@ def test_with_a_zero_residual_the_answer_is_the_simulation_and_no_measured_angle
     for p, (predicted, rows) in enumerate(zip(plain.estimates, work.split.test, strict=True)):
         np.testing.assert_allclose(predicted.angle, course[p][0])
         assert np.abs(corrected.estimates[p].angle - predicted.angle).max() > 1e-3
-        assert predicted.force.shape == (len(rows), 5) and np.isfinite(predicted.force).all() and predicted.force.min() >= 0
+        assert (
+            predicted.force.shape == (len(rows), 5)
+            and np.isfinite(predicted.force).all()
+            and predicted.force.min() >= 0
+        )
     samples = work.prepared.samples
     test = np.concatenate(work.split.test)
     blind = work.but(prepared=work.prepared._replace(samples=samples._replace(angle=samples.angle.at[test].set(9.0))))

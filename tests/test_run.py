@@ -82,7 +82,9 @@ def test_the_final_models_have_seen_everything_and_say_how_far_to_trust_them(out
     assert generic.channel_scale is None and len(generic.history["trained_on"]) == 2
     recording = virtual.simulate(CONFIG.virtual).subjects[1].recordings[0]
     answer = predict_recording(own, recording)
-    assert np.isfinite(answer.angle).all() and answer.angle_half is not None and answer.torque.shape == answer.angle.shape
+    assert (
+        np.isfinite(answer.angle).all() and answer.angle_half is not None and answer.torque.shape == answer.angle.shape
+    )
 
 
 @pytest.mark.parametrize(

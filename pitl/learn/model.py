@@ -226,7 +226,7 @@ def pick_channels(model: Model, recording: Recording) -> tuple[np.ndarray, np.nd
     where = f"{recording.source or 'the recording'} ({recording.subject}/{recording.trial})"
     if recording.emg_kind != model.emg_kind:
         raise PitlError(
-            f"{where} holds {recording.emg_kind} EMG, the model learned from {model.emg_kind} EMG; give it the same kind."
+            f"{where} holds {recording.emg_kind} EMG, the model learned from {model.emg_kind} EMG; give it that."
         )
     at = channel_columns(where, recording.channels, model.channels)
     there = at >= 0

@@ -121,7 +121,8 @@ def train_on_store(config: Config, people: PeopleStore, say: Callable[[str], Non
     usable = [n for t in of_sources if (n := t.stop - t.start) >= min(2 * (net.window + segment), longest)]
     drawn = store.blocks(people.store, source, window=net.window, segment=segment, length=min(_SPAN, *usable, longest))
     say(
-        f"training on {len(source)} people, {sum(usable) / config.emg.rate_hz / 3600:.3g} h; {len(held_out)} decide when to stop"
+        f"training on {len(source)} people, {sum(usable) / config.emg.rate_hz / 3600:.3g} h; "
+        f"{len(held_out)} decide when to stop"
     )
     try:
         result = generic.fit(

@@ -51,7 +51,8 @@ def design(settings: EmgConfig, raw_rate_hz: float, kind: str = "raw") -> Envelo
 
     The upper edge of the band-pass is bounded by 0.45 of the raw rate. The low-pass is a Bessel (default: no
     overshoot to speak of, flat group delay) or Butterworth filter of order three or more; a lower order has no
-    continuous second derivative, and what it leaves of the EMG's noise then swamps the joint acceleration. Rectified EMG and envelopes are neither band-passed nor rectified again: the same
+    continuous second derivative, and what it leaves of the EMG's noise then swamps the joint acceleration.
+    Rectified EMG and envelopes are neither band-passed nor rectified again: the same
     low-pass gives them exact derivatives.
 
     Raises:

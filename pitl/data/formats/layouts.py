@@ -107,7 +107,9 @@ def _plain(lines: Sequence[str]) -> TableSection:
     if place is None or separator is None:
         separator = next((c for c in "\t;," if c in lines[first]), SPACES if " " in lines[first].strip() else ",")
         names = cells(_bare(lines[first]), separator)
-        return TableSection("", separator, names, [""] * len(names), filled[1] if len(filled) > 1 else first + 1, head=first)
+        return TableSection(
+            "", separator, names, [""] * len(names), filled[1] if len(filled) > 1 else first + 1, head=first
+        )
     start = filled[place]
     width = max(_width(cells(lines[k], separator)) for k in filled[place : place + 20])
     names, units, head = [""] * width, [""] * width, None
@@ -306,4 +308,6 @@ def _opensignals(lines: Sequence[str]) -> list[TableSection]:
     end = next((k for k, line in enumerate(lines[:_PREAMBLE]) if "EndOfHeader" in line), None)
     if end is None or not 0 < rate < 1e6:
         return []
-    return [TableSection("", "\t", names, ["counts" if n in counted else "" for n in names], end + 1, None, rate, head=1)]
+    return [
+        TableSection("", "\t", names, ["counts" if n in counted else "" for n in names], end + 1, None, rate, head=1)
+    ]

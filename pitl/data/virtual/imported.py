@@ -127,7 +127,8 @@ def _effort(
     """Activations, forces, and the torque with what of it is missing."""
     torque = dynamics.inverse_dynamics(model, q, qd, qdd, posture)
     result = static_optimisation(
-        model, q, qd, torque, posture, Effort(exponent=exponent, force_length_velocity=False, lower=floor))
+        model, q, qd, torque, posture, Effort(exponent=exponent, force_length_velocity=False, lower=floor)
+    )
     return result.activation, result.force, (torque, result.reserve)
 
 
