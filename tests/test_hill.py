@@ -45,7 +45,7 @@ STRONG_FLEXORS = NONE.replace(strength=jnp.array([1.2, 1.2, -1.0, -1.0, 0.0]), d
 
 def fit(rows, prior_weight=1e-4, steps=500):
     one = [jax.tree.map(lambda x: x[None], tree) for tree in (MODEL, ON, rows, SPREAD)]
-    z, losses = hill.calibrate(*one, prior_weight, steps)
+    z, losses = hill.calibrate(*one, prior_weight, hill.MuscleLearner(steps))
     return jax.tree.map(lambda x: x[0], z), np.asarray(losses)[:, 0]
 
 

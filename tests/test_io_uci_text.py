@@ -127,9 +127,9 @@ def test_an_unusable_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
     refused(path, "is empty", "copy the file again")
     packed = write(tmp_path / "1Npie.txt.gz", ROWS * 50)
     packed.write_bytes(packed.read_bytes()[:-20])
-    refused(packed, "damaged or truncated", "copy the file again")
+    refused(packed, "damaged or truncated", "copy it again")
     packed.write_bytes(b"no gzip")
-    refused(packed, "cannot be read")
+    refused(packed, "the file begins with 'no gzip'", "not a file of the UCI lower-limb set")
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,7 +12,7 @@ import numpy as np
 from pitl.data import trial
 from pitl.data.cohort_file import NAME, CohortFile, SubjectEntry, TrialEntry
 from pitl.data.cohort_file import read as read_header
-from pitl.data.formats import csv, registry
+from pitl.data.formats import registry
 from pitl.data.formats.signals import EMG_UNITS, Signals, nearest
 from pitl.data.recording import Cohort, MaximumContraction, Recording, Subject
 from pitl.data.walk import within
@@ -157,6 +157,8 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
     Raises:
         PitlError: if the recordings differ in their channels, coordinates or muscles, or cannot be written.
     """
+    from pitl.data.formats import csv  # here, as it needs pandas, which training does not
+
     recordings = [r for s in cohort.subjects for r in s.recordings]
     names = {"emg": recordings[0].channels}
     for key, attribute in (("angle", "dofs"), ("torque", "dofs"), ("force", "muscles")):

@@ -14,15 +14,17 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import h5py
 import jax.numpy as jnp
 import numpy as np
 
 from pitl.errors import PitlError
 from pitl.files import writing
 from pitl.signals.samples import Samples
+
+if TYPE_CHECKING:
+    import h5py
 
 SCHEMA = 1
 _CHUNK = 4096  # rows; at 15 numbers of jets each, a quarter of a megabyte
@@ -49,7 +51,7 @@ class Store(NamedTuple):
 class Writer:
     """Appends trials to a store that is being made."""
 
-    def __init__(self, file: h5py.File, path: Path):
+    def __init__(self, file: "h5py.File", path: Path):
         self._file, self._path = file, path
         self.trials: list[Stored] = []
         self.rows = 0
@@ -110,7 +112,7 @@ def writer(path: str | Path) -> Iterator[Writer]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with h5py.File(part, "w") as file:
+            with _file(part, "w") as file:
                 made = Writer(file, path)
                 yield made
                 about = {"format": "pitl recordings", "schema": SCHEMA, "rows": made.rows}
@@ -140,7 +142,7 @@ def open_store(path: str | Path) -> Store:
     if not path.is_file():
         raise PitlError(f"there is no store of recordings {path}; check the path.")
     try:
-        with h5py.File(path, "r") as file:
+        with _file(path, "r") as file:
             about = json.loads(str(file.attrs["about"]))
             trials = tuple(Stored(**t) for t in json.loads(_text(file["trials"])))
             lengths = {len(_data(file, name)) for name in Samples._fields}
@@ -155,14 +157,14 @@ def open_store(path: str | Path) -> Store:
 
 def read(store: Store, start: int, stop: int) -> Samples:
     """Rows of a store, in memory."""
-    with h5py.File(store.path, "r") as file:
+    with _file(store.path, "r") as file:
         return Samples(*(jnp.asarray(_data(file, name)[start:stop]) for name in Samples._fields))
 
 
 def moments(store: Store, trials: Sequence[Stored], field: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of a field over all rows of some trials, one trial in memory at a time."""
     count, mean, squares = 0, np.zeros(()), np.zeros(())
-    with h5py.File(store.path, "r") as file:
+    with _file(store.path, "r") as file:
         for t in trials:
             rows = np.asarray(_data(file, field)[t.start : t.stop], float)
             own, share = rows.mean(axis=0), len(rows) / (count + len(rows))
@@ -221,7 +223,7 @@ def blocks(
     room = np.cumsum([t.stop - t.start - length + 1 for t in trials])
     first = np.array([t.start for t in trials])
 
-    def draw(file: h5py.File, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def draw(file: "h5py.File", rng: np.random.Generator) -> dict[str, np.ndarray]:
         at = np.sort(rng.integers(room[-1], size=spans))  # in the order of the file
         which = np.searchsorted(room, at, side="right")
         start = first[which] + at - np.concatenate([[0], room])[which]
@@ -235,7 +237,7 @@ def blocks(
 
 
 def _ahead(
-    path: Path, draw: Callable[[h5py.File, np.random.Generator], dict[str, np.ndarray]], seed: int
+    path: Path, draw: Callable[["h5py.File", np.random.Generator], dict[str, np.ndarray]], seed: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """What a background thread draws from the file; it ends when nobody asks any more."""
     waiting: queue.Queue[Any] = queue.Queue(_AHEAD)
@@ -251,7 +253,7 @@ def _ahead(
         rng = np.random.default_rng(seed)
         try:
             # a cache for each dataset would be memory that nobody counts
-            with h5py.File(path, "r", rdcc_nbytes=0) as file:
+            with _file(path, "r", rdcc_nbytes=0) as file:
                 while not stopped.is_set():
                     give(draw(file, rng))
         except Exception as e:  # raised where the blocks are used
@@ -270,7 +272,13 @@ def _ahead(
         thread.join()
 
 
-def _data(file: h5py.File, name: str) -> Any:
+def _file(path: str | Path, mode: str, **settings: Any) -> "h5py.File":
+    import h5py  # here, as only a cohort that is kept on disk needs it
+
+    return h5py.File(path, mode, **settings)
+
+
+def _data(file: "h5py.File", name: str) -> Any:
     return file[f"rows/{name}"]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from pitl.data.formats.layouts import is_number
 from pitl.data.formats.signals import plain_lines, read_bytes, unpack
@@ -92,7 +91,7 @@ def _lines(path: Path) -> list[str]:
     try:
         data = unpack(path, read_bytes(path))
     except PitlError as e:
-        raise PitlError(f"{e} {_AGAIN.capitalize()}.") from e
+        raise PitlError(f"{e} Or leave it out with drop = true in data.overrides.") from e
     if data[:8_192].count(0) > 0.3 * len(data[:8_192]) and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         raise PitlError(f"{path}: is not text but the recorder's own format; export it as text, or leave it out.")
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
@@ -117,6 +116,8 @@ def _first_row(path: Path, lines: list[str]) -> tuple[int, str]:
 
 def _numbers(path: Path, rows: list[str], separator: str, above: int) -> tuple[np.ndarray, list[str]]:
     """The table, NaN where a cell is empty or not a number, and notes about the latter."""
+    import pandas as pd  # here, as training does not need it
+
     pattern = re.compile(separator)
     width = max(len(pattern.findall(row.strip(" "))) for row in rows[:5000]) + 1
     if not len(_COLUMNS) <= width <= _WIDEST:
