@@ -5,6 +5,7 @@ import pytest
 from live_models import RATE_HZ, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
+from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.live import calibrate, cues, session, stream
 from pitl.live.calibrate import Calibration, CalibrationTrial

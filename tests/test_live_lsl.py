@@ -108,7 +108,7 @@ def test_what_a_sender_skips_is_counted_and_flagged(lsl, lost):
     assert (state.taken, state.held + state.lost, state.dropped) == (4000 - gone, gone, 0)
     assert state.lost == (gone if len(lost) == 30 else 0)
     good = rows.flag == stream.GOOD
-    assert good[:60].all() and not good[-20:].any()
+    assert good[:60].all() and not good.all()  # until the filters have forgotten the hole
     at = np.round((rows.time_s - rows.time_s[0]) * 100).astype(int)
     assert np.abs(np.rad2deg(rows.angle - OFFLINE.angle[at]))[good].max(initial=0) < 1.0
 
