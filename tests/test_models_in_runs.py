@@ -57,9 +57,9 @@ def test_a_virtual_cohort_of_any_model_obeys_the_law_of_motion(folder):
 def test_a_cohort_with_two_joints_is_prepared_with_everybody_s_own_scaled_model(folder):
     settings = configuration(folder, "model.damping=[0.3,0.4]")
     prepared = prepare.prepare(settings, load.load_cohort(settings))
-    assert prepared.samples.angle.shape[1] == 2 and prepared.models.damping.shape == (3, 2)
-    np.testing.assert_allclose(np.asarray(prepared.models.damping).mean(), 0.35, rtol=0.3)
-    assert len(np.unique(np.asarray(prepared.models.body_mass))) == 3
+    assert prepared.samples.angle.shape[1] == 2 and prepared.limbs.damping.shape == (3, 2)
+    np.testing.assert_allclose(np.asarray(prepared.limbs.damping).mean(), 0.35, rtol=0.3)
+    assert len(np.unique(np.asarray(prepared.limbs.body_mass))) == 3
 
 
 def test_settings_that_do_not_fit_the_model_are_refused(folder):
@@ -69,7 +69,7 @@ def test_settings_that_do_not_fit_the_model_are_refused(folder):
     settings = configuration(folder)
     cohort = load.load_cohort(settings)
     with pytest.raises(PitlError, match="angles are of joint0, joint1; the model wrist has wrist_flexion"):
-        limbs.choose_limb(loaded(folder.parent, "model.name=wrist"), cohort)
+        limbs.choose_limb(loaded(folder.parent, "model.name=wrist").model, cohort)
 
 
 def test_a_person_s_own_model_is_put_on_the_common_grid():
@@ -145,10 +145,10 @@ def test_without_force_labels_the_hill_term_teaches_forces_and_its_muscles(folde
     prepared = prepare.prepare(settings, load.load_cohort(settings))
     assert prepared.force_source == "none"
     fold = folds.Fold((0, 1), (2,), ())
-    spread, scale = train.source_units(prepared, fold)
+    spread, scale = train.source_units(prepared, fold.source, fold.held_out)
     weights = loss.LossTerms(*(jnp.float32(w) for w in (1.0, 0.0, 0.1, settings.train.hill_weight)))
-    electrodes = emg_driven.electrodes(settings, prepared)
-    problem = loss.Problem(prepared.samples, prepared.models, spread, scale, weights, electrodes)
+    electrodes = emg_driven.electrodes(prepared)
+    problem = loss.Problem(prepared.samples, prepared.limbs, spread, scale, weights, prepared.taps, electrodes)
     rows = [
         windows.rows_of(prepared.table, "all", subjects=side, window=prepared.net.window)[:, None]
         for side in (fold.source, fold.held_out)
