@@ -239,6 +239,18 @@ def maximum_envelope(subject: Subject, settings: EmgConfig) -> np.ndarray | None
     return largest
 
 
+def scale_at(table: Table, settings: EmgConfig, subject: int, fraction: float) -> np.ndarray:
+    """(C,) scale [V] that a subject's channels have when a first part of each trial is what is known of them."""
+    known, volts = [], table.scales[subject].volts
+    for t in table.trials:
+        if t.subject == subject:
+            known.append(table.jets[t.start : t.start + int(fraction * (t.stop - t.start)), 0] * volts)
+    names = tuple(map(str, range(len(volts))))
+    maximum = table.maxima[subject] if table.maxima else None
+    how = {"mvc": maximum, "fixed_v": settings.fixed_scale_v, "window_s": settings.zscore_s}
+    return normalise.fit_scale(settings.normalisation, np.concatenate(known), names, **how).volts
+
+
 def _subject_scale(
     subject: Subject,
     envelopes: list[emg.Envelope],
