@@ -48,7 +48,7 @@ def naive(hyper, units, seen, angle, later):
     value = lambda rows, k: {  # noqa: E731
         "g": (np.float64(rows.generic[k, 0]) - float(units.mean[0])) / float(units.spread[0]),
         "x": np.asarray(rows.inputs[k], float) / np.asarray(units.inputs, float),
-        "z": (np.asarray(rows.features[k], float) - np.asarray(units.centre)) / np.asarray(units.features, float),
+        "z": np.asarray(rows.features[k], float) / float(units.features),
         "p": int(rows.posture[k]),
         "r": int(rows.trial[k]),
         "t": float(rows.time[k]),
@@ -104,7 +104,7 @@ def test_without_data_it_is_the_generic_model_and_its_interval_the_prior():
     nobody = some(rows, slice(0, 10))._replace(used=jnp.zeros(10))
     value, deviation = residual.predict(residual.fit(hyper, units, nobody, angle[:10]), rows)
     np.testing.assert_allclose(value, rows.generic, atol=1e-5)
-    assert (deviation > units.spread * np.exp(hyper.smooth_sd)).all()
+    assert (deviation[:, 0] > float(units.spread[0]) * np.exp(hyper.smooth_sd)).all()
 
 
 def test_with_much_data_it_is_a_regression_that_the_generic_model_no_longer_matters_to():
@@ -214,7 +214,9 @@ def spoilt(task, rows):
     return task.but(prepared=task.prepared._replace(table=table._replace(motion=motion), samples=samples))
 
 
-@pytest.mark.parametrize("name", ["residual", "gain_offset_shrunk", "linear_features", "gp_zero_mean"])
+@pytest.mark.parametrize(
+    "name", ["residual", "residual_features", "gain_offset_shrunk", "linear_features", "gp_zero_mean"]
+)
 def test_no_truth_of_a_test_part_moves_an_answer(task, name):
     """Of the fold's own people nothing but the calibration enters; of its sources everything may."""
     target = task.folds[0].target

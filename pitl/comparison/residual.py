@@ -17,7 +17,8 @@ from pitl.learn.prepare import prepare
 from pitl.learn.residual import Played, Units
 
 WITHOUT: Mapping[str, tuple[str, ...]] = {  # the parts of `pitl.learn.residual.PARTS` that each method lacks
-    "residual": (),
+    "residual": process.USUALLY_WITHOUT,
+    "residual_features": (),
     "gain_offset_shrunk": ("smooth", "linear"),
     "linear_features": ("smooth",),
     "gp_zero_mean": ("generic", "linear"),
@@ -25,8 +26,13 @@ WITHOUT: Mapping[str, tuple[str, ...]] = {  # the parts of `pitl.learn.residual.
 
 
 def residual(task: Task) -> MethodResult:
-    """The whole model."""
+    """Gain, offset and a Gaussian process on lagged log-envelopes."""
     return _run(task, "residual")
+
+
+def residual_features(task: Task) -> MethodResult:
+    """The same with a linear function of the frozen encoder's features."""
+    return _run(task, "residual_features")
 
 
 def gain_offset_shrunk(task: Task) -> MethodResult:

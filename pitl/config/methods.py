@@ -29,6 +29,7 @@ METHODS: dict[str, Method] = {
     "generic_physics": Method("generic, with physics", "simple", _NONE),
     "gain_offset": Method("gain and offset", "simple"),
     "residual": Method("recalibrated generic and Gaussian process", "residual"),
+    "residual_features": Method("the same with linear features", "residual"),
     "gain_offset_shrunk": Method("gain and offset, shrunk", "residual"),
     "linear_features": Method("linear head with learned prior", "residual"),
     "gp_zero_mean": Method("Gaussian process without the generic model", "residual"),

@@ -48,10 +48,10 @@ def read_rows(model: Model, source: Source, ends: np.ndarray, gain: np.ndarray |
         seen = jnp.asarray(source.envelope[at[:, None] + np.arange(1 - model.net.window, 1)] * gain, jnp.float32)
         posture, time = jnp.asarray(source.posture[at], jnp.int32), jnp.asarray(source.time[at], jnp.float32)
         parts.append(_read(model.net, params, model.scale, seen, posture, time))
-    outputs = (jnp.concatenate(x)[: len(ends)] for x in zip(*parts, strict=True))
+    generic, inputs, features = (jnp.concatenate(x)[: len(ends)] for x in zip(*parts, strict=True))
     posture, trial = (jnp.asarray(x[ends], jnp.int32) for x in (source.posture, source.trial))
     time = jnp.asarray(source.time[ends], jnp.float32)
-    return Rows(*outputs, posture, trial, time, jnp.ones(len(ends), jnp.float32))
+    return Rows(generic, inputs, features, posture, trial, time, jnp.ones(len(ends), jnp.float32))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -89,6 +89,7 @@ def fit_people(generic: Model, fitted: Model, samples: Samples, trial: np.ndarra
         rows: everyone's rows with labels.
     """
     source, angle, prior = read_samples(samples, trial), np.asarray(samples.angle), generic.angle_prior
+    assert prior is not None
     people = [fit_person(generic, prior, source, r, angle) for r in rows]
     inherited = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), generic.params)
     return fitted.replace(deviation=jax.tree.map(lambda *x: jnp.stack(x), *people), generic=inherited)
@@ -96,5 +97,6 @@ def fit_people(generic: Model, fitted: Model, samples: Samples, trial: np.ndarra
 
 def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Angle and its standard deviation (W, D) [rad] of one personal model, on recordings that it was not fitted to."""
+    assert model.deviation is not None
     source = read_samples(samples, np.full(len(samples.time), -1))
     return residual.predict_along(model.deviation, read_rows(model, source, rows))

@@ -29,7 +29,7 @@ _SEEN, _LATER = 120, 80  # rows of each person that are played
 def learn_prior(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> residual.Prior:
     """What some people say of how a new one deviates from a generic model; arguments as of `play_sources`."""
     units, played = play_sources(prepared, people, settings, key)
-    return residual.Prior(residual.fit_hyper(units, played), units)
+    return residual.Prior(residual.fit_hyper(units, played, residual.USUALLY_WITHOUT), units)
 
 
 def trials(prepared: Prepared) -> np.ndarray:
@@ -57,13 +57,14 @@ def play_sources(
     quick = change(settings, refit=False, patience=min(3, settings.patience))
     prepared = with_whole_scale(prepared, people)
     source, window = read_samples(prepared.samples, trials(prepared)), prepared.net.window
+    volts = {a: windows.scales_at(prepared.table, prepared.emg, people, a) for a in _AMOUNTS}
     played, whole = [], []
     for j in range(min(_GROUPS, len(people))):
         group = people[j::_GROUPS]
         others = tuple(p for p in people if p not in group)
         model, _ = train.train_generic(prepared, others, group, quick, jax.random.fold_in(key, j), with_physics=False)
         for person in group:
-            each = (_play(prepared, source, model, person, amount) for amount in _AMOUNTS)
+            each = (_play(prepared, source, model, person, (a, volts[a][person])) for a in _AMOUNTS)
             played += [p for p in each if p is not None]
             ends = residual.thin(windows.rows_of(prepared.table, "all", subjects=(person,), window=window))
             whole.append(read_rows(model, source, ends))
@@ -86,9 +87,14 @@ def with_whole_scale(prepared: Prepared, people: tuple[int, ...]) -> Prepared:
     return prepared._replace(table=table._replace(jets=jets, scales=tuple(scales)), samples=samples)
 
 
-def _play(prepared: Prepared, source: Source, model: Model, person: int, amount: float) -> Played | None:
-    """One person, calibrated on a first part of every recording; None where that leaves nothing to judge."""
-    table, window = prepared.table, prepared.net.window
+def _play(
+    prepared: Prepared, source: Source, model: Model, person: int, calibration: tuple[float, np.ndarray]
+) -> Played | None:
+    """One person, calibrated on a first part of every recording; None where that leaves nothing to judge.
+
+    `calibration` is that part, and the EMG scale (C,) [V] that is known from it.
+    """
+    (amount, volts), table, window = calibration, prepared.table, prepared.net.window
     ends = windows.rows_of(table, "all", subjects=(person,), window=window)
     first, last = np.zeros(len(ends), bool), np.zeros(len(ends), bool)
     for t in table.trials:
@@ -97,7 +103,7 @@ def _play(prepared: Prepared, source: Source, model: Model, person: int, amount:
         last |= (ends >= stop + window) & (ends < t.stop)
     if not (first.any() and last.any()):
         return None
-    gain = table.scales[person].volts / windows.scale_at(table, prepared.emg, person, amount)
+    gain = table.scales[person].volts / volts
     halves = []
     for part, most in ((first, _SEEN), (last, _LATER)):
         some = residual.thin(ends[part], most)
