@@ -7,8 +7,8 @@ import jax
 
 from benchmarks import measure
 from benchmarks.row import Row
-from pitl.data import virtual
 from pitl.config.schema import VirtualConfig
+from pitl.data import virtual
 
 
 def cohort() -> Iterator[Row]:

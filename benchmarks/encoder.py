@@ -9,7 +9,6 @@ import numpy as np
 from benchmarks import measure, problem
 from benchmarks.row import Row
 from pitl.net import network
-from pitl.signals import windows
 from pitl.signals import samples
 
 _ROWS = 12_000  # two minutes at 100 Hz

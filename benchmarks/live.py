@@ -28,8 +28,8 @@ import numpy as np
 from pitl.config.schema import EmgConfig
 from pitl.data.recording import Recording
 from pitl.files import atomic_write_text
-from pitl.learn.units import Spread
 from pitl.learn.model import Model
+from pitl.learn.units import Spread
 from pitl.live import calibrate, latency, session, stream
 from pitl.live.replay import Replay
 from pitl.live.source import Wanted
@@ -44,14 +44,14 @@ CHANNELS = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
 
 def person() -> Model:
     """An untrained wrist model of the default size."""
-    model = builtin("wrist")
-    net = network.Network(5, len(model.postures), 40, 100.0)
-    strength = jnp.asarray(model.max_isometric_force, jnp.float32)
+    limb = builtin("wrist")
+    net = network.Network(5, len(limb.postures), 40, 100.0)
+    strength = jnp.asarray(limb.max_isometric_force, jnp.float32)
     scale = head.OutputScale(jnp.array([0.0]), jnp.array([0.5]), strength, 0.1 * strength)
     params = network.init(jax.random.key(0), net, scale)
     spread = Spread(scale.angle_std, 0.05 * strength, jnp.array([0.5]))
     volts = normalise.ChannelScale("blend", np.full(5, 5e-5), 10.0)
-    return Model(params, net, model, scale, spread, EmgConfig(), CHANNELS, volts, "nobody", {})
+    return Model(params, limb, scale, spread, volts, net=net, emg=EmgConfig(), channels=CHANNELS, people=("nobody",))
 
 
 def recording(seconds: float) -> Recording:
@@ -91,24 +91,24 @@ def update(engine: Engine, raw: np.ndarray, size: int, pause_s: float = 0.0) -> 
 
 def alternative(engine: Engine, raw: np.ndarray, size: int) -> dict[str, float]:
     """The same answer with the offline filter and a compiled JAX function."""
-    bundle = engine.bundle
+    model = engine.model
 
     @jax.jit
     def forward(params: Any, windows: jax.Array, posture: jax.Array) -> Any:
-        z = encoder.encode(params["encoder"], windows, strides=bundle.net.strides)
-        return head.infer(params["head"], z, posture, bundle.scale)
+        z = encoder.encode(params["encoder"], windows, strides=model.net.strides)
+        return head.infer(params["head"], z, posture, model.scale)
 
-    posture = jax.nn.one_hot(jnp.array([1]), bundle.net.postures)[None]
+    posture = jax.nn.one_hot(jnp.array([1]), model.net.postures)[None]
     design = engine.filter.design
     state, costs = emg.initial_state(design, 5), []
-    history = np.zeros((bundle.net.window, 5))
+    history = np.zeros((model.net.window, 5))
     for begin in range(0, len(raw) - size + 1, size):
         began = time.perf_counter()
         state, env = emg.advance(design, state, raw[begin : begin + size])
         if len(env.time_s):
-            history = np.concatenate([history, env.jets[:, 0]])[-bundle.net.window :]
+            history = np.concatenate([history, env.jets[:, 0]])[-model.net.window :]
             windows = jnp.asarray((history / engine.volts)[None, None], jnp.float32)
-            jax.block_until_ready(forward(bundle.params, windows, posture))
+            jax.block_until_ready(forward(model.params, windows, posture))
             if begin > RATE_HZ:
                 costs.append(time.perf_counter() - began)
     return quantiles(costs)

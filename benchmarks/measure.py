@@ -85,7 +85,10 @@ def program_bytes(compiled: Any) -> int | None:
     if result is None:
         return None
     return int(
-        result.argument_size_in_bytes + result.output_size_in_bytes - result.alias_size_in_bytes + result.temp_size_in_bytes
+        result.argument_size_in_bytes
+        + result.output_size_in_bytes
+        - result.alias_size_in_bytes
+        + result.temp_size_in_bytes
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.measure import interleaved
 from benchmarks.row import Row, skipped
 from pitl.mechanics import dynamics
-from pitl.mechanics.redundancy import static_optimisation
+from pitl.mechanics.redundancy import Effort, static_optimisation
 
 _FRAMES = 20_000
 _OPENSIM_FRAMES = 200
@@ -42,7 +42,7 @@ def sharing() -> Iterator[Row]:
     else:
         path, names, ranges = opensim_models.two_links(folder), ("shoulder", "elbow"), None
         centre = np.deg2rad([10.0, 60.0])
-    model = convert.import_model(path, names, None, None, ranges).model
+    model = convert.import_model(path, names, ranges=ranges).model
     size, w, phase = np.deg2rad([15.0, 30.0]), 2 * np.pi * np.array([0.7, 0.9]), np.array([0.0, 1.0])
 
     def motion(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ def sharing() -> Iterator[Row]:
 
     def ours() -> object:
         torque = inverse(model, q, qd, qdd, 0)
-        return static_optimisation(model, q, qd, torque, 0, force_length_velocity=False).force
+        return static_optimisation(model, q, qd, torque, 0, Effort(force_length_velocity=False)).force
 
     time = np.linspace(0, 1, _OPENSIM_FRAMES)
     angles = dict(zip(names, motion(time)[0].T, strict=True))

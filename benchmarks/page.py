@@ -1,4 +1,4 @@
-"""Writes the table of benchmarks in README.md and benchmarks/SCALING.md from stored rows; nothing is typed by hand.
+"""Writes the tables of benchmarks in README.md and benchmarks/*.md from stored rows; nothing is typed by hand.
 
 python -m benchmarks.page   reads what `bin/bench --json benchmarks/results/bench.json` wrote
 """
@@ -88,16 +88,16 @@ def main() -> None:
         _where(result),
     ]
     atomic_write_text(ROOT / "benchmarks" / "SCALING.md", "\n\n".join(parts) + "\n")
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    for name, filled in (("slopes", slopes(result)), ("benchmarks", table(result))):
-        text = re.sub(
-            rf"<!-- {name} -->\n.*?<!-- {name} end -->",
-            lambda _, name=name, filled=filled: f"<!-- {name} -->\n{filled}\n<!-- {name} end -->",
-            text,
-            flags=re.DOTALL,
-        )
-    atomic_write_text(readme, text)
+    for readme in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
+        text = readme.read_text()
+        for name, filled in (("slopes", slopes(result)), ("benchmarks", table(result))):
+            text = re.sub(
+                rf"<!-- {name} -->\n.*?<!-- {name} end -->",
+                lambda _, name=name, filled=filled: f"<!-- {name} -->\n{filled}\n<!-- {name} end -->",
+                text,
+                flags=re.DOTALL,
+            )
+        atomic_write_text(readme, text)
 
 
 if __name__ == "__main__":

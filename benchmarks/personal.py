@@ -1,4 +1,4 @@
-"""Personalising many people: against a PyTorch loop to the same loss, the cost of one more person, a search."""
+"""Personalising many people: against a PyTorch loop to the same loss, and the cost of one more person."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,12 +9,12 @@ import numpy as np
 
 from benchmarks import measure, problem
 from benchmarks.row import Row, skipped
-from pitl import search
 from pitl.config.schema import PersonalizeConfig
-from pitl.learn import personal
+from pitl.config.toml import change
+from pitl.learn import personal, split
+from pitl.learn.model import Model
 from pitl.mechanics import weak
 from pitl.net import network
-from pitl.learn import split
 
 _ROWS = 256  # calibration rows of a person
 _STEPS = 50
@@ -23,9 +23,9 @@ _CONFIG = PersonalizeConfig(steps=_STEPS, residual="strong", l2_to_generic=0.0)
 
 
 def _people(count: int, net: network.Network, config: PersonalizeConfig = _CONFIG) -> tuple[Any, ...]:
-    """Arguments of `personalize.fit` for people of different sizes, on rows of their own."""
+    """Arguments of `personal.fit` for people of different sizes, on rows of their own."""
     task = problem.training(net, rows=max(20_000, (_ROWS + 50) * count), subjects=8)
-    models: Any = jax.tree.map(lambda x: jnp.tile(x, (-(-count // 8), *(1,) * (x.ndim - 1)))[:count], task.models)
+    limbs: Any = jax.tree.map(lambda x: jnp.tile(x, (-(-count // 8), *(1,) * (x.ndim - 1)))[:count], task.limbs)
     taps = weak.kernel(0.06, 100.0)
     spread, scale = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), (task.spread, task.scale))
     params = network.init(jax.random.key(0), net, task.scale)
@@ -34,14 +34,14 @@ def _people(count: int, net: network.Network, config: PersonalizeConfig = _CONFI
     rows = jnp.asarray(first[:, None] + np.arange(_ROWS), jnp.int32)
     counted = jnp.ones((count, _ROWS - len(taps.average) + 1))
     people = split.CalibrationRows(rows, jnp.ones((count, _ROWS)), counted)
-    fixed = personal.Fixed(task.samples, spread, scale)
-    return start, net, fixed, models, people, _SETTINGS, config, taps
+    generic = Model(start, limbs, scale, spread, None, net=net)
+    return generic, task.samples, people, _SETTINGS, config
 
 
 def ours(count: int, steps: int = _STEPS) -> Callable[[], Any]:
     """A call that personalises so many people."""
-    arguments = _people(count, problem.DEFAULT, _CONFIG.model_copy(update={"steps": steps}))
-    return lambda: personal.fit(*arguments)
+    arguments = _people(count, problem.DEFAULT, change(_CONFIG, steps=steps))
+    return lambda: personal.fit(*arguments).model.params
 
 
 def against_torch() -> Iterator[Row]:
@@ -49,15 +49,15 @@ def against_torch() -> Iterator[Row]:
     name, target = "personal_torch", "ratio >= 15"
     what = f"personalising 8 people, {_STEPS} steps on {_ROWS} rows each, default network"
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         from benchmarks import pytorch
     except ModuleNotFoundError:
         yield skipped(name, what, target, "needs torch: pip install -e '.[bench]'")
         return
     arguments = _people(8, problem.DEFAULT)
-    params, net, fixed, models, people = arguments[:5]
-    task = problem.training(net)._replace(samples=fixed.samples, models=models)
+    generic, samples, people = arguments[:3]
+    net, task = generic.net, problem.training(generic.net).replace(samples=samples, limbs=generic.limb)
     device = torch.device("cuda" if measure.on_gpu() and torch.cuda.is_available() else "cpu")
     data, laws = pytorch.Batches(net, task, device), pytorch.Wrist(task, device)
     counted = people.segment.shape[1]
@@ -66,7 +66,7 @@ def against_torch() -> Iterator[Row]:
     def loop() -> None:
         result = []
         for p in range(8):
-            one = jax.tree.map(lambda x, p=p: x[p], params)
+            one = jax.tree.map(lambda x, p=p: x[p], generic.params)
             model = pytorch.Net(net, one, task).to(device)
             for part in (model.convolutions, model.features):
                 part.requires_grad_(False)
@@ -94,7 +94,7 @@ def against_torch() -> Iterator[Row]:
     def ours() -> Any:
         fitted = personal.fit(*arguments)
         losses["ours"] = fitted.history[-1]
-        return fitted.params
+        return fitted.model.params
 
     times = measure.interleaved({"ours": ours, "PyTorch": loop}, rounds=3)
     apart = float(np.max(np.abs(np.array(losses["torch"]) / losses["ours"] - 1)))
@@ -138,36 +138,4 @@ def one_more() -> Iterator[Row]:
     )
 
 
-def searched() -> Iterator[Row]:
-    """Nine settings for 8 people in one program against one setting after the other."""
-    arguments = _people(8, problem.DEFAULT)
-    people = arguments[4]
-    judged = jnp.broadcast_to((jnp.arange(_ROWS) >= 170).astype(jnp.float32)[None], people.labelled.shape)
-    seen = people._replace(labelled=people.labelled - judged)
-    knobs = search.grid((1e-3, 5e-3, 2e-2), (0.0, 0.1, 1.0))
-    rest: tuple[Any, ...] = (*arguments[:4], seen, judged, *arguments[5:])
-
-    tried: Any = search.search
-
-    def together() -> Any:
-        return tried(*rest, knobs).error
-
-    def apart() -> Any:
-        parts = [jax.tree.map(lambda x, k=k: x[k : k + 1], knobs) for k in range(9)]
-        return [tried(*rest, part).error for part in parts]
-
-    times = measure.interleaved({"together": together, "apart": apart}, rounds=3)
-    yield Row(
-        "personal_search",
-        "search over 3 learning rates and 3 weights of the physics for 8 people",
-        times["together"].median,
-        "s",
-        times["apart"].median,
-        "one setting after the other, compiled once",
-        measure.ratio(times["apart"], times["together"]),
-        compile_s=times["together"].first,
-        times={k: t.summary() for k, t in times.items()},
-    )
-
-
-BENCHMARKS = {"personal_torch": against_torch, "personal_scaling": one_more, "personal_search": searched}
+BENCHMARKS = {"personal_torch": against_torch, "personal_scaling": one_more}

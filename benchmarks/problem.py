@@ -4,14 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl.learn import generic, loss
+from pitl.learn import loss, units
 from pitl.mechanics.planar import builtin
 from pitl.mechanics.scaling import scale_to_body
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
-from pitl.signals import windows
-from pitl.learn import units
-from pitl.signals import samples
+from pitl.signals.samples import Samples
 
 # 424 k parameters: large enough that matrix products are most of the work
 LARGE = Network(
@@ -22,7 +20,7 @@ LARGE = Network(
 DEFAULT = Network(inputs=5, postures=2, window=40, rate_hz=100.0)
 
 
-def samples(net: Network, rows: int, subjects: int, seed: int = 0) -> samples.Samples:
+def recordings(net: Network, rows: int, subjects: int, seed: int = 0) -> Samples:
     """Envelopes that are sums of sines, so that their derivatives are exact, and smooth labels."""
     rng = np.random.default_rng(seed)
     t = np.arange(rows) / net.rate_hz  # s
@@ -32,7 +30,7 @@ def samples(net: Network, rows: int, subjects: int, seed: int = 0) -> samples.Sa
     angle = 0.4 * (np.sin(x[:, :1]) + np.sin(x[:, 1:2] + 0.3))  # rad
     force = 40.0 * (1.0 + np.sin(x @ rng.normal(size=(net.inputs, 5)) * 0.3))  # N
     f = jnp.float32
-    return samples.Samples(
+    return Samples(
         jnp.asarray(jets, f),
         jnp.asarray(angle, f),
         jnp.asarray(force, f),
@@ -47,12 +45,12 @@ def training(net: Network, rows: int = 20_000, subjects: int = 8) -> loss.Proble
     """Several people of different sizes, in one recording each."""
     base = builtin("wrist")
     people = [scale_to_body(base, 1.55 + 0.04 * s, 55.0 + 4.0 * s) for s in range(subjects)]
-    models = jax.tree.map(lambda *x: jnp.stack(x), *people)
-    result = samples(net, rows, subjects)
+    limbs = jax.tree.map(lambda *x: jnp.stack(x), *people)
+    samples = recordings(net, rows, subjects)
     strength = jnp.asarray(base.max_isometric_force, jnp.float32)
     spread = units.Spread(jnp.array([0.4]), jnp.full(5, 25.0), jnp.array([0.5]))
     scale = OutputScale(jnp.zeros(1), jnp.array([0.4]), strength, jnp.full(5, 40.0))
-    return loss.Problem(result, models, spread, scale, loss.LossTerms(*(jnp.float32(w) for w in (1.0, 1.0, 0.1))))
+    return loss.Problem(samples, limbs, spread, scale, loss.LossTerms(*(jnp.float32(w) for w in (1.0, 1.0, 0.1))))
 
 
 def step_flop(net: Network, batch: int, order: int, encoder_trains: bool = True) -> float:

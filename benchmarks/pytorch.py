@@ -1,4 +1,4 @@
-"""The other side: the same network, the same loss and the same equation of motion in PyTorch, as a good user writes it."""
+"""The other side: the same network, loss and equation of motion in PyTorch, as a good user writes them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 
 from pitl.learn.loss import Problem
 from pitl.mechanics import dynamics
@@ -17,7 +17,7 @@ class Wrist:
     """The equation of motion of one hinge for several people, with the numbers of their models."""
 
     def __init__(self, problem: Problem, device: torch.device) -> None:
-        models: Any = problem.models
+        models: Any = problem.limbs
 
         def put(x: Any) -> torch.Tensor:
             return torch.tensor(np.asarray(x), dtype=torch.float32, device=device)

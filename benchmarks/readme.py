@@ -1,19 +1,17 @@
 """Writes the tables and the picture of README.md and STUDY.md from stored runs; nothing there is typed by hand.
 
-python benchmarks/readme.py --store OUT NAME   keeps the metrics of a finished run as benchmarks/results/NAME.json
-python benchmarks/readme.py --study OUT NAME   keeps a finished study in benchmarks/results/NAME
-python benchmarks/readme.py --picture OUT      draws benchmarks/picture.svg from a run's traces
-python benchmarks/readme.py                    writes the tables into README.md and benchmarks/STUDY.md
+python -m benchmarks.readme --study OUT NAME   keeps a finished study in benchmarks/results/NAME
+python -m benchmarks.readme --picture OUT      draws benchmarks/picture.svg from a run's traces
+python -m benchmarks.readme                    writes the tables into README.md and benchmarks/STUDY.md
 
-A block `<!-- results NAME -->` ... `<!-- end -->` is filled with the table of a run, `<!-- study NAME TABLE OF -->`
-with one of a study: targets, methods COHORT, comparisons COHORT, curve CURVE, ablations COHORT, failures, made.
+A block `<!-- study NAME TABLE OF -->` ... `<!-- end -->` is filled with a table of a study: targets, methods COHORT,
+comparisons COHORT, curve CURVE, ablations COHORT, failures, made.
 """
 
 import argparse
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,33 +20,6 @@ from pitl.files import atomic_write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-ARMS = {
-    "generic_data": "generic, data only",
-    "generic_physics": "generic, with physics",
-    "gain_offset": "gain and offset",
-    "ridge": "ridge regression",
-    "hill_calibrated": "calibrated EMG-driven model (its forces use the measured angle)",
-    "scratch": "from scratch",
-    "full_finetune": "full fine-tuning",
-    "head_data": "personalised head, data only",
-    "head_physics": "personalised head, with physics",
-}
-LABELS = {"none": "none", "angle_force": "angle, force", "angle": "angle"}
-COLUMNS = (
-    ("angle_rmse_deg", "angle RMSE [deg]", ".1f"),
-    ("angle_r2", "angle R2", ".2f"),
-    ("force_nrmse", "force error / spread", ".2f"),
-    ("torque_rmse_nm", "torque RMSE [N m]", ".2f"),
-)
-
-
-def store(out: Path, name: str) -> Path:
-    """Keeps the metrics of a run in the project."""
-    result = json.loads((out / "metrics.json").read_text())
-    result["config"].get("data", {}).pop("dir", None)
-    path = RESULTS / f"{name}.json"
-    atomic_write_text(path, json.dumps(result))
-    return path
 
 
 def store_study(out: Path, name: str) -> Path:
@@ -63,49 +34,15 @@ def store_study(out: Path, name: str) -> Path:
     return place
 
 
-def table(result: dict[str, Any]) -> str:
-    """A Markdown table: median [quartiles] over people of every method and grade of supervision."""
-    rows = [r for r in result["rows"] if r["task"] == "all"]
-    lines = ["| method | labels used | " + " | ".join(c[1] for c in COLUMNS) + " |", "| --- " * (2 + len(COLUMNS)) + "|"]
-    for supervision, words in LABELS.items():
-        for method, title in ARMS.items():
-            mine = [r for r in rows if r["method"] == method and r["supervision"] == supervision]
-            if not mine:
-                continue
-            cells = []
-            for key, _, form in COLUMNS:
-                values = list(statistics.per_subject(rows, key, method, supervision).values())
-                if not values:
-                    cells.append("")
-                    continue
-                low, middle, high = np.percentile(values, [25, 50, 75])
-                cells.append(f"{middle:{form}} [{low:{form}}, {high:{form}}]")
-            lines.append(f"| {title} | {words} | " + " | ".join(cells) + " |")
-    environment = result["environment"]
-    people, seeds = len({r["subject"] for r in rows}), len({r["seed"] for r in rows})
-    lines.append("")
-    lines.append(
-        f"`{environment['command']}`: {people} people, {seeds} seed(s), {environment['cpus']} {environment['device']} "
-        f"cores, JAX {environment['jax']}, {environment['wall_seconds']['total']:.0f} s in all."
-    )
-    return "\n".join(lines)
-
-
 def render(text: str) -> str:
-    """A text with every `<!-- results NAME -->` and `<!-- study NAME TABLE OF -->` block filled from what is stored."""
-    from pitl.report.study_markdown import markdown
-
+    """A text with every `<!-- study NAME TABLE OF -->` block filled from what is stored."""
+    from benchmarks.study_markdown import markdown
     from pitl.report import study
-
-    def filled(match: re.Match[str]) -> str:
-        result = json.loads((RESULTS / f"{match[1]}.json").read_text())
-        return f"<!-- results {match[1]} -->\n{table(result)}\n<!-- end -->"
 
     def studied(match: re.Match[str]) -> str:
         name, *asked = match[1].split()
         return f"<!-- study {match[1]} -->\n{markdown(study.read(RESULTS / name), *asked)}\n<!-- end -->"
 
-    text = re.sub(r"<!-- results (\w+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
     return re.sub(r"<!-- study ([^>]+?) -->\n.*?<!-- end -->", studied, text, flags=re.DOTALL)
 
 
@@ -154,12 +91,9 @@ def picture(out: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", nargs=2, metavar=("OUT", "NAME"))
     parser.add_argument("--study", nargs=2, metavar=("OUT", "NAME"))
     parser.add_argument("--picture", metavar="OUT")
     arguments = parser.parse_args()
-    if arguments.store:
-        print(store(Path(arguments.store[0]), arguments.store[1]))
     if arguments.study:
         print(store_study(Path(arguments.study[0]), arguments.study[1]))
     if arguments.picture:

@@ -22,10 +22,10 @@ from scipy import stats
 from benchmarks import measure, personal, problem
 from benchmarks.chains import chain
 from benchmarks.row import Row
-from pitl.learn import generic
+from pitl.learn import generic, loss
 from pitl.mechanics import dynamics
+from pitl.net import network
 from pitl.net.network import Network
-from pitl.learn import loss
 
 ROOT = Path(__file__).resolve().parents[1]
 _BATCH = 256
@@ -98,15 +98,15 @@ def _curve(name: str, what: str, programs: Mapping[Any, tuple[Callable[..., Any]
 def _step(net: Network, rows: int = 20_000, subjects: int = 8) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Loss and gradient of one batch, physics included."""
     task = problem.training(net, rows, 8)
-    models: Any = jax.tree.map(lambda x: jnp.tile(x, (-(-subjects // 8), *(1,) * (x.ndim - 1)))[:subjects], task.models)
+    limbs: Any = jax.tree.map(lambda x: jnp.tile(x, (-(-subjects // 8), *(1,) * (x.ndim - 1)))[:subjects], task.limbs)
     owner = jnp.asarray(np.arange(rows) * subjects // rows, jnp.int32)
-    task = loss.share_constants(task._replace(models=models, samples=task.samples._replace(subject=owner)))
+    task = loss.share_constants(task.replace(limbs=limbs, samples=task.samples._replace(subject=owner)))
     at = np.random.default_rng(0).integers(net.window, rows, (_BATCH, 1))
 
     def total(params: Any, task: loss.Problem, at: Any) -> Any:
         return sum(loss.terms(params, net, task, at))
 
-    params = generic.network.init(jax.random.key(0), net, task.scale)
+    params = network.init(jax.random.key(0), net, task.scale)
     return jax.value_and_grad(total), (params, task, jnp.asarray(at, jnp.int32))
 
 
@@ -128,7 +128,7 @@ def _chain(joints: int, muscles: int) -> tuple[Callable[..., Any], tuple[Any, ..
 
 
 _STEP = f"loss and gradient of {_BATCH} windows against "
-_LAW = f"equation of motion and its gradient in {_BATCH} rows, made-up chain, against "
+_EQUATION = f"equation of motion and its gradient in {_BATCH} rows, made-up chain, against "
 
 
 def subjects() -> Iterator[Row]:
@@ -156,11 +156,11 @@ def parameters() -> Iterator[Row]:
 
 
 def muscles() -> Iterator[Row]:
-    yield _curve("scaling_muscles", _LAW + "muscles at 2 joints", {2 * n: _chain(2, n) for n in (4, 32, 256)})
+    yield _curve("scaling_muscles", _EQUATION + "muscles at 2 joints", {2 * n: _chain(2, n) for n in (4, 32, 256)})
 
 
 def joints() -> Iterator[Row]:
-    yield _curve("scaling_joints", _LAW + "joints with 4 muscles each", {n: _chain(n, 4) for n in (4, 8, 16, 32)})
+    yield _curve("scaling_joints", _EQUATION + "joints with 4 muscles each", {n: _chain(n, 4) for n in (4, 8, 16, 32)})
 
 
 def people() -> Iterator[Row]:
@@ -202,7 +202,8 @@ def hours() -> Iterator[Row]:
         met=slope(size, peak) <= 0.1,
         note=f"{each}; {grows / 2**20:.1f} MiB more an hour; "
         f"the envelopes of {size[-1]:g} h are {result[-1]['stored'] / 2**20:.0f} MiB on disk; "
-        f"training step {result[0]['step_ms']:.1f} ms at {size[0]:g} h, {result[-1]['step_ms']:.1f} ms at {size[-1]:g} h",
+        f"training step {result[0]['step_ms']:.1f} ms at {size[0]:g} h, "
+        f"{result[-1]['step_ms']:.1f} ms at {size[-1]:g} h",
         memory_bytes=peak[-1],
         curve={"size": size, "bytes": [float(x) for x in peak], "seconds": [f["step_ms"] * 1e-3 for f in result]},
     )
@@ -229,8 +230,7 @@ def _recorded(hours: float) -> None:
     """Makes and trains from a store of so many hours; says what it took."""
     import time
 
-    from pitl.config.schema import EmgConfig
-    from pitl.config.schema import TrainConfig
+    from pitl.config.schema import EmgConfig, TrainConfig
     from pitl.learn import store
     from pitl.signals import emg
 
@@ -259,7 +259,7 @@ def _recorded(hours: float) -> None:
         made_s = time.process_time() - began
         result = store.open_store(path)
         held = store.read(result, 0, 5000)
-        task = problem.training(net, 2000, 4)._replace(samples=held)
+        task = problem.training(net, 2000, 4).replace(samples=held)
         config = TrainConfig(steps=60, check_every=20, refit=False)
         drawn = store.blocks(result, (0, 1, 2, 3), window=net.window)
         took = []

@@ -10,12 +10,12 @@ import numpy as np
 from benchmarks import measure, problem
 from benchmarks.row import Row, skipped
 from pitl.config.schema import TrainConfig
-from pitl.learn import generic
+from pitl.learn import loss, optimise
+from pitl.learn.generic import GenericLearner
 from pitl.net import network
 from pitl.net.network import Network
-from pitl.learn import loss
 
-_STEPS = 20  # of one measured call, as `pitl` takes check_every of them in one
+_STEPS = 20  # of one measured call
 _SHAPES = {"large": (problem.LARGE, 128), "default": (problem.DEFAULT, 256)}
 
 
@@ -24,14 +24,17 @@ def ours(
 ) -> Callable[[], Any]:
     """A call that takes one step for each row of `rows` (K, B), and gives their losses."""
     config = TrainConfig(batch=rows.shape[1], steps=10_000, physics_rows=physics_rows)
-    static = generic._GenericStatic(net, "strong", with_physics, None, config)
-    optimiser = generic._optimiser(config)
-    segments = jnp.asarray(rows[:, :, None], jnp.int32)
-    gains = jnp.ones((*rows.shape, net.inputs))
-    task = task._replace(models=loss.share_constants(task).models)
+    learner = GenericLearner(net, config, with_physics)
+    problem_, state = loss.share_constants(task), optimise.begin(learner, params)
+    gains = jnp.ones((rows.shape[1], net.inputs))
+    batches = [(problem_, (jnp.asarray(some[:, None], jnp.int32), gains)) for some in rows]
 
     def run() -> Any:
-        return generic._steps(static, params, optimiser.init(params), task, segments, gains)[2]
+        last, losses = state, []
+        for batch in batches:
+            last, terms = optimise.step(learner, last, batch)
+            losses.append(sum(w * t for w, t in zip(problem_.weights, terms, strict=True)))
+        return losses
 
     return run
 
@@ -50,7 +53,7 @@ def _against_torch(name: str) -> Iterator[Row]:
     note = ""
     references: list[str] = []
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         from benchmarks import pytorch
     except ModuleNotFoundError:

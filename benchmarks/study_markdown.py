@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import targets
 from pitl.comparison.statistics import Comparison, Quartiles
+from pitl.config.methods import METHODS
 from pitl.errors import PitlError
 from pitl.report import study, tables, words
 from pitl.report.study import StudyResult
@@ -43,6 +44,27 @@ def _targets(result: StudyResult, of: str) -> str:
     return _table(("cohort", "what", "goal", "value", "95 % interval", "people", "reached"), lines)
 
 
+def _summary(result: StudyResult, _: str) -> str:
+    """Of every cohort the generic model, the method, and the best of all others that need no measured test motion."""
+    columns, lines = ("angle_rmse_deg", "force_nrmse", "torque_rmse_nm"), []
+    method, grade = result.ours
+    for name, cell in ((n, c) for n, c in result.cohorts.items() if n in result.about["judged"]):
+        every = [f for f in tables.lines(result.of(cell=name)) if f.supervision in (grade, "none")]
+        kept = [f for f in every if f.method in METHODS and not METHODS[f.method].measured_motion]
+        others = [f for f in kept if f.supervision == grade and f.method not in (method, "head_physics")]
+        best = min(others, key=lambda f: _median(f.values["angle_rmse_deg"]))
+        wanted = [("generic_physics", "none"), ("head_physics", grade), (method, grade)]
+        chosen = [f for pair in dict.fromkeys(wanted) for f in kept if (f.method, f.supervision) == pair]
+        for f, note in [*((f, "") for f in chosen), (best, ", best of the others")]:
+            cells = (words.spread(f.values[m], words.METRICS[m][2]) for m in columns)
+            lines.append((cell["title"], words.method(f.method) + note, *cells))
+    return _table(("people", "method", *map(_heading, columns)), lines)
+
+
+def _median(value: Quartiles | None) -> float:
+    return float("inf") if value is None else value.median
+
+
 def _methods(result: StudyResult, cohort: str) -> str:
     _known(cohort, result.cohorts, "cohort")
     rows = result.of(cell=cohort)
@@ -63,7 +85,7 @@ def _methods(result: StudyResult, cohort: str) -> str:
 def _comparisons(result: StudyResult, cohort: str) -> str:
     _known(cohort, result.cohorts, "cohort")
     lines = []
-    for family in study.families(result.of(cell=cohort), result.ours[0]):
+    for family in tables.families(result.of(cell=cohort), result.ours[0], None):
         for c in family.comparisons:
             if c.supervision == result.ours[1]:
                 name = f"{family.heading} [{family.unit}]"
@@ -120,6 +142,7 @@ def _made(result: StudyResult, _: str) -> str:
 
 
 TABLES: dict[str, Callable[[StudyResult, str], str]] = {
+    "summary": _summary,
     "targets": _targets,
     "methods": _methods,
     "comparisons": _comparisons,

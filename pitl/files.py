@@ -17,11 +17,12 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from pitl.errors import PitlError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 1
 _MARKER = "pitl.json"
@@ -60,12 +61,14 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
     _atomic(Path(path), lambda file: file.write(data))
 
 
-def atomic_savez(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+def atomic_savez(path: str | Path, arrays: "Mapping[str, np.ndarray]") -> None:
     """Writes arrays as a compressed .npz, making the folders it needs; `path` is used as it is, ending included.
 
     Raises:
         PitlError: if it cannot be written.
     """
+    import numpy as np
+
     _atomic(Path(path), lambda file: np.savez_compressed(file, **arrays))  # pyright: ignore[reportArgumentType]
 
 
@@ -124,6 +127,8 @@ def save_checkpoint(folder: str | Path, tree: Mapping[str, Any], meta: Mapping[s
     Raises:
         PitlError: if it cannot be written, such as on a full disk; what was there before then stays.
     """
+    import numpy as np
+
     folder = Path(folder)
     arrays = {name: np.asarray(leaf) for name, leaf in _leaves(tree, ())}
     about = {
@@ -159,6 +164,7 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
         for name, digest in about["files"].items():
             if result.get(name) != digest:
                 raise ValueError(f"{name} {'is missing' if name not in result else 'differs from what was saved'}")
+        import numpy as np
         import orbax.checkpoint as ocp
 
         arrays = {tuple(a["name"]): np.empty(a["shape"], np.dtype(a["dtype"])) for a in about["arrays"]}

@@ -1,10 +1,19 @@
-"""Tests run with silent broadcasting and silent dtype promotion forbidden."""
+"""Tests run with silent broadcasting and silent dtype promotion forbidden, in bounded memory."""
 
 import os
+import resource
+import sys
 from pathlib import Path
 
-import jax
-import pytest
+# programs that one test compiles are read back by the next, also in the processes that tests start
+_CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from pitl.learn import devices  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -18,3 +27,16 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"needs the shared recordings and reference tables; {folder} has none (set PITL_SHARED)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _bounded_memory():
+    """Compiled programs of earlier tests stay in memory until there is too much of them."""
+    yield
+    devices.drop_programs(1.7 * 2**30)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The most memory that the suite took, beside its result."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    terminalreporter.write_line(f"peak memory {peak / (2**30 if sys.platform == 'darwin' else 2**20):.2f} GiB")

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl.config.schema import EmgConfig
+from pitl.config.schema import EmgConfig, PersonalizeConfig
 from pitl.data.recording import Recording
-from pitl.learn.units import Spread
 from pitl.learn.model import Model
+from pitl.learn.units import Spread
 from pitl.mechanics.planar import builtin
 from pitl.net import network
 from pitl.net.head import OutputScale
@@ -18,10 +18,12 @@ RATE_HZ = 2000.0
 CHANNELS = ("FCR", "FCU", "ECRL", "ECRB", "ECU")
 
 
-def wrist_bundle(normalisation="blend", activation="tanh", derivative="total", window=40, seed=0, generic=False):
-    model = builtin("wrist")
+def wrist_model(
+    normalisation="blend", activation="tanh", derivative="total", window=40, seed=0, generic=False, steps=40
+):
+    limb = builtin("wrist")
     net = Network(5, 2, window, 100.0, activation=activation, derivative=derivative)
-    strength = jnp.asarray(model.max_isometric_force, jnp.float32)
+    strength = jnp.asarray(limb.max_isometric_force, jnp.float32)
     scale = OutputScale(jnp.array([0.1]), jnp.array([0.6]), strength, 0.1 * strength)
     params = network.init(jax.random.key(seed), net, scale)
     params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(seed + 1), x.shape, x.dtype), params)
@@ -29,7 +31,10 @@ def wrist_bundle(normalisation="blend", activation="tanh", derivative="total", w
     volts = np.full(5, 5e-5) if normalisation == "zscore" else np.array([3e-5, 5e-5, 4e-5, 6e-5, 2e-5])
     settings = EmgConfig(normalisation=normalisation)
     own = None if generic else ChannelScale(normalisation, volts, 10.0)
-    return Model(params, net, model, scale, spread, settings, CHANNELS, own, None if generic else "anna", {})
+    return Model(
+        params=params, limb=limb, scale=scale, spread=spread, channel_scale=own, net=net, emg=settings,
+        personalize=PersonalizeConfig(steps=steps), channels=CHANNELS, people=() if generic else ("anna",),
+    )  # fmt: skip
 
 
 def wrist_recording(seconds=4.0, rate_hz=RATE_HZ, seed=0):

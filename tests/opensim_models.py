@@ -14,13 +14,14 @@ SOMETIMES = """<ConditionalPathPoint name="sometimes">
 """
 
 
-def two_links(folder: Path, *, jumps: bool = False, massless: bool = False) -> Path:
+def two_links(folder: Path, *, jumps: bool = False, massless: bool = False, off: tuple[str, ...] = ()) -> Path:
     """A hanging arm of two links with a muscle across each way of crossing joints, one of them around a cylinder.
 
     Args:
         folder: where to write it.
         jumps: adds a muscle whose path gains a point at 60 degrees, and its length 5 mm with it.
         massless: leaves the bodies without mass.
+        off: muscles that are switched off.
     """
     import opensim as osim
 
@@ -59,6 +60,7 @@ def two_links(folder: Path, *, jumps: bool = False, massless: bool = False) -> P
         m = osim.Millard2012EquilibriumMuscle(name, 600.0, 0.1, 0.15, 0.1)
         for k, (body, place) in enumerate(points):
             m.addNewPathPoint(f"{name}{k}", body, osim.Vec3(*place))
+        m.set_appliesForce(name not in off)
         model.addForce(m)
         return m
 

@@ -5,17 +5,18 @@ import tomllib
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl.comparison import generic, methods
-from pitl.config import toml
-from pitl.learn.prepare import prepare
-from pitl.comparison.folds import make_folds
-from pitl.data.load import load_cohort
-from pitl.learn import split
 from pitl.comparison import folds
+from pitl.comparison.folds import make_folds
+from pitl.comparison.methods import run_method
+from pitl.comparison.task import Task
+from pitl.config import toml
+from pitl.data.load import load_cohort
+from pitl.learn import model
+from pitl.learn.prepare import prepare
+from pitl.learn.split import split_rows
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
 FILES = sorted([*(ROOT / "ablations").glob("*.toml"), *(ROOT / "family").glob("*.toml")])
@@ -67,21 +68,21 @@ def test_ablations_differ_from_each_other():
 def test_a_file_trains_and_personalises(path, tmp_path, cohort):
     settings = toml.load(path, TINY)
     prepared = prepare(settings, cohort)
-    split = make_folds(settings, 3)
-    made = folds.train_fold(settings, prepared, split[0], 0, 0, "physics", tmp_path / "model", lambda _: None)
+    sides = make_folds(settings.evaluate, settings.train, 3)
+    made = folds.train_fold(settings.train, prepared, sides[0], 0, 0, "physics", tmp_path / "model", lambda _: None)
     assert made.net == prepared.net and all(np.isfinite(x).all() for x in jax.tree.leaves(made.params))
     # one model for everybody, and for both kinds: this is about running, not about what comes out
-    one = folds.GenericModels(made.params, made.params, made.spread, made.scale)
-    inherited = jax.tree.map(lambda x: jnp.stack([x] * 3), one)
-    rows = split.split_rows(settings, prepared)
-    task = methods.Task("angle", jax.random.key(0), settings, prepared, rows, inherited, split)
-    answer = methods.run("head_physics", task)
-    for person, test in zip(answer.predicted, rows.test, strict=True):
+    generic = model.stack([made] * 3).replace(limb=prepared.limbs)
+    rows = split_rows(prepared, unlabelled=settings.personalize.unlabelled)
+    both = folds.GenericModels(generic, generic)
+    task = Task("angle", jax.random.key(0), settings, prepared, rows, both, sides)
+    answer = run_method("head_physics", task)
+    for person, test in zip(answer.estimates, rows.test, strict=True):
         assert person.angle.shape == (len(test), 1) and np.isfinite(person.angle).all()
         assert person.force is not None and person.force.shape[1] == 5 and np.isfinite(person.force).all()
         assert settings.net.nonnegative is False or person.force.min() >= 0
     assert answer.fitted is not None
-    before, after = inherited.physics["encoder"], answer.fitted.params["encoder"]
+    before, after = generic.params["encoder"], answer.fitted.model.params["encoder"]
     trunk = {k: v for k, v in before.items() if k != "features"}
     moved = {
         "features": not np.array_equal(before["features"]["w"], after["features"]["w"]),

@@ -7,7 +7,9 @@ from pitl.learn import generic
 
 
 def test_channels_are_lost_as_often_as_asked_for_and_one_always_stays() -> None:
-    gains = generic._gains(np.random.default_rng(0), TrainConfig(channel_dropout=0.3), (200, 50, 5))
+    gains = generic._gains(
+        np.random.default_rng(0), TrainConfig(channel_dropout=0.3, gain_augmentation=0.0), (200, 50, 5)
+    )
     lost = gains == 0
     assert abs(lost.mean() - 0.3) < 0.01 and not lost.all(axis=-1).any()
     assert (gains[~lost] == 1).all()

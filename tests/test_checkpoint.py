@@ -5,9 +5,8 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-
 import orbax.checkpoint
+import pytest
 
 from pitl import files
 from pitl.errors import PitlError
@@ -68,9 +67,9 @@ def test_a_tree_without_arrays(tmp_path):
 
 @pytest.mark.parametrize("damage", [lambda good: good[: len(good) // 2], lambda good: good[:-1] + b"\xa5", None])
 def test_damage_of_any_file_is_noticed(saved, damage):
-    files = [p for p in saved.rglob("*") if p.is_file()]
-    assert len(files) > 3
-    for file in files:
+    written = [p for p in saved.rglob("*") if p.is_file()]
+    assert len(written) > 3
+    for file in written:
         good = file.read_bytes()
         if damage is None:
             file.unlink()

@@ -1,16 +1,17 @@
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-import pitl
-from pitl import cli
+import pitl.comparison
+from pitl import cli, files
 from pitl.config import toml
 from pitl.errors import PitlError
 
@@ -28,14 +29,17 @@ def file(tmp_path):
 def job(monkeypatch, tmp_path):
     """Takes the place of the real work, and keeps what it was asked to do."""
     asked = []
-    module = ModuleType("pitl.comparison.run")
-    for name in ("run", "train", "personalize", "evaluate"):
-        setattr(module, name, lambda config, out, console, name=name: asked.append((name, config, out)))
-    monkeypatch.setitem(sys.modules, "pitl.comparison.run", module)
-    monkeypatch.setattr(pitl, "run", module, raising=False)
+    work = SimpleNamespace(asked=asked)
+    work.run = lambda config, out, console, models=False: asked.append((models, config, out))
+    module, report = ModuleType("pitl.comparison.run"), ModuleType("pitl.report")
+    module.evaluate = lambda *a, **k: work.run(*a, **k)
+    report.show = lambda out, console: None
+    for name, fake in (("comparison.run", module), ("report", report)):
+        monkeypatch.setitem(sys.modules, f"pitl.{name}", fake)
+    monkeypatch.setattr(pitl.comparison, "run", module, raising=False)
+    monkeypatch.setattr(pitl, "report", report, raising=False)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
-    module.asked = asked  # pyright: ignore[reportAttributeAccessIssue]
-    return module
+    return work
 
 
 def _pitl(*arguments):
@@ -51,7 +55,7 @@ def test_help_does_not_wait_for_jax():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "simulate", "check", "train", "personalize", "evaluate", "report", "config"]
+    "command", ["run", "compare", "simulate", "check", "train", "personalize", "predict", "report", "config"]
 )
 def test_every_command_explains_itself_with_an_example(command):
     shown = _pitl(command, "--help")
@@ -60,15 +64,15 @@ def test_every_command_explains_itself_with_an_example(command):
 
 
 def test_the_version():
-    assert _pitl("--version").output == f"pitl {pitl.__version__}\n"
+    assert re.match(rf"pitl {pitl.__version__}, JAX [\d.]+ on \w+.*, Python 3", _pitl("--version").output)
 
 
-@pytest.mark.parametrize("command", ["run", "train", "personalize", "evaluate"])
-def test_steps_get_configuration_and_folder(job, file, command):
+@pytest.mark.parametrize(("command", "models"), [("run", True), ("compare", False)])
+def test_the_work_gets_configuration_and_folder(job, file, command, models):
     shown = _pitl(command, file, "train.batch=8", "--out", "here", "name=x")
     assert shown.exit_code == 0, shown.output
-    [(name, result, out)] = job.asked
-    assert (name, out) == (command, Path("here"))
+    [(with_models, result, out)] = job.asked
+    assert (with_models, out) == (models, Path("here"))
     assert (result.train.steps, result.train.batch, result.name) == (10, 8, "x")
 
 
@@ -100,7 +104,7 @@ def test_what_the_user_can_mend_is_one_sentence(job, file, tmp_path):
 
 
 def test_an_error_in_the_work_is_one_sentence(job, file):
-    def fail(*_):
+    def fail(*_, **__):
         raise PitlError("the file is empty; record again.")
 
     job.run = fail
@@ -109,18 +113,18 @@ def test_an_error_in_the_work_is_one_sentence(job, file):
 
 
 def test_after_an_interruption_it_says_how_to_go_on(job, file):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
-    job.train = stop
-    shown = _pitl("train", file, "--out", "here")
+    job.run = stop
+    shown = _pitl("run", file, "--out", "here")
     assert shown.exit_code == 130
     assert "kept in here; the same command goes on from there" in shown.stderr
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a POSIX timer")
 def test_an_interruption_that_is_swallowed_comes_again(job, file, monkeypatch):
-    def swallow(*_):
+    def swallow(*_, **__):
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(30)
@@ -128,9 +132,9 @@ def test_an_interruption_that_is_swallowed_comes_again(job, file, monkeypatch):
             time.sleep(30)
 
     monkeypatch.setattr(cli.shell, "_AGAIN_S", 0.01)
-    job.train = swallow
+    job.run = swallow
     handler = signal.getsignal(signal.SIGINT)
-    assert _pitl("train", file).exit_code == 130
+    assert _pitl("run", file).exit_code == 130
     assert signal.getsignal(signal.SIGINT) == handler
 
 

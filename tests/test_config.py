@@ -1,8 +1,7 @@
 import pytest
 
-from pitl.config import toml
+from pitl.config import schema, toml
 from pitl.errors import PitlError
-from pitl.config import schema
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def test_every_key_says_what_it_means():
         ("net.activation=rely", "'tanh', 'gelu', 'softplus' or 'relu'"),
         ("net.kernels=[5]", "one entry per convolution"),
         ("evaluate.folds=1", '"loso" or a whole number of at least 2'),
-        ("evaluate.arms=[]", "at least 1 item"),
+        ("evaluate.methods=[]", "at least 1 item"),
         ("emg.bandpass_hz=[50, 20]", "a low and a higher frequency"),
         ("emg.bandpass_hz=[50]", "too short"),
         ("emg.lowpass_order=2", "at least 3"),

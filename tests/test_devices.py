@@ -13,39 +13,33 @@ import numpy as np
 import pytest
 
 from pitl.errors import PitlError
-from pitl.config.schema import VirtualConfig
 from pitl.learn import devices
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = """
 import sys, jax, numpy as np
-import jax.numpy as jnp
-from pitl import methods, devices, loss, personalize, prepare, search, train, virtual, windows
-from pitl.config import Config, EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
+from pitl.learn import devices
 hosts, process = (sys.argv[2], int(sys.argv[3])) if len(sys.argv) > 2 else (None, None)
 with devices.joined(hosts, process):
-    config = Config(
-        virtual=VirtualConfig(subjects=5, seconds=5.0, rhythmic_trials=1, random_trials=0),
-        train=TrainConfig(steps=20, check_every=10, batch=32, refit=False),
-        personalize=PersonalizeConfig(steps=10),
-    )
-    cohort = virtual.simulate(VirtualConfig(**config.virtual.model_dump()))
-    prepared = prepare.prepare(config, cohort)
-    spread, scale = prepare.statistics(prepared, prepare.folds(config, 5)[0])
-    problem = train.Problem(
-        prepared.samples, prepared.models, spread, scale, loss.Terms(*(jnp.float32(w) for w in (1, 1, 0.1, 0)))
-    )
-    part = lambda *s: windows.rows_of(prepared.table, "all", subjects=s, window=prepared.net.window)[:, None]
-    trained = train.fit(jax.random.key(3), prepared.net, problem, part(0, 1, 2), part(3), config.train)
-    everyone = lambda tree: jax.tree.map(lambda x: jnp.broadcast_to(x, (5, *x.shape)), tree)
-    fitted = personalize.fit(
-        everyone(trained.params), prepared.net, personalize.Fixed(prepared.samples, everyone(spread), everyone(scale)),
-        prepared.models, arms.rows(config, prepared).people,
-        personalize.Settings(("head", "correction"), "angle", True),
-        config.personalize, prepared.taps, knobs=search.grid((0.005,), (0.0, 0.3)),
-    )
+    from pitl.config.schema import Config
+    from pitl.data import virtual
+    from pitl.learn import model, personal
+    from pitl.learn.prepare import prepare
+    from pitl.learn.split import split_rows
+    from pitl.learn.train import train_generic
+    config = Config.model_validate({
+        "virtual": {"subjects": 5, "seconds": 5.0, "rhythmic_trials": 1, "random_trials": 0},
+        "train": {"steps": 20, "check_every": 10, "batch": 32, "refit": False, "gain_augmentation": 0.0},
+        "personalize": {"steps": 10},
+    })
+    prepared = prepare(config, virtual.simulate(config.virtual))
+    trained, course = train_generic(prepared, (0, 1, 2), (3,), config.train, jax.random.key(3))
+    everyone = model.stack([trained] * 5).replace(limb=prepared.limbs)
+    settings = personal.method_settings(config.personalize, "angle")
+    fitted = personal.fit(everyone, prepared.samples, split_rows(prepared).people, settings, config.personalize)
     if devices.first():
-        leaves = jax.tree.leaves((trained.params, fitted.params, fitted.correction, fitted.history, trained.history))
+        made = (trained.params, fitted.model.params, fitted.correction, fitted.history, course.history)
+        leaves = jax.tree.leaves(made)
         np.savez(sys.argv[1], *[np.asarray(x) for x in leaves], count=jax.device_count())
 """
 
@@ -66,9 +60,9 @@ def _start(command: list[str], count: int = 1, **more: str) -> "subprocess.Popen
     )
 
 
-def _done(process: "subprocess.Popen[str]", limit_s: float = 240.0) -> None:
-    _, predicted = process.communicate(timeout=limit_s)
-    assert process.returncode == 0, predicted[-2000:]
+def _done(process: "subprocess.Popen[str]", limit_s: float = 1200.0) -> None:
+    _, stderr = process.communicate(timeout=limit_s)
+    assert process.returncode == 0, stderr[-2000:]
 
 
 def _hosts() -> str:
@@ -140,9 +134,10 @@ def _meet_and_equal(both: list["subprocess.Popen[str]"], path: Path, alone: list
 
 
 RUN = [
-    "-m", "pitl", "run", "configs/virtual_wrist.toml", "virtual.subjects=3", "virtual.seconds=5.0", "evaluate.folds=3",
+    "-m", "pitl", "compare", "configs/virtual_wrist.toml", "virtual.subjects=3",
+    "virtual.seconds=5.0", "evaluate.folds=3",
     "virtual.rhythmic_trials=1", "virtual.random_trials=0", "train.check_every=10", "personalize.steps=10",
-    'evaluate.arms=["generic_physics", "head_physics"]', 'evaluate.supervision=["angle"]', "train.batch=32",
+    'evaluate.methods=["generic_physics", "head_physics"]', 'evaluate.supervision=["angle"]', "train.batch=32",
     "evaluate.lost_channels=false",
 ]  # fmt: skip
 
@@ -158,17 +153,17 @@ def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_pat
     steps = "train.steps=400"
     both = begin(steps)
     finished = out / "generic" / "seed0" / "fold0" / "data"
-    for _ in range(1200):
+    for _ in range(12_000):
         if finished.is_dir() or any(p.poll() is not None for p in both):
             break
         time.sleep(0.1)
     assert finished.is_dir(), [p.communicate()[1][-1000:] for p in both if p.poll() is not None]
     both[1].send_signal(signal.SIGKILL)
-    _, predicted = both[0].communicate(timeout=120)
+    _, stderr = both[0].communicate(timeout=1200)
     both[1].communicate()
     assert both[0].returncode == 1
-    sentences = [line for line in predicted.splitlines() if line.startswith("pitl:")]
-    assert len(sentences) == 1 and "lost another process" in sentences[0] and "Traceback" not in predicted
+    sentences = [line for line in stderr.splitlines() if line.startswith("pitl:")]
+    assert len(sentences) == 1 and "lost another process" in sentences[0] and "Traceback" not in stderr
     assert not (out / "report.html").exists()
     kept = finished.stat().st_mtime_ns
     for process in begin(steps):
@@ -178,7 +173,7 @@ def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("hosts", "process", "predictions"),
+    ("hosts", "process", "says"),
     [
         ("10.0.0.1,10.0.0.2", 0, "needs a free port"),
         ("10.0.0.1:5000,,", 0, "needs a free port"),
@@ -187,8 +182,8 @@ def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_pat
         (None, 1, "needs --hosts"),
     ],
 )
-def test_hosts_that_cannot_be_understood_are_refused(hosts, process, predicted):
-    with pytest.raises(PitlError, match=predicted), devices.joined(hosts, process):
+def test_hosts_that_cannot_be_understood_are_refused(hosts, process, says):
+    with pytest.raises(PitlError, match=says), devices.joined(hosts, process):
         pass
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pitl.config.schema import EmgConfig
 from pitl.errors import PitlError
 from pitl.signals import emg, normalise
 
@@ -105,7 +106,7 @@ def test_group_delay_is_the_lag_behind_a_slow_ramp():
 
 
 def test_an_envelope_file_or_a_low_order_is_refused_in_one_sentence():
-    with pytest.raises(PitlError, match="not raw EMG"):
+    with pytest.raises(PitlError, match="no band left"):
         emg.design(settings(), 50.0)
     with pytest.raises(PitlError, match="at least 3"):
         emg.design(settings(lowpass_order=2), 1000.0)
@@ -115,9 +116,7 @@ def test_an_envelope_file_or_a_low_order_is_refused_in_one_sentence():
 def test_normalised_derivatives_are_derivatives_of_the_normalised_envelope(method):
     f = emg.design(settings(rate_hz=1000.0), 1000.0)
     jets = emg.envelope(f, burst(6.0, 1000.0)).jets
-    scale = normalise.fit_scale(
-        method, jets[:2000, 0], ("a", "b", "c"), mvc=np.array([1e-4, 2e-4, 3e-4]), window_s=2.0
-    )
+    scale = normalise.fit_scale(method, jets[:2000, 0], ("a", "b", "c"), mvc=np.array([1e-4, 2e-4, 3e-4]), window_s=2.0)
     z = normalise.normalise(scale, jets, 1000.0)[500:]
     for low, high in ((0, 1), (1, 2)):
         increment = np.diff(z[:, low], axis=0) * 1000.0
@@ -135,3 +134,30 @@ def test_scale_comes_from_the_calibration_part_alone_and_blend_is_the_geometric_
 def test_a_silent_channel_is_named():
     with pytest.raises(PitlError, match="channel VM is silent"):
         normalise.fit_scale("trial_max", np.array([[1e-4, 0.0]]), ("RF", "VM"))
+
+
+@pytest.mark.parametrize("rate_hz", [100.0, 1000.0])
+def test_an_envelope_keeps_its_size_has_exact_derivatives_and_begins_without_a_ramp(rate_hz):
+    time = np.arange(int(6 * rate_hz)) / rate_hz
+    given = 0.4 + 0.2 * np.sin(2 * np.pi * 0.5 * time)[:, None]
+    filter_ = emg.design(EmgConfig(), rate_hz, "envelope")
+    found = emg.envelope(filter_, given)
+    late = np.interp(found.time_s - emg.group_delay_s(filter_), time, given[:, 0])
+    np.testing.assert_allclose(found.jets[60:, 0, 0], late[60:], atol=0.004)
+    assert abs(found.jets[0, 0, 0] - given[0, 0]) < 0.01
+    rate = np.gradient(found.jets[:, 0, 0], found.time_s)
+    np.testing.assert_allclose(found.jets[60:-1, 1, 0], rate[60:-1], atol=0.02)
+    blocks, state = [], emg.initial_state(filter_, 1)
+    for k in range(0, len(given), 37):
+        state, piece = emg.advance(filter_, state, given[k : k + 37])
+        blocks.append(piece.jets)
+    np.testing.assert_allclose(np.concatenate(blocks), found.jets, atol=1e-12)
+
+
+def test_rectified_emg_gives_what_raw_emg_without_a_band_pass_would():
+    rng = np.random.default_rng(0)
+    raw = 1e-4 * rng.normal(size=(4000, 2))
+    a = emg.envelope(emg.design(EmgConfig(), 1000.0, "rectified"), np.abs(raw))
+    b = emg.envelope(emg.design(EmgConfig(), 1000.0, "rectified"), raw)
+    np.testing.assert_array_equal(a.jets, b.jets)
+    assert a.jets[200:, 0].mean() == pytest.approx(np.abs(raw).mean(), rel=0.05)

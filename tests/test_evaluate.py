@@ -6,8 +6,7 @@ import pytest
 
 from pitl.comparison import evaluate
 from pitl.comparison.baselines import recalibration
-from pitl.learn import loss
-from pitl.learn import units
+from pitl.learn import loss, units
 
 RNG = np.random.default_rng(0)
 ANGLE = np.sin(np.linspace(0, 20, 500))[:, None]

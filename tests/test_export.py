@@ -10,15 +10,15 @@ import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
-from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
+from live_models import CHANNELS, RATE_HZ, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
 from pitl.live import export
 
-BUNDLE = wrist_bundle()
+MODEL = wrist_model()
 RECORDING = wrist_recording(seconds=2.0)
-OFFLINE = predict_recording(BUNDLE, RECORDING)
+OFFLINE = predict_recording(MODEL, RECORDING)
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
 pytest.importorskip("jax2onnx", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
 
@@ -28,15 +28,15 @@ def folder(tmp_path_factory):
     # the converter traces with its own rules; users do not forbid promotions either
     made = tmp_path_factory.mktemp("export")
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        result = export.write(made, BUNDLE, RATE_HZ, "pronated", RECORDING)
+        result = export.write(made, MODEL, RATE_HZ, "pronated", RECORDING)
     assert set(result.random) == set(result.recorded) == {"model.stablehlo", "model.onnx"}
     assert all(max(d) < 1e-5 for part in result for d in part.values())
     return made
 
 
 def _windows():
-    assert BUNDLE.channel_scale is not None
-    envelope = export._recorded_windows(BUNDLE, RECORDING)[0]
+    assert MODEL.channel_scale is not None
+    envelope = export._recorded_windows(MODEL, RECORDING)[0]
     return envelope, np.full(len(envelope), 1, np.int32)
 
 
@@ -77,19 +77,24 @@ def test_the_example_needs_onnxruntime_alone_and_gives_the_offline_answer(folder
 
 def test_the_constants_have_names_and_units(folder):
     predicted = json.loads((folder / "preprocessing.json").read_text())
-    assert predicted["channels"] == list(CHANNELS) and predicted["unit"] == "V" and predicted["every"] == 20 and predicted["window"] == 40
+    assert (
+        predicted["channels"] == list(CHANNELS)
+        and predicted["unit"] == "V"
+        and predicted["every"] == 20
+        and predicted["window"] == 40
+    )
     assert predicted["postures"][predicted["posture"]] == "pronated"
     assert set(predicted["about"]) >= {"bandpass", "lowpass", "readout", "window"}
 
 
 @pytest.mark.parametrize(
-    ("model", "rate_hz", "posture", "predictions"),
+    ("model", "rate_hz", "posture", "predicted"),
     [
-        (wrist_bundle(generic=True), RATE_HZ, "neutral", "personalise it first"),
-        (wrist_bundle("zscore"), RATE_HZ, "neutral", "zscore.*no function of one"),
-        (wrist_bundle(derivative="time_input"), RATE_HZ, "neutral", "time stamp"),
-        (BUNDLE, 2148.0, "neutral", "2148 Hz is no multiple of the envelope's 100 Hz"),
-        (BUNDLE, RATE_HZ, "sitting", "no posture 'sitting'"),
+        (wrist_model(generic=True), RATE_HZ, "neutral", "personalise it first"),
+        (wrist_model("zscore"), RATE_HZ, "neutral", "zscore.*no function of one"),
+        (wrist_model(derivative="time_input"), RATE_HZ, "neutral", "time stamp"),
+        (MODEL, 2148.0, "neutral", "2148 Hz is no multiple of the envelope's 100 Hz"),
+        (MODEL, RATE_HZ, "sitting", "no posture 'sitting'"),
     ],
 )
 def test_what_cannot_be_exported_is_said(tmp_path, model, rate_hz, posture, predicted):
@@ -105,5 +110,5 @@ def test_a_form_that_differs_is_not_written(tmp_path, monkeypatch):
         jax.numpy_rank_promotion("allow"),
         pytest.raises(PitlError, match="model.onnx differs from the original by 1 of"),
     ):
-        export.write(tmp_path / "x", BUNDLE, RATE_HZ, "neutral")
+        export.write(tmp_path / "x", MODEL, RATE_HZ, "neutral")
     assert not (tmp_path / "x").exists()

@@ -7,39 +7,34 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from live_models import RATE_HZ, wrist_bundle, wrist_recording
+from live_models import RATE_HZ, wrist_model, wrist_recording
+from method_cohort import CONFIG as SMALL
+from method_cohort import cohort, ready
 
-from pitl.comparison import methods
-from pitl.config.schema import ModelConfig
-from pitl.config.toml import Config
-from pitl.config.schema import DataConfig
-from pitl.config.schema import EvaluateConfig
 from pitl.config.schema import TrainConfig
-from pitl.config.schema import VirtualConfig
-from pitl.learn import balance, curriculum, generic, loss, personal
-from pitl.learn.model import load_model, save_model
+from pitl.config.toml import change
+from pitl.learn import balance, curriculum, generic, loss, model, optimise, personal
+from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.learn.prepare import prepare
-from pitl.comparison.folds import make_folds
-from pitl.data.load import load_cohort
 from pitl.learn.train import source_units
 from pitl.live import export, stream
 from pitl.mechanics import dynamics, geometry, weak
 from pitl.mechanics.correction import identity_correction
 from pitl.net import network
+from pitl.signals import samples as gathering
 from pitl.signals import windows
-from pitl.learn import optimise
-from pitl.learn import split
-from pitl.signals import samples
+
+CONFIG = change(SMALL, train={**SMALL.train.model_dump(), "steps": 30, "batch": 32, "refit": False})
 
 
 def recurrent(**changes):
     """A person's model with a recurrent encoder."""
-    made = wrist_bundle()
+    made = wrist_model()
     net = dataclasses.replace(made.net, encoder="gru", recurrent_state=16, **changes)
     params = network.init(jax.random.key(3), net, made.scale)
     params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(4), x.shape, x.dtype), params)
-    return made._replace(net=net, params=params)
+    return made.replace(net=net, params=params)
 
 
 @pytest.mark.parametrize("stride", [1, 3])
@@ -61,8 +56,8 @@ def test_a_recurrent_model_live_equals_offline(stride):
 
 def test_a_recurrent_model_comes_back_from_its_folder_as_it_was(tmp_path):
     model, recording = recurrent(recurrent_stride=3), wrist_recording(1.5)
-    save_model(tmp_path / "model", model)
-    back = load_model(tmp_path / "model")
+    model.save(tmp_path / "model")
+    back = Model.load(tmp_path / "model")
     assert back.net == model.net and back.net.encoder == "gru"
     np.testing.assert_array_equal(predict_recording(back, recording).angle, predict_recording(model, recording).angle)
 
@@ -76,32 +71,27 @@ def test_a_recurrent_model_is_exported_and_says_the_same(tmp_path):
     assert all(max(d) < 1e-4 for part in result for d in part.values())
 
 
-CONFIG = Config(
-    name="small",
-    virtual=VirtualConfig(subjects=3, seconds=6.0, rhythmic_trials=1, random_trials=1),
-    train=TrainConfig(steps=30, check_every=10, batch=32, refit=False),
-    evaluate=EvaluateConfig(folds=3),
-)
-
-
 @pytest.fixture(scope="module")
 def prepared():
-    return prepare(CONFIG, load_cohort(CONFIG))
+    return ready(True)[0]
+
+
+def fold():
+    return ready(True)[3][0]
 
 
 def problem(prepared, weights=(1.0, 1.0, 0.1, 0.0)):
-    spread, scale = source_units(prepared, make_folds(CONFIG, 3)[0])
+    spread, scale = source_units(prepared, fold().source, fold().held_out)
     terms = loss.LossTerms(*(jnp.float32(w) for w in weights))
-    return loss.Problem(prepared.samples, prepared.models, spread, scale, terms)
+    return loss.Problem(prepared.samples, prepared.limbs, spread, scale, terms, prepared.taps)
 
 
 def trained(prepared, task, **changes):
-    fold = make_folds(CONFIG, 3)[0]
     rows = [
         windows.rows_of(prepared.table, "all", subjects=s, window=prepared.net.window)[:, None]
-        for s in (fold.source, fold.held_out)
+        for s in (fold().source, fold().held_out)
     ]
-    config = CONFIG.train.model_copy(update=changes)
+    config = change(CONFIG.train, **changes)
     return generic.fit(jax.random.key(3), prepared.net, task, *rows, config), config
 
 
@@ -115,8 +105,7 @@ def test_fixed_balance_is_the_plain_weighted_sum(prepared):
     k_init, k_batch = jax.random.split(jax.random.key(3))
     params = network.init(k_init, prepared.net, task.scale)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)).astype(np.uint64))
-    fold = make_folds(CONFIG, 3)[0]
-    among = windows.rows_of(prepared.table, "all", subjects=fold.source, window=prepared.net.window)[:, None]
+    among = windows.rows_of(prepared.table, "all", subjects=fold().source, window=prepared.net.window)[:, None]
     pick = rng.integers(len(among), size=(10, config.batch))
     optimiser = optax.adamw(
         optax.cosine_decay_schedule(config.learning_rate, 10, 0.1), weight_decay=config.weight_decay
@@ -192,7 +181,7 @@ def test_balanced_training_learns_the_same_for_the_same_key(prepared, method):
 
 def test_a_physics_weight_in_wrong_units_ruins_fixed_training_and_not_the_balanced_one(prepared):
     task = problem(prepared)
-    task = task._replace(spread=task.spread._replace(torque=task.spread.torque / 1000.0**0.5))
+    task = task.replace(spread=task.spread._replace(torque=task.spread.torque / 1000.0**0.5))
     score = {m: trained(prepared, task, balance=m, steps=60)[0].history[-1, 2] for m in ("fixed", "gradient_norm")}
     right = trained(prepared, problem(prepared), balance="gradient_norm", steps=60)[0].history[-1, 2]
     assert score["gradient_norm"] < 1.05 * right + 0.02 < score["fixed"]
@@ -216,7 +205,7 @@ def test_smoothing_keeps_slow_motion_halves_power_at_its_corner_and_never_mixes_
     who = jnp.asarray(np.repeat([0, 1], 1000))
     values = np.where(np.arange(2000) < 1000, slow, 5.0 + fast)[:, None]
     jets = np.stack([values, still, still], axis=1)
-    samples = samples.Samples(
+    samples = gathering.Samples(
         *(jnp.asarray(x, jnp.float32) for x in (jets, values, still, still)), who, who, jnp.asarray(time, jnp.float32)
     )
     result = curriculum.coarse(samples, 2.0, 100.0)
@@ -261,27 +250,25 @@ def test_a_curriculum_hands_parameters_on_and_does_not_stop_before_the_last_leve
 
 @pytest.mark.parametrize("factor", [1.3, 0.7])
 def test_wrong_physics_is_the_learners_alone(prepared, factor):
-    wrong = ModelConfig(inertia_factor=factor, moment_arm_factor=factor)
-    config = CONFIG.model_copy(update={"model": wrong})
-    cohort = load_cohort(config)
-    other = prepare(config, cohort)
+    config = change(CONFIG, model={"inertia_factor": factor, "moment_arm_factor": factor})
+    other = prepare(config, cohort())
     for a, b in zip(other.samples, prepared.samples, strict=True):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_allclose(other.models.pseudo_inertia, factor * prepared.models.pseudo_inertia, rtol=1e-6)
+    np.testing.assert_allclose(other.limbs.pseudo_inertia, factor * prepared.limbs.pseudo_inertia, rtol=1e-6)
     q, posture = jnp.full((3, 1), 0.2), jnp.zeros(3, jnp.int32)
-    levers = [jax.vmap(lambda m, x, p: geometry.moment_arm(m, x, p))(m.models, q, posture) for m in (other, prepared)]
+    levers = [jax.vmap(lambda m, x, p: geometry.moment_arm(m, x, p))(m.limbs, q, posture) for m in (other, prepared)]
     np.testing.assert_allclose(levers[0], factor * levers[1], rtol=1e-5)
     still = jnp.zeros((3, 1))
     for how, acceleration in ((posture, jnp.full((3, 1), 9.0)), (posture + 1, still)):  # inertia; weight
         base, more = (
-            jax.vmap(dynamics.inverse_dynamics)(prepared.models, q, still, a, p)
+            jax.vmap(dynamics.inverse_dynamics)(prepared.limbs, q, still, a, p)
             for a, p in ((still, posture), (acceleration, how))
         )
-        heavier = jax.vmap(dynamics.inverse_dynamics)(other.models, q, still, acceleration, how)
+        heavier = jax.vmap(dynamics.inverse_dynamics)(other.limbs, q, still, acceleration, how)
         np.testing.assert_allclose(heavier - base, factor * (more - base), rtol=1e-4)
-    computed = config.model_copy(update={"data": DataConfig(force_labels="static_optimisation")})
-    right = computed.model_copy(update={"model": ModelConfig()})
-    np.testing.assert_array_equal(prepare(computed, cohort).samples.force, prepare(right, cohort).samples.force)
+    computed = change(config, data={**config.data.model_dump(), "force_labels": "static_optimisation"})
+    right = change(computed, model={})
+    np.testing.assert_array_equal(prepare(computed, cohort()).samples.force, prepare(right, cohort()).samples.force)
 
 
 @pytest.mark.parametrize("kind", ["cnn", "gru"])
@@ -289,23 +276,22 @@ def test_the_last_layer_trains_on_a_kept_trunk_as_it_would_on_windows(prepared, 
     net = dataclasses.replace(prepared.net, encoder=kind)
     task = problem(prepared)
     params = network.init(jax.random.key(5), net, task.scale)
-    everyone = lambda tree: jax.tree.map(lambda x: jnp.stack([x] * 3), tree)  # noqa: E731
-    people = split.split_rows(CONFIG, prepared).people
+    people = ready(True)[1].people
     one = jax.tree.map(lambda x: x[0], people)
-    model = jax.tree.map(lambda x: x[0], prepared.models)
-    current = {**params, "correction": identity_correction(model)}
+    limb = jax.tree.map(lambda x: x[0], prepared.limbs)
+    current = {**params, "correction": identity_correction(limb)}
     settings = personal.Settings(("features", "head", "correction"), "angle", True)
-    config = CONFIG.personalize.model_copy(update={"residual": "strong", "steps": 5})
-    static = personal._PersonalStatic(net, settings, config, 3)
-    fixed = personal.Fixed(prepared.samples, task.spread, task.scale)
+    config = change(CONFIG.personalize, residual="strong", steps=5)
+    learner = personal.PersonalLearner(net, settings, config)
     taps = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in prepared.taps))
-    cover = jax.tree.map(jnp.asarray, samples.cover(np.asarray(one.rows)))
+    cover = jax.tree.map(jnp.asarray, gathering.cover(np.asarray(one.rows)))
     trunk = network.features_of_rows(params, net, prepared.samples, cover, 3, trunk_only=True)
     assert trunk.shape == (3, len(one.rows), network.trunk_width(net))
 
     def total(layer, kept):
         now = {**current, "encoder": {**current["encoder"], "features": layer}}
-        return personal.objective(now, params["head"], static, fixed, model, one, kept, taps)
+        work = personal.PersonalTask(params["head"], task.spread, task.scale, limb, one, kept)
+        return sum(learner.terms(now, prepared.samples, taps, work).values())
 
     layer = params["encoder"]["features"]
     (a, ga), (b, gb) = (jax.value_and_grad(total)(layer, kept) for kept in (trunk, None))
@@ -313,9 +299,10 @@ def test_the_last_layer_trains_on_a_kept_trunk_as_it_would_on_windows(prepared, 
     for x, y in zip(jax.tree.leaves(ga), jax.tree.leaves(gb), strict=True):
         assert float(jnp.abs(y).max()) > 0
         np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3 * float(jnp.abs(y).max()))
-    fixed = personal.Fixed(prepared.samples, everyone(task.spread), everyone(task.scale))
-    fitted = personal.fit(everyone(params), net, fixed, prepared.models, people, settings, config, prepared.taps)
-    before, after = everyone(params)["encoder"], fitted.params["encoder"]
+    generic_model = jax.tree.map(lambda x: x[0], ready(True)[2].data)
+    start = model.stack([generic_model.replace(net=net, params=params)] * 3).replace(limb=prepared.limbs)
+    fitted = personal.fit(start, prepared.samples, people, settings, config)
+    before, after = start.params["encoder"], fitted.model.params["encoder"]
     still = "recurrence" if kind == "gru" else "convolutions"
     for x, y in zip(jax.tree.leaves(before[still]), jax.tree.leaves(after[still]), strict=True):
         np.testing.assert_array_equal(x, y)
@@ -324,15 +311,13 @@ def test_the_last_layer_trains_on_a_kept_trunk_as_it_would_on_windows(prepared, 
 
 def test_forces_that_only_judge_teach_nothing(prepared):
     """Other force labels, same training: the units in which forces are judged apart, nothing of them arrives."""
-    blind = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"force_weight": 0.0})})
-    unseen = prepare(blind, load_cohort(blind))
+    unseen = prepare(change(CONFIG, train={**CONFIG.train.model_dump(), "force_weight": 0.0}), cohort())
     assert prepared.learns_forces and not unseen.learns_forces
-    fold = make_folds(blind, 3)[0]
-    spread, scale = source_units(unseen, fold)
+    spread, scale = source_units(unseen, fold().source, fold().held_out)
     np.testing.assert_allclose(scale.force_mean, 0.1 * scale.strength, rtol=1e-6)
-    np.testing.assert_array_equal(spread.force, source_units(prepared, fold)[0].force)
-    task = problem(prepared, (1.0, 0.0, 0.1, 0.0))._replace(scale=scale)
-    other = task._replace(samples=task.samples._replace(force=task.samples.force[::-1] + 50.0))
+    np.testing.assert_array_equal(spread.force, source_units(prepared, fold().source, fold().held_out)[0].force)
+    task = problem(prepared, (1.0, 0.0, 0.1, 0.0)).replace(scale=scale)
+    other = task.replace(samples=task.samples._replace(force=task.samples.force[::-1] + 50.0))
     a, b = (trained(prepared, t)[0] for t in (task, other))
     for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True):
         np.testing.assert_array_equal(x, y)

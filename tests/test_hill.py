@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from pitl.errors import PitlError
-from pitl.learn import hill, loss
+from pitl.learn import hill, units
 from pitl.learn.identification import identification
 from pitl.mechanics import dynamics
 from pitl.mechanics.planar import builtin
-from pitl.learn import units
 
 MODEL = builtin("wrist")
 CHANNELS = MODEL.muscles

@@ -69,8 +69,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     mask = np.arange(50) % 7 != 0
     one = (recording("S/1", "t 1", 0), recording("S/1", "t_1", 1, valid=mask, rate_hz=2000.0, notes=('a "note"\\',)))
     bare = {"force": None, "torque": None, "muscles": (), "force_source": None}
-    two = (recording("Ünal\n", "t1", 2, **bare), recording("Ünal\n", "t2", 3, angle=None, torque=None))
-    people = (Subject("S/1", one, 1.8, 75.5, np.array([1e-4, 2e-4])), Subject("Ünal\n", two))
+    two = (recording("Ünal", "t1", 2, **bare), recording("Ünal", "t2", 3, angle=None, torque=None))
+    people = (Subject("S/1", one, 1.8, 75.5, np.array([1e-4, 2e-4])), Subject("Ünal", two))
     cohort = Cohort("mine", "method", people, ("somebody was left out.",))
     cohorts.write_cohort(cohort, tmp_path / "new")
     back = cohorts.read_cohort(tmp_path / "new")

@@ -49,13 +49,54 @@ def test_the_older_header_is_read_and_says_no_unit(tmp_path: Path) -> None:
     assert s.columns == ("knee", "hip") and s.units == ("", "")
 
 
+def test_the_table_holds_where_its_header_counts_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "ik.mot").write_text(MOT.format("yes").replace("nColumns=3", "nColumns=40"))
+    result = registry.read(tmp_path / "ik.mot")
+    assert result.streams[0].columns == ("knee", "pelvis_tx") and "40 columns, 3 were found" in result.notes[0]
+    rows = "".join(f"{k / 100}\t{k}\t1\n" for k in range(500))
+    text = MOT.format("yes").replace("nRows=2", "nRows=501").split("0\t10")[0] + rows
+    result = registry.read(put(tmp_path / "ik2.mot", text))
+    assert len(result.streams[0].values) == 500 and "501 rows" in result.notes[0]
+
+
+def test_a_table_that_a_spreadsheet_saved_is_the_same_table(tmp_path: Path) -> None:
+    want = only(put(tmp_path / "ik.mot", MOT.format("yes")))
+    head, _, table = MOT.format("yes").partition("endheader\n")
+    for separator, point in ((",", "."), (";", ",")):
+        filler = 2 * separator
+        text = "".join(f"{line}{filler}\r\n" for line in (head + "endheader").splitlines())
+        text += table.replace(".", point).replace("\t", separator).replace("\n", "\r\n")
+        got = only(put(tmp_path / "x.mot", text))
+        assert got.columns == want.columns and got.units == want.units
+        np.testing.assert_array_equal(got.values, want.values)
+        np.testing.assert_array_equal(got.time_s, want.time_s)
+
+
+def test_the_degrees_flag_speaks_of_coordinates_and_not_of_muscles(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=(200, 2))
+    rows = "".join(f"{k / 1000}\t{a}\t{b}\t{k}\n" for k, (a, b) in enumerate(noise))
+    head = "Electromyography\nversion=1\nnRows=200\nnColumns=4\ninDegrees=no\nendheader\n"
+    s = only(put(tmp_path / "raw_walk.sto", head + "time\tRF\tsensor 7\tknee_angle_r\n" + rows))
+    assert s.units == ("", "", "")
+    s = only(
+        put(tmp_path / "walk.sto", head.replace("Electromyography", "x") + "time\tRF\tsensor 7\tknee_angle_r\n" + rows)
+    )
+    assert s.units == ("", "", "rad")
+
+
+def test_a_header_that_contradicts_itself_about_degrees_is_refused(tmp_path: Path) -> None:
+    text = MOT.format("no").replace("endheader", "Angles are in degrees.\nendheader")
+    refused(put(tmp_path / "ik.mot", text), "inDegrees=no", "correct the wrong one")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("endheader", "header", ("endheader",)),
         ("nRows=2", "nRows=3", ("3 rows", "only 2", "cut off")),
         ("nRows=2", "nRows=two", ("'two' rows", "expected a number")),
-        ("nColumns=3", "nColumns=4", ("4 columns", "3 are named")),
+        ("nRows=2", "nRows=\u00b2", ("rows", "expected a number")),
+        ("nColumns=3", "nColumns=" + 5000 * "3", ("columns", "expected a number")),
         ("0.01\t11\t2", "0.01\t11", ("line 9", "2 values for 3 columns", "cut off")),
         ("0\t10\t1", "0\t10", ("line 8", "2 values for 3 columns")),
         ("0\t10\t1", "0\tten\t1", ("line 8", "'knee'", "'ten'", "number")),

@@ -119,7 +119,8 @@ def test_a_subject_has_a_body_a_model_and_maximum_contractions(tmp_path: Path) -
     cohort = read_cohort(folder_with(tmp_path, text))
     s = cohort.subjects[0]
     assert (s.height_m, s.mass_kg, s.sex, s.model) == (1.7, 60, "female", tmp_path / "anna.osim")
-    assert s.mvc is not None and np.all((s.mvc > 5e-5) & (s.mvc < 2e-4))
+    (contraction,) = s.contractions
+    assert contraction.rate_hz == 1000.0 and contraction.places == (0, 1)
     assert "lost.h5" in cohort.left_out[0]
 
 

@@ -118,7 +118,9 @@ def test_only_the_calibration_part_decides(tmp_path: Path) -> None:
     table = knee("sen")
     late = table.copy()
     late[int(0.4 * len(table)) :] = -3 * late[int(0.4 * len(table)) :]
-    a, b = (trials(uci_cohort.read_cohort(person(tmp_path / n, sen=t)))["1Nsen"] for n, t in (("a", table), ("b", late)))
+    a, b = (
+        trials(uci_cohort.read_cohort(person(tmp_path / n, sen=t)))["1Nsen"] for n, t in (("a", table), ("b", late))
+    )
     n = int(0.4 * len(table))
     np.testing.assert_array_equal(degrees(a)[:n], degrees(b)[:n])
     assert a.notes == b.notes
@@ -272,3 +274,27 @@ def test_sign_and_zero_may_be_decided_in_a_longer_part_than_calibrates(tmp_path)
 def test_sign_and_zero_are_never_looked_up_in_the_test_part():
     with pytest.raises(ValueError, match="looks into the test part, which begins at 0.4"):
         DataConfig(offset_fraction=0.5)
+
+
+def test_the_recorders_own_files_beside_the_text_do_not_stop_the_reading(tmp_path: Path) -> None:
+    for task in ("sen", "pie"):
+        write(tmp_path / f"1N{task}.txt", rows(knee(task)))
+        (tmp_path / f"1N{task}.log").write_bytes(bytes(range(256)) * 40)
+    (tmp_path / "2Nsen.log").write_bytes(b"BIO\0\0\0" * 2000)
+    cohort = uci_cohort.read_cohort(tmp_path)
+    assert cohort.names == ("1N",) and any(".log file(s)" in n for n in cohort.notes)
+    assert any("2Nsen was left out" in w for w in cohort.left_out)
+
+
+def test_people_behind_a_link_are_found(tmp_path: Path) -> None:
+    write(tmp_path / "far" / "1Nsen.txt", rows(knee("sen")))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "N_TXT").symlink_to(tmp_path / "far")
+    (tmp_path / "set" / "again").symlink_to(tmp_path / "set")
+    assert [k.subject for k in uci_cohort.find(tmp_path / "set", ("sen",))] == ["1N"]
+
+
+@pytest.mark.parametrize("line", ["1" * 200_000, "from 1 to " + "9" * 400 + " samples", "x: " + "1" * 5000 + " values"])
+def test_long_numbers_in_a_header_are_no_trap(tmp_path: Path, line: str) -> None:
+    write(tmp_path / "1Nsen.txt", rows(knee("sen", seconds=1.0)), header=line + "\r\n" + SHORT)
+    assert uci_cohort.read_file(tmp_path / "1Nsen.txt").rate_hz == 1000.0

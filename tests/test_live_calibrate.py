@@ -2,23 +2,16 @@
 
 import numpy as np
 import pytest
-from live_models import RATE_HZ, wrist_bundle, wrist_recording
+from live_models import RATE_HZ, wrist_model, wrist_recording
 
-from pitl.config.schema import PersonalizeConfig
 from pitl.errors import PitlError
-from pitl.learn.model import load_model, save_model
 from pitl.learn.predict import predict_recording
 from pitl.live import calibrate, cues, session, stream
 from pitl.live.calibrate import Calibration, CalibrationTrial
 from pitl.live.source import Layout
 from pitl.live.stream import SampleBlock
 
-QUICK = {"config": {"personalize": PersonalizeConfig(steps=40).model_dump()}}
 RECORDING = wrist_recording(seconds=6.0)
-
-
-def _bundle(**options):
-    return wrist_bundle(**options)._replace(about=QUICK)
 
 
 def _error(model, recording):
@@ -50,26 +43,26 @@ def learned(promotions):
     half = len(person.emg) // 2
     collected = CalibrationTrial(person.emg[:half], person.angle[:half], np.ones(half, bool), RATE_HZ)
     steps = []
-    model = calibrate.fit(_bundle(), "pronated", collected, report=lambda *x: steps.append(x))
+    model = calibrate.fit(wrist_model(), "pronated", collected, report=lambda *x: steps.append(x))
     return model, person, steps
 
 
 def test_it_learns_the_angle_and_leaves_the_encoder(learned):
     model, person, steps = learned
-    before = _bundle()
+    before = wrist_model()
     assert _error(model, person) < 0.7 * _error(before, person)
     import jax
 
     for a, b in zip(jax.tree.leaves(model.params["encoder"]), jax.tree.leaves(before.params["encoder"]), strict=True):
         np.testing.assert_array_equal(a, b)
     assert steps[-1] == (40, 40)
-    assert model.about["supervision"] == "angle" and model.about["seconds"] == pytest.approx(6.0)
+    assert model.history["labels"] == "angle" and model.history["seconds"] == pytest.approx(6.0)
 
 
 def test_a_calibrated_model_is_saved_and_streams(learned, tmp_path):
     model, person, _ = learned
-    save_model(tmp_path / "anna", model)
-    back = load_model(tmp_path / "anna")
+    model.save(tmp_path / "anna")
+    back = Model.load(tmp_path / "anna")
     np.testing.assert_array_equal(predict_recording(back, person).force, predict_recording(model, person).force)
 
 
@@ -111,12 +104,12 @@ def _calibrated(source, model, seconds=5.0, wait=True):
 @pytest.mark.parametrize("generic", [True, False])
 def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
     person = _moving()
-    calibration, kept, rows, seat = _calibrated(_Played(person), _bundle(generic=generic))
-    assert calibration.phase == "done", calibration.predicted
-    assert "from 5 s, with the measured angle" in calibration.predicted
+    calibration, kept, rows, seat = _calibrated(_Played(person), wrist_model(generic=generic))
+    assert calibration.phase == "done", calibration.message
+    assert "from 5 s, with the measured angle" in calibration.message
     assert len(rows.flag) == 1200 - 39 and (rows.flag == stream.GOOD).all()  # no answer is missing
     new = kept[0]
-    assert seat.engine.bundle is new
+    assert seat.engine.model is new
     offline = predict_recording(new, person)
     after = int(5.0 * 100) - 39 + 20
     np.testing.assert_allclose(rows.angle[after:], offline.angle[after:], rtol=1e-3, atol=1e-4)
@@ -124,18 +117,18 @@ def test_the_stream_goes_on_while_the_model_is_swapped(promotions, generic):
 
 @pytest.mark.slow
 def test_without_an_angle_the_law_of_motion_teaches(promotions):
-    calibration, kept, *_ = _calibrated(_Played(RECORDING, angle=False), _bundle())
-    assert calibration.phase == "done" and "no angle was measured" in calibration.predicted
-    assert kept[0].about["supervision"] == "none"
+    calibration, kept, *_ = _calibrated(_Played(RECORDING, angle=False), wrist_model())
+    assert calibration.phase == "done" and "no angle was measured" in calibration.message
+    assert kept[0].history["labels"] == "none"
 
 
 def test_a_short_gap_is_left_out_and_a_long_one_starts_the_recording_again(promotions):
     person = _moving()
-    calibration, kept, *_ = _calibrated(_Played(person, skip=(2000,)), _bundle())
+    calibration, kept, *_ = _calibrated(_Played(person, skip=(2000,)), wrist_model())
     assert calibration.phase == "done" and len(kept) == 1
     torn = _Played(person, skip=range(4000, 6000, 200))
-    calibration = Calibration(_bundle(), 5.0, True)
-    seat = session.Seat(stream.engine(_bundle(), RATE_HZ, "pronated"))
+    calibration = Calibration(wrist_model(), 5.0, True)
+    seat = session.Seat(stream.engine(wrist_model(), RATE_HZ, "pronated"))
     done = []
     for update in session.run(seat, torn, lambda: torn):
         if calibration.phase == "recording":
@@ -149,7 +142,7 @@ def test_a_short_gap_is_left_out_and_a_long_one_starts_the_recording_again(promo
 def _refused(predicted, **changes):
     whole = CalibrationTrial(RECORDING.emg, RECORDING.angle, np.ones(len(RECORDING.emg), bool), RATE_HZ)
     with pytest.raises(PitlError, match=predicted):
-        calibrate.fit(_bundle(), "pronated", whole._replace(**changes))
+        calibrate.fit(wrist_model(), "pronated", whole._replace(**changes))
 
 
 def test_what_cannot_be_learned_from_is_said(promotions):
@@ -161,15 +154,15 @@ def test_what_cannot_be_learned_from_is_said(promotions):
     holes = np.arange(len(RECORDING.emg)) % 400 > 100
     _refused("% of the recording is usable", valid=holes)
     with pytest.raises(PitlError, match="3 s are too short to learn from"):
-        Calibration(_bundle(), 3.0, True).begin(session.Seat(stream.engine(_bundle(), RATE_HZ)))
+        Calibration(wrist_model(), 3.0, True).begin(session.Seat(stream.engine(wrist_model(), RATE_HZ)))
 
 
 def test_a_failed_calibration_leaves_the_old_model_running(promotions):
     still = type(RECORDING)(**{**vars(RECORDING), "angle": 0 * RECORDING.angle})
-    calibration, kept, rows, seat = _calibrated(_Played(still), _bundle())
-    assert calibration.phase == "failed" and "stood still" in calibration.predicted
+    calibration, kept, rows, seat = _calibrated(_Played(still), wrist_model())
+    assert calibration.phase == "failed" and "stood still" in calibration.message
     assert not kept and len(rows.flag) == 600 - 39
-    assert seat.engine.bundle.subject == "anna"
+    assert seat.engine.model.subject == "anna"
 
 
 def test_cues_fill_the_session():

@@ -6,34 +6,32 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import jax
 import numpy as np
 import pytest
-from live_models import wrist_bundle, wrist_recording
+import typer
+from live_models import wrist_model, wrist_recording
 from typer.testing import CliRunner
 
-from pitl.cli import app
-from pitl.config.schema import PersonalizeConfig
-from pitl.data import cohort as trials
+from pitl.cli import app, shell
+from pitl.data import cohort as cohorts
 from pitl.data.recording import Cohort, Subject
-from pitl.learn.model import load_model, save_model
-from pitl.learn.predict import Prediction
-from pitl.learn.predict import predict_recording
-from pitl.live import latency, stream
+from pitl.errors import PitlError
+from pitl.learn.model import Model
+from pitl.learn.predict import Prediction, predict_recording
+from pitl.live import calibrate, latency, stream
 
 RECORDING = wrist_recording(seconds=6.0)
-ABOUT = {"config": {"personalize": PersonalizeConfig(steps=20).model_dump()}}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
-    save_model(folder / "anna", wrist_bundle()._replace(about=ABOUT))
-    save_model(folder / "generic", wrist_bundle(generic=True)._replace(about=ABOUT))
-    trials.write_cohort(Cohort("c", "wrist", (Subject("anna", (RECORDING,)),)), folder / "cohort")
+    wrist_model(steps=20).save(folder / "anna")
+    wrist_model(generic=True, steps=20).save(folder / "generic")
+    cohorts.write_cohort(Cohort("c", "wrist", (Subject("anna", (RECORDING,)),)), folder / "cohort")
     return folder
 
 
@@ -55,9 +53,9 @@ def _trial(place):
 def test_a_replay_into_a_table_is_the_offline_answer(place):
     out = place / "out.csv"
     code, predicted = _say("stream", place / "anna", "--source", _trial(place), "--sink", f"csv:{out}", "--speed", 0)
-    assert code == 0 and "12000 samples used, 0 bridged, 0 lost" in predicted and "p99" in predicted
+    assert code == 0 and "12000 samples used, 0 bridged, 0 lost, 0 dropped" in predicted and "p99" in predicted
     table = np.genfromtxt(out, delimiter=",", names=True, dtype=None, encoding="utf-8")
-    offline = predict_recording(wrist_bundle(), RECORDING)
+    offline = predict_recording(wrist_model(), RECORDING)
     np.testing.assert_allclose(table["angle_wrist_flexion_rad"], offline.angle[:, 0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(table["time_s"], offline.time_s, atol=1e-6)
     assert set(table["flag"]) == {"good"}
@@ -76,8 +74,8 @@ def test_a_generic_model_learns_the_person_and_is_kept(place):
     )
     assert code == 0, predicted
     assert "hold flexed" in predicted and "learned from 5 s, with the measured angle" in predicted
-    result = load_model(out)
-    assert result.channel_scale is not None and result.about["kind"] == "calibrated"
+    result = Model.load(out)
+    assert result.channel_scale is not None and result.history["kind"] == "calibrated"
     predict_recording(result, RECORDING)
 
 
@@ -90,7 +88,7 @@ def test_a_session_that_ends_too_early_says_so(place):
 
 
 def test_the_budget_adds_up(place):
-    engine = stream.engine(wrist_bundle(), 2000.0)
+    engine = stream.engine(wrist_model(), 2000.0)
     result = latency.budget(engine, block_s=0.01)
     names = [line.name for line in result.lines]
     assert names == ["block", "transport", "band-pass", "low-pass", "hop", "window", "compute"]
@@ -99,7 +97,12 @@ def test_the_budget_adds_up(place):
     low = result.lines[3].typical_s
     assert 0.05 < low < 0.12  # a fourth-order Bessel at 4 Hz
     code, predicted = _say("latency", place / "anna", "--recording", place / "cohort" / "anna_r1.csv")
-    assert code == 0 and "Farrell & Weir 2007" in predicted and "Cavanagh & Komi 1979" in predicted and "in all" in predicted
+    assert (
+        code == 0
+        and "Farrell & Weir 2007" in predicted
+        and "Cavanagh & Komi 1979" in predicted
+        and "in all" in predicted
+    )
 
 
 @pytest.mark.parametrize("shift_s", [-0.08, 0.0, 0.125])
@@ -108,10 +111,12 @@ def test_the_lag_that_is_measured_is_the_lag(monkeypatch, shift_s):
     at = np.arange(0.4, 9.9, 0.01)
     clock = np.arange(len(recording.emg)) / recording.rate_hz
     predicted = np.interp(at - shift_s, clock, recording.angle[:, 0])[:, None]
-    monkeypatch.setattr(latency, "estimate", lambda *_: Prediction(at, predicted, predicted))
-    assert latency.lag(wrist_bundle(), recording) == pytest.approx(shift_s, abs=2e-3)
+    monkeypatch.setattr(
+        latency, "predict_recording", lambda *_: Prediction(at, predicted, predicted, predicted, (), ())
+    )
+    assert latency.lag(wrist_model(), recording) == pytest.approx(shift_s, abs=2e-3)
     still = type(recording)(**{**vars(recording), "angle": 0 * recording.angle})
-    assert latency.lag(wrist_bundle(), still) is None
+    assert latency.lag(wrist_model(), still) is None
 
 
 @pytest.mark.slow
@@ -119,7 +124,9 @@ def test_an_export_says_how_near_it_is(place):
     pytest.importorskip("jax2onnx", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")
     trial = place / "cohort" / "anna_r1.csv"
     code, predicted = _say("export", place / "anna", "--out", place / "exported", "--recording", trial)
-    assert code == 0 and "model.onnx on recorded input: at most" in predicted and "in the posture 'pronated'" in predicted
+    assert (
+        code == 0 and "model.onnx on recorded input: at most" in predicted and "in the posture 'pronated'" in predicted
+    )
     assert json.loads((place / "exported" / "preprocessing.json").read_text())["posture"] == 1
 
 
@@ -148,7 +155,7 @@ def test_a_truncated_model_is_a_sentence(place, command):
 
 
 @pytest.mark.parametrize(
-    ("options", "predictions"),
+    ("options", "predicted"),
     [
         (("--source", "lab:EMG"), "there is no source 'lab:EMG'"),
         (("--source", "replay:nowhere.csv"), "nowhere.csv does not exist"),
@@ -176,7 +183,8 @@ def test_a_page_on_a_port_in_use_is_a_sentence(place):
     assert code == 1 and f"cannot serve the page at 127.0.0.1:{port}" in predicted
 
 
-def test_a_page_is_served_until_ctrl_c(place):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_page_is_served_until_it_is_told_to_end(place, number):
     pytest.importorskip("uvicorn", reason="needs the server: pip install 'pitl[live]'")
     process = subprocess.Popen(
         [sys.executable, "-m", "pitl", "live", place / "anna", "--source", _trial(place), "--port", "0"],
@@ -186,15 +194,36 @@ def test_a_page_is_served_until_ctrl_c(place):
         assert process.stderr is not None
         line = process.stderr.readline()
         assert line.startswith("http://127.0.0.1:")
-        for _ in range(50):
-            try:
-                with urllib.request.urlopen(line.split()[0]) as predicted:
-                    assert b"<canvas" in predicted.read()
-                break
-            except OSError:
-                time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(15) in (0, 130)
+        with urllib.request.urlopen(line.split()[0]) as predicted:  # it listens already
+            assert b"<canvas" in predicted.read()
+        process.send_signal(number)
+        assert process.wait() in (0, 130)
         assert "Traceback" not in process.stderr.read()
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_with_a_sentence(number, capsys):
+    with pytest.raises(typer.Exit) as ended, shell.sentences(lambda: "out"):
+        signal.raise_signal(number)
+    assert ended.value.exit_code == 130 and "interrupted. What is finished is kept in out" in capsys.readouterr().err
+
+
+def test_names_give_no_orders_to_the_terminal(capsys):
+    shell.tell("channel \x1b[2J\x9b31m\u202eabc \udc80 is dead: 3 µV")
+    shown = capsys.readouterr().err
+    assert shown == "channel \\x1b[2J\\x9b31m\\u202eabc \\udc80 is dead: 3 µV\n"
+    with pytest.raises(typer.Exit), shell.sentences():
+        raise PitlError("there is no LSL stream '\x1b]0;x\x07'.")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_calibration_never_overwrites_an_earlier_one(place, tmp_path):
+    (tmp_path / "anna").mkdir()
+    code, predicted = _say("calibrate", place / "anna", "--source", _trial(place), "--out", tmp_path / "anna")
+    assert code == 1 and "anna exists, and an earlier calibration is never overwritten" in predicted
+    assert calibrate.fresh(tmp_path / "anna") == tmp_path / "anna-2"
+    (tmp_path / "anna-2").mkdir()
+    assert calibrate.fresh(tmp_path / "anna") == tmp_path / "anna-3"
+    assert calibrate.fresh(tmp_path / "ben") == tmp_path / "ben"

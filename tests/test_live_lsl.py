@@ -9,16 +9,17 @@ from functools import partial
 
 import numpy as np
 import pytest
-from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
+from live_models import CHANNELS, RATE_HZ, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
 from pitl.live import session, sinks, source, stream
+from pitl.live.open import open_source
 from pitl.live.source import Wanted
 
 RECORDING = wrist_recording(seconds=2.0)
-BUNDLE = wrist_bundle()
-OFFLINE = predict_recording(BUNDLE, RECORDING)
+MODEL = wrist_model()
+OFFLINE = predict_recording(MODEL, RECORDING)
 WANTED = Wanted(CHANNELS, ("wrist_flexion",), wait_s=5.0)
 
 
@@ -49,7 +50,7 @@ def _outlet(pylsl, name, count, rate_hz=RATE_HZ, labels=(), units=()):
     return pylsl.StreamOutlet(info)
 
 
-def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002):
+def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002, lost=()):
     """Pushes the samples with the time stamps that they would have at their rate."""
 
     def push():
@@ -57,6 +58,8 @@ def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002):
         time.sleep(0.1)
         for begin in range(0, len(table), size):
             part = table[begin : begin + size]
+            if begin // size in lost:
+                continue
             outlet.push_chunk(part.tolist(), origin + (begin + len(part) - 1) / RATE_HZ)
             time.sleep(pause_s)
 
@@ -66,7 +69,7 @@ def _push(pylsl, outlet, table, origin, size=40, pause_s=0.002):
 
 
 def _play(opened, reopen=None, **options):
-    seat = session.Seat(stream.engine(BUNDLE, opened.layout.rate_hz, "pronated"))
+    seat = session.Seat(stream.engine(MODEL, opened.layout.rate_hz, "pronated"))
     updates = list(session.run(seat, opened, reopen or (lambda: opened), **options))
     return updates, stream.join([u.rows for u in updates])
 
@@ -77,7 +80,7 @@ def test_a_stream_by_name_gives_the_offline_answer(lsl):
     units = ("degrees", *["microvolts"] * 5, "")
     table = np.column_stack([np.rad2deg(RECORDING.angle), 1e6 * RECORDING.emg[:, ::-1], np.zeros(len(RECORDING.emg))])
     outlet = _outlet(lsl, "named", 7, labels=labels, units=units)
-    opened = source.open_source("lsl:named", WANTED)
+    opened = open_source("lsl:named", WANTED)
     assert opened.layout == source.Layout(CHANNELS, RATE_HZ, ("wrist_flexion",))
     _push(lsl, outlet, table, lsl.local_clock())
     updates, rows = _play(opened, seconds=len(table) / RATE_HZ)
@@ -91,9 +94,28 @@ def test_a_stream_by_name_gives_the_offline_answer(lsl):
     np.testing.assert_allclose(np.median(np.diff(rows.time_s)), 0.01, rtol=0.05)
 
 
+@pytest.mark.parametrize("lost", [range(100, 103), range(100, 110), range(100, 130), (103, 117, 133, 161, 184)])
+def test_what_a_sender_skips_is_counted_and_flagged(lsl, lost):
+    """30, 100 and 300 ms, and one chunk in twenty."""
+    name = f"holes{len(lost)}"
+    outlet = _outlet(lsl, name, 5)
+    opened = open_source(f"lsl:{name}", WANTED)
+    _push(lsl, outlet, RECORDING.emg, lsl.local_clock(), size=20, lost=lost)
+    gone = 20 * len(lost)
+    used = 4000 - gone if len(lost) == 30 else 4000  # what is lost for good is not played
+    updates, rows = _play(opened, seconds=used / RATE_HZ)
+    state = updates[-1].state
+    assert (state.taken, state.held + state.lost, state.dropped) == (4000 - gone, gone, 0)
+    assert state.lost == (gone if len(lost) == 30 else 0)
+    good = rows.flag == stream.GOOD
+    assert good[:60].all() and not good[-20:].any()
+    at = np.round((rows.time_s - rows.time_s[0]) * 100).astype(int)
+    assert np.abs(np.rad2deg(rows.angle - OFFLINE.angle[at]))[good].max(initial=0) < 1.0
+
+
 def test_a_stream_that_vanishes_and_comes_back(lsl):
     outlet = _outlet(lsl, "fickle", 5)
-    opened = source.open_source("lsl:fickle", WANTED)
+    opened = open_source("lsl:fickle", WANTED)
     origin = lsl.local_clock()
     _push(lsl, outlet, RECORDING.emg[:2000], origin).join()
     later = {}
@@ -105,8 +127,8 @@ def test_a_stream_that_vanishes_and_comes_back(lsl):
 
     time.sleep(0.3)
     events = []
-    seat = session.Seat(stream.engine(BUNDLE, RATE_HZ, "pronated"))
-    reopen = partial(source.open_source, "lsl:fickle", WANTED._replace(wait_s=1.0))
+    seat = session.Seat(stream.engine(MODEL, RATE_HZ, "pronated"))
+    reopen = partial(open_source, "lsl:fickle", WANTED._replace(wait_s=1.0))
     flags = []
     for update in session.run(seat, opened, reopen, seconds=1.9):
         flags.extend(update.rows.flag)
@@ -123,11 +145,11 @@ def test_a_stream_that_vanishes_and_comes_back(lsl):
 @pytest.mark.slow
 def test_a_stream_that_stays_away_ends_in_a_sentence(lsl):
     outlet = _outlet(lsl, "gone", 5)
-    opened = source.open_source("lsl:gone", WANTED)
+    opened = open_source("lsl:gone", WANTED)
     _push(lsl, outlet, RECORDING.emg[:400], lsl.local_clock()).join()
     time.sleep(0.2)
     del outlet
-    reopen = partial(source.open_source, "lsl:gone", WANTED._replace(wait_s=0.2))
+    reopen = partial(open_source, "lsl:gone", WANTED._replace(wait_s=0.2))
     with pytest.raises(PitlError, match="'gone' has vanished. It did not come back within 0.4 s"):
         _play(opened, reopen, patience_s=0.4)
 
@@ -136,7 +158,7 @@ def test_a_channel_that_an_lsl_stream_lacks_is_silent(lsl):
     order = [4, 1, 0, 3]  # no ECRL
     labels, units = ("loose", *(CHANNELS[c] for c in order)), ("counts", *("microvolts",) * 4)
     outlet = _outlet(lsl, "fewer", 5, labels=labels, units=units)
-    opened = source.open_source("lsl:fewer", WANTED)
+    opened = open_source("lsl:fewer", WANTED)
     assert opened.layout.missing == ("ECRL",)
     raw = np.concatenate([np.ones((2000, 1)), 1e6 * RECORDING.emg[:2000, order]], axis=1)
     _push(lsl, outlet, raw, lsl.local_clock())
@@ -145,7 +167,7 @@ def test_a_channel_that_an_lsl_stream_lacks_is_silent(lsl):
     assert (rows.flag == stream.REDUCED).all()
     lost = RECORDING.emg * (np.array(CHANNELS) != "ECRL")
     with pytest.warns(UserWarning, match="dead ECRL"):
-        offline = predict_recording(BUNDLE, replace(RECORDING, emg=lost))
+        offline = predict_recording(MODEL, replace(RECORDING, emg=lost))
     np.testing.assert_allclose(rows.angle, offline.angle[: len(rows.angle)], rtol=1e-3, atol=1e-4)
 
 
@@ -168,10 +190,10 @@ def test_streams_that_do_not_fit_are_refused(lsl):
         ("absent", "there is no LSL stream 'absent' .(streams here|no stream)"),
     ):
         with pytest.raises(PitlError, match=predicted):
-            source.open_source(f"lsl:{name}", WANTED._replace(wait_s=1.0))
-    opened = source.open_source("lsl:slow", WANTED)
+            open_source(f"lsl:{name}", WANTED._replace(wait_s=1.0))
+    opened = open_source("lsl:slow", WANTED)
     with pytest.raises(PitlError, match="EMG sampled at 40 Hz"):
-        stream.engine(BUNDLE, opened.layout.rate_hz, "pronated")
+        stream.engine(MODEL, opened.layout.rate_hz, "pronated")
     opened.close()
     del keep
 
@@ -180,12 +202,12 @@ def test_streams_that_do_not_fit_are_refused(lsl):
 def test_answers_go_back_into_lsl(lsl, own_clock):
     origin = lsl.local_clock() - (1e6 if own_clock else 0.0)
     name = f"answers{own_clock:d}"
-    sink = sinks.open_sink(f"lsl:{name}", BUNDLE.model, 100.0)
+    sink = sinks.open_sink(f"lsl:{name}", MODEL.limb, 100.0)
     result = lsl.resolve_byprop("name", name, timeout=5.0)
     inlet = lsl.StreamInlet(result[0])
     inlet.open_stream(5.0)
     state, rows = stream.step(
-        (engine := stream.engine(BUNDLE, RATE_HZ, "pronated")),
+        (engine := stream.engine(MODEL, RATE_HZ, "pronated")),
         stream.start(engine),
         stream.SampleBlock(RECORDING.emg[:2000], origin + np.arange(2000) / RATE_HZ),
     )

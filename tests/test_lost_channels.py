@@ -7,24 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_models import CHANNELS, wrist_bundle, wrist_recording
+from live_models import CHANNELS, wrist_model, wrist_recording
 from rich.console import Console
 
 from pitl import report
 from pitl.comparison import evaluate, lost_channels, run
+from pitl.config.schema import EvaluateConfig, PersonalizeConfig, TrainConfig, VirtualConfig
 from pitl.config.toml import Config
-from pitl.config.schema import EvaluateConfig
-from pitl.config.schema import PersonalizeConfig
-from pitl.config.schema import TrainConfig
-from pitl.config.schema import VirtualConfig
+from pitl.data import load
 from pitl.errors import PitlError
 from pitl.learn import prepare
-from pitl.learn.model import load_model
+from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
-from pitl.data import load
 
 RECORDING = replace(wrist_recording(seconds=2.0), source="anna.csv")
-BUNDLE = wrist_bundle()
+MODEL = wrist_model()
 CONFIG = Config(
     name="tiny",
     virtual=VirtualConfig(subjects=3, seconds=6.0, rhythmic_trials=1, random_trials=1),
@@ -40,7 +37,7 @@ def _with(order):
 
 @pytest.mark.parametrize("normalisation", ["blend", "zscore"])
 def test_a_missing_and_a_dead_channel_are_the_same_silence(normalisation):
-    model = wrist_bundle(normalisation)
+    model = wrist_model(normalisation)
     with pytest.warns(UserWarning) as told:
         missing = predict_recording(model, _with([0, 1, 3, 4]))
     assert str(told[0].message) == (
@@ -57,7 +54,7 @@ def test_a_missing_and_a_dead_channel_are_the_same_silence(normalisation):
 
 
 def test_channels_are_found_by_name_and_others_are_not_looked_at():
-    expected = predict_recording(BUNDLE, RECORDING)
+    expected = predict_recording(MODEL, RECORDING)
     more = replace(
         _with([4, 2, 0, 1, 3]),
         emg=np.concatenate([RECORDING.emg[:, [4, 2, 0, 1, 3]], np.ones((len(RECORDING.emg), 1))], axis=1),
@@ -65,7 +62,7 @@ def test_channels_are_found_by_name_and_others_are_not_looked_at():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = predict_recording(BUNDLE, more)
+        result = predict_recording(MODEL, more)
     np.testing.assert_array_equal(result.angle, expected.angle)
     assert result.silent == ()
 
@@ -73,24 +70,24 @@ def test_channels_are_found_by_name_and_others_are_not_looked_at():
 def test_several_lost_channels_are_named_together():
     emg = RECORDING.emg[:, [0, 1, 3]] * np.array([1.0, 1.0, 0.0])
     with pytest.warns(UserWarning, match="lacks ECRL, ECU and has dead ECRB: the model takes these channels as silent"):
-        result = predict_recording(BUNDLE, replace(_with([0, 1, 3]), emg=emg))
+        result = predict_recording(MODEL, replace(_with([0, 1, 3]), emg=emg))
     assert result.silent == ("ECRL", "ECRB", "ECU") and np.isfinite(result.angle).all()
 
 
 def test_a_recording_that_shares_no_channel_is_refused():
     stranger = replace(RECORDING, channels=("A", "B", "C", "D", "E"))
     with pytest.raises(PitlError, match=r"anna.csv .anna/r1. has channels A, .* and none of the model's .FCR, FCU"):
-        predict_recording(BUNDLE, stranger)
+        predict_recording(MODEL, stranger)
     with pytest.raises(PitlError, match=r"anna.csv .anna/r1.: every channel of the model is missing or dead"):
-        predict_recording(BUNDLE, replace(_with([0, 1]), emg=np.ones((len(RECORDING.emg), 2))))
+        predict_recording(MODEL, replace(_with([0, 1]), emg=np.ones((len(RECORDING.emg), 2))))
 
 
 def test_samples_that_are_not_numbers_spoil_nothing_but_themselves():
     emg, valid = RECORDING.emg.copy(), np.ones(len(RECORDING.emg), bool)
     emg[500:600], valid[500:600] = np.nan, False
     result, expected = (
-        predict_recording(BUNDLE, replace(RECORDING, emg=emg, valid=valid)),
-        predict_recording(BUNDLE, RECORDING),
+        predict_recording(MODEL, replace(RECORDING, emg=emg, valid=valid)),
+        predict_recording(MODEL, RECORDING),
     )
     assert np.isfinite(result.angle).all()
     np.testing.assert_allclose(result.angle[-40:], expected.angle[-40:], atol=1e-3)
@@ -100,13 +97,16 @@ def test_samples_that_are_not_numbers_spoil_nothing_but_themselves():
 def out(tmp_path_factory):
     """A small run, as users run it."""
     folder = tmp_path_factory.mktemp("lost")
-    run.run(CONFIG, folder, Console(quiet=True))
+    run.evaluate(CONFIG, folder, Console(quiet=True))
+    report.write(folder)
     return folder
 
 
 def test_a_run_measures_what_each_channel_costs(out):
     result = json.loads((out / lost_channels.FILE).read_text())
-    assert result["channels"] == list(CHANNELS) and result["supervision"] == "angle" and result["channel_dropout"] == 0.2
+    assert (
+        result["channels"] == list(CHANNELS) and result["supervision"] == "angle" and result["channel_dropout"] == 0.2
+    )
     rows = json.loads((out / "metrics.json").read_text())["rows"]
     for name, errors in result["people"].items():
         (row,) = (r for r in rows if (r["subject"], r["task"], r["method"]) == (name, "all", "head_physics"))
@@ -120,7 +120,7 @@ def test_the_cost_of_a_channel_is_that_of_a_recording_without_it(out):
     """What is measured on the test rows is what a user gets whose recording lacks the channel."""
     cohort = load.load_cohort(CONFIG)
     prepared = prepare.prepare(CONFIG, cohort)
-    own = load_model(out / "personalized" / "V02-angle")
+    own = Model.load(out / "personalized" / "V02-angle")
     trial = next(t for t in prepared.table.trials if t.subject == 1)
     rows = np.arange(trial.test_start, trial.stop)
     errors = lost_channels.measure(own, prepared.samples, rows, has_force=True)
@@ -137,7 +137,7 @@ def test_the_cost_of_a_channel_is_that_of_a_recording_without_it(out):
         np.testing.assert_allclose(errors.force_rmse_n[1 + k], expected.force_rmse_n, rtol=1e-3)
 
 
-def test_the_report_has_the_table_dearest_channel_first(out):
+def test_the_report_has_the_table_most_costly_channel_first(out):
     html = (out / "report.html").read_text()
     table = html[html.index("What the loss of a channel costs") :]
     assert "silent in a batch with a chance of 20" in table[: table.index("</p>")]

@@ -5,20 +5,18 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from msk_models import chain
+from mechanics_models import chain
 
+from pitl.comparison import folds
 from pitl.config import toml
-from pitl.data.virtual import imported
 from pitl.config.schema import VirtualConfig
+from pitl.data import load
+from pitl.data.virtual import imported
 from pitl.errors import PitlError
-from pitl.learn import prepare
+from pitl.learn import limbs, prepare, train
 from pitl.mechanics import geometry, library
 from pitl.mechanics.planar import builtin
 from pitl.mechanics.scaling import conform, scale_to_body
-from pitl.comparison import folds
-from pitl.data import load
-from pitl.learn import limbs
-from pitl.learn import train
 
 SHORT = ["virtual.subjects=3", "virtual.seconds=6.0", "virtual.random_trials=1", "virtual.rhythmic_trials=1"]
 

@@ -9,8 +9,7 @@ import pytest
 
 from pitl.net import encoder, gru, head, jet
 from pitl.net import network as network_module
-from pitl.signals import windows
-from pitl.signals import samples
+from pitl.signals import samples as gathering
 
 L, C, Z, P = 40, 4, 24, 2
 SCALE = head.OutputScale(jnp.array([0.7]), jnp.array([0.5]), jnp.array([100.0, 300.0]), jnp.array([10.0, 20.0]))
@@ -196,7 +195,7 @@ def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe, kind)
     values = jax.random.normal(jax.random.key(7), (300, 3, C))
     still = jnp.zeros((300, 1))
     who = jnp.zeros(300, jnp.int32)
-    samples = samples.Samples(values, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    samples = gathering.Samples(values, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
     rows = jnp.array([[60], [200], [250]], jnp.int32) + jnp.arange(30, dtype=jnp.int32)[None]
     gain = jnp.broadcast_to(jnp.array([[0.5], [1.0], [2.0]])[:, :, None], (3, 30, C))
 
@@ -221,8 +220,8 @@ def test_features_of_rows_in_any_order_are_those_of_their_windows(rows, kind):
     params = network_module.init(jax.random.key(6), net, SCALE)
     still, who = jnp.zeros((300, 1)), jnp.zeros(300, jnp.int32)
     jets = jax.random.normal(jax.random.key(7), (300, 3, C))
-    samples = samples.Samples(jets, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
-    cover = jax.tree.map(jnp.asarray, samples.cover(np.array(rows)))
+    samples = gathering.Samples(jets, still, jnp.zeros((300, 2)), still, who, who, jnp.arange(300.0) / 100)
+    cover = jax.tree.map(jnp.asarray, gathering.cover(np.array(rows)))
     got = network_module.features_of_rows(params, net, samples, cover, 3)
     expected = network_module.features(params, net, samples, jnp.asarray(rows, jnp.int32), 3)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
@@ -249,3 +248,34 @@ def test_without_the_non_negative_output_muscles_may_push_and_motion_is_the_same
     )
     started = network_module.init(jax.random.key(6), free, SCALE)["head"]["force"]["b"]
     np.testing.assert_allclose(started * SCALE.strength, SCALE.force_mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"activation": "gelu"},
+        {"activation": "softplus", "compression": 0.05},
+        {"encoder": "gru"},
+        {"encoder": "gru", "recurrent_stride": 1, "compression": 0.1},
+        {"channels": (8,), "kernels": (3,), "strides": (1,)},
+    ],
+    ids=lambda s: "-".join(map(str, s.values())) or "default",
+)
+def test_the_jets_are_what_grad_says_of_the_angle_along_the_recording(shape):
+    net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16, **shape)
+    params = network_module.init(jax.random.key(6), net, SCALE)
+    time = jnp.arange(120.0)[:, None] / 100
+    w = 2 * jnp.pi * jnp.linspace(0.4, 1.1, C)[None]
+    jets = jnp.stack([1.1 + jnp.sin(w * time), w * jnp.cos(w * time), -w * w * jnp.sin(w * time)], axis=1)
+    still, who = jnp.zeros((120, 1)), jnp.zeros(120, jnp.int32)
+    samples = gathering.Samples(jets, still, jnp.zeros((120, 2)), still, who, who, time[:, 0])
+    fast = network_module.outputs(params, net, samples, jnp.arange(70, 74, dtype=jnp.int32), SCALE, order=3).angle
+    definition = jax.jit(
+        lambda end: network_module.acceleration_by_grad(params, net, samples, end, SCALE), static_argnums=()
+    )
+    for k in range(4):
+        rate, acceleration = definition(jnp.int32(70 + k))
+        np.testing.assert_allclose(fast[1, k, 0], rate, rtol=2e-4, atol=1e-4)
+        np.testing.assert_allclose(fast[2, k, 0], acceleration, rtol=2e-3, atol=1e-3)
+    assert float(jnp.abs(fast[2]).max()) > 1e-2

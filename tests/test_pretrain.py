@@ -6,15 +6,15 @@ import pytest
 from typer.testing import CliRunner
 
 from pitl import cli
-from pitl.config.schema import VirtualConfig
 from pitl.config import toml
+from pitl.config.schema import VirtualConfig
+from pitl.data import load, virtual
 from pitl.data.cohort import each_person, read_cohort, write_cohort
 from pitl.errors import PitlError
-from pitl.learn import prepare, pretrain, store, virtual
-from pitl.learn.model import load_model
+from pitl.learn import prepare, pretrain, store
+from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.live import calibrate
-from pitl.data import load
 
 TINY = [
     "virtual.subjects=3", "virtual.seconds=6.0", "virtual.rhythmic_trials=1", "virtual.random_trials=1",
@@ -29,7 +29,7 @@ def settings(*changes):
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
-    write_cohort(virtual.simulate(VirtualConfig(**settings().virtual.model_dump())), folder)
+    write_cohort(virtual.simulate(settings().virtual), folder)
     return folder
 
 
@@ -52,11 +52,11 @@ def test_the_store_holds_the_rows_that_would_be_in_memory(made, recordings):
 def test_units_are_those_of_the_source_people(made):
     model, result = made[1], store.open_store(made[0] / "recordings.h5")
     names = [t.name.partition("/")[0] for t in result.trials]
-    mine = [t for t, name in zip(result.trials, names, strict=True) if name in model.about["trained_on"]]
+    mine = [t for t, name in zip(result.trials, names, strict=True) if name in model.history["trained_on"]]
     angle = np.concatenate([store.read(result, t.start, t.stop).angle for t in mine])
     np.testing.assert_allclose(model.scale.angle_mean, angle.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(model.spread.angle, angle.std(axis=0), rtol=1e-5)
-    assert set(model.about["held_out"]).isdisjoint(model.about["trained_on"])
+    assert set(model.history["held_out"]).isdisjoint(model.history["trained_on"])
 
 
 def test_the_same_command_trains_once_and_other_settings_are_refused(made, recordings):
@@ -84,7 +84,7 @@ def test_the_command_says_where_the_model_is(recordings, tmp_path):
 
 def test_the_model_answers_a_person_it_has_never_seen(made):
     person = virtual.simulate(VirtualConfig(subjects=1, seed=9, seconds=6.0, rhythmic_trials=1)).subjects[0]
-    model = calibrate.provisional(load_model(made[0] / "model"))
+    model = calibrate.provisional(Model.load(made[0] / "model"))
     predicted = predict_recording(model, person.recordings[0])
     assert np.isfinite(predicted.angle).all() and np.isfinite(predicted.force).all()
 

@@ -144,3 +144,61 @@ def test_a_posture_that_contradicts_the_recording_is_found() -> None:
     assert "warning S1/t1 contradicts its posture 'standing': it rests at" in findings(
         replace(seated, posture="standing")
     )
+
+
+def test_an_electrode_without_a_muscle_is_found() -> None:
+    rng = np.random.default_rng(3)
+    told = findings(with_channel(lambda x: 1e-6 * rng.normal(size=len(x))))
+    assert "error S1/t1, b the EMG is noise that does not change with the movement" in told
+    told = findings(with_channel(lambda x: 1e-4 * np.sin(2 * np.pi * 50 * TIME) + 0.01 * x))
+    assert "error S1/t1, b" in told and "power line's 50 Hz" in told
+
+
+def test_an_impossible_size_is_found_with_the_likely_unit() -> None:
+    for factor, word in ((1e-3, "mV instead of uV"), (1e3, "uV instead of mV"), (1e6, "uV instead of V")):
+        r = good()
+        assert word in findings(replace(r, emg=factor * r.emg))
+    assert findings(replace(good(), emg=1e5 * good().emg, emg_unit="1")) == ""
+
+
+def test_people_a_thousand_times_apart_are_found() -> None:
+    people = [good(k, subject=f"S{k}") for k in range(3)]
+    people[2] = replace(people[2], emg=1e-3 * people[2].emg, emg_unit="1")
+    people[:2] = [replace(p, emg_unit="1") for p in people[:2]]
+    assert "S2/t1 the EMG is 0.001 times that of the other people" in findings(*people)
+
+
+def test_radians_that_are_called_degrees_are_found() -> None:
+    r = good()
+    assert r.angle is not None
+    assert "error S1/t1, knee_flexion the angle hardly changes" in findings(replace(r, angle=np.radians(r.angle)))
+
+
+def test_rectified_emg_is_found_and_left_in_peace_when_it_is_said() -> None:
+    r = good()
+    rectified = replace(r, emg=np.abs(r.emg))
+    assert "no sample is below zero: it was rectified" in findings(rectified)
+    assert findings(replace(rectified, emg_kind="rectified")) == ""
+    assert "below zero" in findings(replace(r, emg_kind="rectified"))
+
+
+def test_an_envelope_that_is_said_to_be_one_is_left_in_peace() -> None:
+    r = good()
+    sos = signal.butter(2, 5.0, fs=RATE, output="sos")
+    smooth = np.maximum(np.asarray(signal.sosfiltfilt(sos, np.abs(r.emg), axis=0)), 0)
+    assert "this is an envelope" in findings(replace(r, emg=smooth))
+    assert findings(replace(r, emg=smooth, emg_kind="envelope")) == ""
+
+
+def test_who_has_nothing_to_test_on_is_named_and_left_out() -> None:
+    valid = TIME < 2.1
+    short = replace(good(1, subject="D"), valid=valid)
+    assert "error D the test part" in findings(good(), short)
+    left = usable.usable(cohort(good(), short), 0.0, 0.4, 0.4, 0.5)
+    assert left.names == ("S1",) and any("D was left out: the test part" in w for w in left.left_out)
+
+
+def test_a_copied_person_is_left_out_of_what_is_learned() -> None:
+    copy = replace(good(), subject="B")
+    left = usable.without_copies(cohort(good(), copy))
+    assert left.names == ("S1",) and "B/t1 was left out: its EMG is that of S1/t1" in left.left_out[0]

@@ -1,5 +1,8 @@
+import html
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,8 +14,9 @@ from pitl import report
 from pitl.comparison import statistics
 from pitl.config import toml
 from pitl.errors import PitlError
-from pitl.report import canvas, curves, tables, words
+from pitl.report import canvas, curves, findings, tables, words
 
+_CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 GRADES = {
     "generic_data": ("none",),
     "generic_physics": ("none",),
@@ -36,7 +40,8 @@ def make_run(out, people=8, seeds=2, forces=True, tasks=("slow", "fast")):
                         angle = ERROR.get(method, 9.0) * person * rng.lognormal(0, 0.08)
                         silent = not forces or (method == "ridge" and supervision == "angle")
                         force = None if silent else 20 * person * rng.lognormal(0, 0.1)
-                        row = {"subject": f"v{n}", "task": task, "method": method, "supervision": supervision, "seed": seed}
+                        row = {"subject": f"v{n}", "task": task, "method": method, "seed": seed}
+                        row |= {"supervision": supervision}
                         row |= {"angle_rmse_deg": angle, "angle_nrmse": angle / 80, "angle_r2": 1 - (angle / 35) ** 2}
                         row |= {"angle_r": 0.98, "force_rmse_n": force, "force_nrmse": force and force / 40}
                         row |= {"force_r2": force and 0.5, "torque_rmse_nm": force and 0.1 * person}
@@ -44,7 +49,7 @@ def make_run(out, people=8, seeds=2, forces=True, tasks=("slow", "fast")):
         _traces(out / "traces" / f"v{n}.npz", rng, person, forces, tasks)
     environment = {"device": "cpu", "platform": "cpu", "cpus": 2, "python": "3.12.1", "jax": "0.10.2"}
     environment |= {"wall_seconds": {"data": 12.3, "generic models": 81.0}, "command": "pitl run a.toml --out <b>"}
-    result = {"schema": 1, "config": toml.to_dict(toml.Config(name="made_up")), "environment": environment}
+    result = {"schema": 2, "config": toml.to_dict(toml.Config(name="made_up")), "environment": environment}
     (out / "metrics.json").write_text(json.dumps(result | {"rows": rows}))
     learned = {"strength": rng.lognormal(0, 0.1, 5).tolist(), "inertia": [1.02], "angle_offset_deg": [-3.0]}
     (out / "learned.json").write_text(json.dumps({f"v{n}": learned for n in range(people)}))
@@ -76,8 +81,10 @@ def _traces(path, rng, person, forces, tasks):
     arrays = {k: v[keep].astype(np.float32) if v.dtype == float else v[keep] for k, v in arrays.items()}
     arrays |= {"dofs": np.array(["wrist_flexion"]), "muscles": np.array(MUSCLES)}
     arrays |= {"force_source": np.array("truth" if forces else "none"), "balance_supervision": np.array("angle_force")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    half = {"half/angle_deg/head_physics/angle_force": np.full((len(arrays["time_s"]), 1), 5.0)}
+    for file, kept in ((path, arrays), (path.parents[1] / "intervals" / path.name, half)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, **kept)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,20 @@ def test_the_page_stands_alone(page):
     addresses = set(re.findall(r"https?://[^\"' <]*", page))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert not re.search(r"<script|<link|<img|@import|src=", page)
+    assert "position: fixed" not in page
     assert 'name="viewport"' in page
+
+
+@pytest.mark.skipif(_CHROMIUM is None, reason="needs chromium to lay the page out")
+def test_the_page_has_no_sideways_scrolling_on_a_phone(page, tmp_path):
+    frame = f'<iframe style="width:390px;height:844px;border:0" srcdoc="{html.escape(page)}"></iframe>'
+    told = "const d = document.querySelector('iframe').contentDocument.documentElement;"
+    told += "document.body.dataset.width = d.scrollWidth + ' ' + d.clientWidth"
+    (tmp_path / "frame.html").write_text(f'<body onload="{told}">{frame}</body>', encoding="utf-8")
+    command = [_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run([*command, "--dump-dom", str(tmp_path / "frame.html")], capture_output=True, text=True)
+    whole, shown = re.search(r'data-width="(\d+) (\d+)"', done.stdout).groups()
+    assert whole == shown
 
 
 def test_the_page_is_well_formed(page):
@@ -129,16 +149,102 @@ def test_what_users_write_cannot_become_markup(page):
 
 def test_the_page_says_what_it_must(page):
     for text in (
-        "Personalisation lowers the joint-angle error of 8 people never seen in training: ",
-        "Forces are judged against the true forces of the virtual cohort.",
+        "The reference of the forces is the true muscle force of the virtual people.",
         "not significant",
-        "Wilcoxon signed-rank, with Holm",
+        "Wilcoxon signed-rank test, with Holm",
         "generic models",
-        "gain_augmentation = 0.0",
-        "Joint angle, task ",
+        "gain_augmentation = ",
+        "has the largest angle error",
+        "lowest median angle error",
+        "its 90 % interval",
     ):
         assert text in page, text
-    assert page.count("<svg") == 4 + 3 + 3 + 1 + 1
+    assert page.count("<svg") == 3 * 2 + 1 + 4 + 1
+
+
+def test_the_picture_comes_first_then_the_effect_then_what_to_do_then_the_mechanics(page):
+    order = [
+        '<figure class="first">',
+        'class="result">Joint angle: ',
+        "<b>Worst.</b>",
+        "<b>Best method.</b>",
+        "What was learned about each person",
+        "What to record next",
+        "All other comparisons, corrected for their number",
+        "Does the predicted motion satisfy the equation of motion?",
+    ]
+    assert [page.index(text) for text in order] == sorted(page.index(text) for text in order)
+
+
+def test_the_effect_is_a_sentence_that_no_correction_changes():
+    before, after = np.array([14.0, 15.0, 13.0, 20.0]), np.array([6.0, 7.0, 5.5, 8.0])
+    rows = [
+        {"subject": f"s{n}", "task": "all", "method": m, "supervision": s, "seed": 0, "angle_rmse_deg": v}
+        for m, s, values in (("generic_physics", "none", before), ("head_physics", "angle", after))
+        for n, v in enumerate(values)
+    ]
+    primary = statistics.choose_primary(rows, ("head_physics", "generic_physics"))
+    sentence = "Joint angle: 14.5° to 6.50°, better in 4 of 4; 95 % interval of the difference −12.0° to −7.50°."
+    assert findings.effect(rows, primary) == [sentence]
+    more = [{**r, "method": m, "supervision": "angle"} for m in ("svr", "ridge", "scratch") for r in rows[:4]]
+    assert findings.effect(rows + more, primary) == [sentence]
+    others = statistics.compare(rows + more, "angle_rmse_deg", "head_physics", primary)
+    assert [c.against for c in others] == ["scratch", "ridge", "svr"]
+    assert "With 4 people no signed-rank test" in findings.significance(
+        statistics.paired(rows, "angle_rmse_deg", primary.first, primary.second)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t + 9.0, "a constant offset of 9.00°"),
+        (lambda t: 0.5 * t, "the prediction covers 50 % of the measured excursion"),
+        (lambda t: np.roll(t, 8), "the course of the motion itself differs"),
+    ],
+)
+def test_the_worst_person_comes_with_the_kind_of_error(change, says):
+    true = 30 * np.sin(2 * np.pi * np.arange(400) / 100)[:, None]
+    trace = {"angle_deg": true, "angle_deg/head_physics/angle": change(true)}
+    assert says in findings._kind_of_error(trace, "head_physics/angle")
+
+
+def test_another_method_that_is_best_is_named_with_what_it_cannot_do():
+    rows = [
+        {"subject": f"s{n}", "task": "all", "method": m, "supervision": "angle", "seed": 0}
+        | {"angle_rmse_deg": angle, "force_rmse_n": force}
+        for m, angle, force in (("head_physics", 6.0, 2.0), ("svr", 4.9, None))
+        for n in range(3)
+    ]
+    assert findings.best(rows, statistics.Primary("head_physics", "angle", "generic_physics", "none")) == (
+        "Support-vector regression has the lowest median angle error with the same labels, 4.90° against 6.00°. "
+        "It gives no muscle forces without force labels and cannot be used without labelled data of the person."
+    )
+
+
+def test_what_to_record_next_follows_from_intervals_channels_and_parameters():
+    primary = statistics.Primary("head_physics", "angle", "generic_physics", "none")
+    rows = [
+        {"subject": "s0", "task": t, "method": "head_physics", "supervision": "angle", "seed": 0, "angle_rmse_deg": e}
+        for t, e in (("all", 6.0), ("slow", 5.0), ("fast", 9.0))
+    ]
+    output = {"method": "head_physics", "supervision": "angle", "kind": "angle"}
+    output |= {"people": {"s0": {"coverage": 0.8, "parts": {"task fast": 0.7, "posture neutral": 0.95}}}}
+    identified = {"s0": {"strength FCR": {"by_data": False}, "gain FCR": {"by_data": True}}}
+    text = " ".join(findings.advice(rows, primary, [output], None, identified))
+    assert "in the task fast: the median angle error there is 9.00°" in text and "task slow" not in text
+    assert "hold least: task fast (70 %)." in text
+    assert "leave muscle strengths of the EMG-driven model at their prior values" in text
+
+
+def test_a_run_without_the_primary_comparison_says_so_and_shows_its_best_method(tmp_path):
+    make_run(tmp_path, 3, 1)
+    made = json.loads((tmp_path / "metrics.json").read_text())
+    made["config"]["evaluate"]["primary"] = ["blend", "generic_physics"]
+    (tmp_path / "metrics.json").write_text(json.dumps(made))
+    text = report.write(tmp_path).read_text(encoding="utf-8")
+    assert "blend of personal models against generic, with physics, is not part of this run" in text
+    assert "tested by itself" not in text
 
 
 def test_every_reference_inside_a_figure_is_found(page):
@@ -150,7 +256,7 @@ def test_every_reference_inside_a_figure_is_found(page):
 @pytest.mark.parametrize(("people", "seeds", "forces", "tasks"), [(1, 1, False, ("sen",)), (3, 1, True, ("sen",))])
 def test_a_small_run_has_a_page(tmp_path, people, seeds, forces, tasks):
     page = report.write(make_run(tmp_path, people, seeds, forces, tasks)).read_text(encoding="utf-8")
-    assert ("There are no force labels" in page) == (not forces)
+    assert ("There is no reference for the forces" in page) == (not forces)
     assert "not significant (too few people)" in page
 
 
@@ -168,9 +274,9 @@ def test_a_run_without_curves_and_notes_has_a_page(tmp_path):
     [
         ("metrics.json", None, "no folder of a finished run"),
         ("metrics.json", "{", "metrics.json is damaged"),
-        ("metrics.json", '{"schema": 2, "rows": []}', "has schema 2, expected 1"),
-        ("metrics.json", '{"schema": 1, "rows": [{}]}', "row 0 has no subject"),
-        ("metrics.json", '{"schema": 1, "rows": []}', "no results over all tasks"),
+        ("metrics.json", '{"schema": 1, "rows": []}', "has schema 1, expected 2"),
+        ("metrics.json", '{"schema": 2, "rows": [{}]}', "row 0 has no subject"),
+        ("metrics.json", '{"schema": 2, "rows": []}', "no results over all tasks"),
         ("notes.json", "{}", "should hold a list"),
         ("traces/v0.npz", "nothing", "v0.npz is damaged"),
     ],
@@ -211,7 +317,7 @@ def _rows(first, second, metric="angle_rmse_deg"):
 def test_comparisons_agree_with_scipy():
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=15), rng.normal(0.8, size=15)
-    [result] = statistics.compare(_rows(first, second), "angle_rmse_deg")
+    [result] = statistics.compare(_rows(first, second), "angle_rmse_deg", "head_physics")
     expected = stats.wilcoxon(first, second)
     assert result.p == pytest.approx(expected.pvalue)
     assert result.p_holm == result.p
@@ -222,14 +328,18 @@ def test_comparisons_agree_with_scipy():
 
 
 def test_the_effect_is_one_when_everybody_agrees():
-    [result] = statistics.compare(_rows(np.arange(8.0), np.arange(8.0) + np.linspace(1, 2, 8)), "angle_rmse_deg")
+    rows = _rows(np.arange(8.0), np.arange(8.0) + np.linspace(1, 2, 8))
+    [result] = statistics.compare(rows, "angle_rmse_deg", "head_physics")
     assert result.effect == -1.0
     assert result.p == pytest.approx(2 / 2**8)
     assert tables.verdict(result) == "better"
 
 
-def test_equal_arms_are_not_significant():
-    [result] = statistics.compare(_rows(np.ones(8), np.ones(8)), "angle_rmse_deg")
+def test_methods_that_are_equal_by_construction_are_in_no_table():
+    rows = _rows(np.ones(8), np.ones(8))
+    assert statistics.compare(rows, "angle_rmse_deg", "head_physics") == []
+    assert [line.method for line in tables.lines(rows)] == ["head_physics"]
+    result = statistics.paired(rows, "angle_rmse_deg", ("head_physics", "angle"), ("head_data", "angle"))
     assert (result.p, result.effect, result.difference) == (None, None, 0.0)
     assert tables.verdict(result) == "not significant"
 

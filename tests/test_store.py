@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import problem as made_up
 from pitl.config.schema import TrainConfig
+from pitl.config.toml import change as changed
 from pitl.errors import PitlError
 from pitl.learn import generic, store
-from pitl.signals import windows
-from pitl.signals import samples
+from pitl.signals import samples as gathering
 
 NET = made_up.DEFAULT
 TRIALS = tuple(store.Stored(k // 2, f"t{k}", 1500 * k, 1500 * (k + 1)) for k in range(8))  # two each of four people
@@ -20,7 +20,7 @@ TRIALS = tuple(store.Stored(k // 2, f"t{k}", 1500 * k, 1500 * (k + 1)) for k in 
 
 @pytest.fixture(scope="module")
 def samples():
-    result = made_up.samples(NET, 12_000, 4)
+    result = made_up.recordings(NET, 12_000, 4)
     envelope = result.jets[:, 0]  # labels that follow from it
     angle = envelope[:, :1] - envelope[:, 1:2]
     return result._replace(angle=angle, force=60.0 * envelope, posture=jnp.zeros(12_000, jnp.int32))
@@ -66,9 +66,9 @@ def test_the_reading_thread_ends_with_its_reader(kept):
 
 
 def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
-    task = made_up.training(NET, 2000, 4)._replace(samples=samples)
+    task = made_up.training(NET, 2000, 4).replace(samples=samples)
     config = TrainConfig(steps=200, check_every=20, batch=32, refit=False, patience=100)
-    held = samples.neighbours(jnp.arange(9100, 10_400, 4), 0, 1)
+    held = gathering.neighbours(jnp.arange(9100, 10_400, 4), 0, 1)
     rows = np.concatenate([np.arange(t.start + NET.window - 1, t.stop) for t in TRIALS[:6]])[:, None]
     key = jax.random.key(0)
     inside = generic.fit(key, NET, task, rows, np.asarray(held), config, with_physics=False)
@@ -79,11 +79,11 @@ def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
     assert score[1].min() < 0.5 * score[1][0]
     assert score[1].min() < 1.3 * score[0].min()
     with pytest.raises(PitlError, match="train.refit=false"):
-        generic.fit(key, NET, task, drawn, np.asarray(held), config.model_copy(update={"refit": True}))
+        generic.fit(key, NET, task, drawn, np.asarray(held), changed(config, refit=True))
 
 
 @pytest.mark.parametrize(
-    ("change", "predictions"),
+    ("change", "says"),
     [
         ({"force": None}, "force has no rows where 10"),
         ({"angle": np.zeros((9, 1))}, "angle has 9 rows where 10"),
@@ -91,11 +91,11 @@ def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
         ({"torque": np.zeros((10, 2))}, "torque is \\(2,\\) wide"),
     ],
 )
-def test_a_trial_that_does_not_fit_is_refused_and_leaves_no_file(samples, tmp_path, change, predicted):
+def test_a_trial_that_does_not_fit_is_refused_and_leaves_no_file(samples, tmp_path, change, says):
     good = {k: np.asarray(v[:10]) for k, v in samples._asdict().items()}
     bad = {k: v for k, v in (good | change).items() if v is not None}
     path = tmp_path / "bad.h5"
-    with pytest.raises(PitlError, match=predicted), store.writer(path) as made:
+    with pytest.raises(PitlError, match=says), store.writer(path) as made:
         made.add("good", 0, good)
         made.add("bad", 1, bad)
     assert list(tmp_path.iterdir()) == []

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import targets
 from pitl import report
 from pitl.comparison import statistics
 from pitl.comparison.study import table
-from pitl.config.toml import Config
 from pitl.config.schema import DataConfig
+from pitl.config.toml import Config
 from pitl.errors import PitlError
 from pitl.report import study as page
 from pitl.report import words
@@ -62,6 +63,9 @@ def everything():
     return result
 
 
+FAILURE = {"cell": "bad-1", "seed": 0, "method": "scratch", "supervision": "angle", "why": "it broke <here>"}
+
+
 def about(**changes):
     config = Config(data=DataConfig(kind="virtual")).model_dump(mode="json")
     main = {"name": "virtual", "cohort": "virtual", "role": "main", "curve": "", "x": "", "title": "Wrists", "seeds": 1}
@@ -70,7 +74,7 @@ def about(**changes):
         "schema": 1, "name": "s", "title": "A study", "about": "", "method": "head_physics", "grade": "angle",
         "cells": [main | {"config": config}], "judged": ["virtual"], "curves": [curve],
         "left_out": ["uci: <no folder>"],
-        "failures": [{"cell": "bad-1", "seed": 0, "method": "scratch", "supervision": "angle", "why": "it broke <here>"}],
+        "failures": [FAILURE],
         "missing": 2, "environment": {"jax": "0.10"}, "processes": 1, "wall_seconds": 90.0, "command": "pitl study s",
     } | changes  # fmt: skip
 
@@ -91,7 +95,7 @@ def test_the_table_comes_back_as_it_was_written(out):
 def test_the_page_stands_alone_and_names_what_failed(out):
     text = report.write(out).read_text()
     assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "")
-    assert "it broke &lt;here&gt;" in text and "&lt;no folder&gt;" in text and "2 answers are not made yet" in text
+    assert "it broke &lt;here&gt;" in text and "&lt;no folder&gt;" in text and "2 results are not made yet" in text
     assert text.count("<svg") >= 6 and "ablations-relu" in text and "90.0 s" in text
     assert "The test part is the same at every point" in text
 
@@ -144,7 +148,7 @@ def test_real_people_have_targets_of_their_own():
     assert by_statement(result, "^Personalised .* angle RMSE").value == pytest.approx(8.0, rel=0.1)
 
 
-def test_an_ablation_is_compared_with_the_same_arm_or_with_the_method(out):
+def test_an_ablation_is_compared_with_the_same_method_or_with_that_of_the_study(out):
     result = page.ablations(page.read(out), "virtual")
     against = {a.method: a.against for a in result}
     assert against == {"head_physics": "head_physics", "pi_cnn": "head_physics"}
@@ -155,9 +159,24 @@ def test_an_ablation_is_compared_with_the_same_arm_or_with_the_method(out):
         assert c.effect == 1.0
 
 
-def test_any_arm_can_be_the_one_that_is_compared():
-    result = statistics.compare(everything()[: 10 * len(LEVEL)], "angle_rmse_deg", "scratch", ("head_data", "scratch"))
+def test_an_ablation_that_changes_nothing_is_in_no_table(out):
+    same = [r | {"cell": "family-pitl", "role": "ablation"} for r in everything()[: 10 * len(LEVEL)]]
+    table.write(out / table.FILE, (*table.CELL, *table.ANSWER), everything() + same)
+    result = page.ablations(page.read(out), "virtual")
+    assert ("family-pitl", "head_physics") not in {(a.cell, a.method) for a in result}
+
+
+def test_any_method_can_be_the_one_that_is_compared():
+    some = [r for r in everything()[: 10 * len(LEVEL)] if r["method"] in ("scratch", "head_data")]
+    result = statistics.compare(some, "angle_rmse_deg", "scratch")
     assert [(c.method, c.against, c.better) for c in result] == [("scratch", "head_data", 0)]
+
+
+def test_the_page_states_the_effect_and_folds_the_other_comparisons(out):
+    text = report.write(out).read_text()
+    assert "Primary comparison: personal head, with physics (labels: angle) against generic, with physics." in text
+    assert re.search(r'class="result">Joint angle: 1[45]\.\d° to [78]\.\d\d°, better in 10 of 10', text)
+    assert text.index("better in 10 of 10") < text.index("All other comparisons") < text.index("p, Holm")
 
 
 def rendered(text, monkeypatch, out):

@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import signal
 
+from pitl.config.schema import VirtualConfig
 from pitl.data.recording import Cohort
 from pitl.data.virtual import simulate
-from pitl.config.schema import VirtualConfig
 from pitl.data.virtual.surface_emg import HALF_NORMAL
 from pitl.errors import PitlError
 from pitl.mechanics import dynamics

@@ -5,13 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pitl.config.schema import PerturbConfig
+from pitl.comparison.folds import make_folds
+from pitl.config.schema import DataConfig, EvaluateConfig, PerturbConfig
 from pitl.config.toml import Config
-from pitl.config.schema import DataConfig
-from pitl.config.schema import EvaluateConfig
 from pitl.data.recording import Cohort, Recording, Subject
 from pitl.errors import PitlError
-from pitl.comparison.folds import make_folds
 from pitl.signals import windows
 
 
@@ -42,13 +40,19 @@ CONFIG = Config()
 POSTURES = ("seated", "standing")
 
 
+def window_of(config):
+    return windows.window_samples(config.window, config.emg)
+
+
 def table(*recordings, config=CONFIG):
-    return windows.tabulate(cohort(*recordings), config, POSTURES, 1)
+    return windows.tabulate(
+        cohort(*recordings), config.data, config.emg, config.perturb, window_of(config), POSTURES, 1
+    )
 
 
 def test_calibration_and_test_windows_never_share_a_sample():
     t = table(recording(), recording(trial="t2", seed=1))
-    window = windows.window_samples(CONFIG)
+    window = window_of(CONFIG)
     seen = windows.rows_of(t, "calibration", window=window)
     unseen = windows.rows_of(t, "test", window=window)
     used = {r - k for r in seen for k in range(window)}
@@ -58,7 +62,7 @@ def test_calibration_and_test_windows_never_share_a_sample():
 
 def test_a_window_never_reaches_into_another_trial():
     t = table(recording(), recording("b", seed=1))
-    window = windows.window_samples(CONFIG)
+    window = window_of(CONFIG)
     rows = windows.rows_of(t, "all", window=window)
     assert np.all(t.subject[rows] == t.subject[rows - window + 1])
 
@@ -77,15 +81,15 @@ def test_unusable_samples_take_every_window_that_touches_them():
     valid = np.ones(10000, bool)
     valid[5000:5200] = False
     t = table(recording(valid=valid))
-    window = windows.window_samples(CONFIG)
+    window = window_of(CONFIG)
     rows = windows.rows_of(t, "all", window=window)
     assert not np.isin(rows, np.arange(500, 520 + window - 1)).any()
     assert 499 in rows and 520 + window in rows
 
 
-def test_contiguous_stretches_stay_inside_a_trial():
+def test_contiguous_segments_stay_inside_a_trial():
     t = table(recording(), recording(trial="t2", seed=1))
-    rows = windows.rows_of(t, "all", window=windows.window_samples(CONFIG))
+    rows = windows.rows_of(t, "all", window=window_of(CONFIG))
     good = windows.contiguous(rows, t, 11)
     starts = rows[: len(good)][good]
     for trial in t.trials:
@@ -106,7 +110,7 @@ def test_measured_motion_is_smoothed_without_delay_and_differentiated():
 
 def test_every_subject_is_a_target_once_and_never_its_own_source():
     for setting in ("loso", 2, 3):
-        result = make_folds(Config(evaluate=EvaluateConfig(folds=setting)), 7)
+        result = make_folds(EvaluateConfig(folds=setting), CONFIG.train, 7)
         assert sorted(s for f in result for s in f.target) == list(range(7))
         for f in result:
             sides = [*f.source, *f.held_out, *f.target]
@@ -115,7 +119,7 @@ def test_every_subject_is_a_target_once_and_never_its_own_source():
 
 def test_too_few_subjects_and_too_short_trials_are_one_sentence():
     with pytest.raises(PitlError, match="at least 3"):
-        make_folds(CONFIG, 2)
+        make_folds(CONFIG.evaluate, CONFIG.train, 2)
     with pytest.raises(PitlError, match="too short"):
         table(recording(seconds=1.0))
     with pytest.raises(PitlError, match="posture 'lying'"):
@@ -128,7 +132,7 @@ def test_too_few_subjects_and_too_short_trials_are_one_sentence():
 def test_a_fixed_test_part_does_not_move_with_the_calibration(part):
     chosen = CONFIG.model_copy(update={"data": DataConfig(calibration_fraction=part, test_after=0.5)})
     whole = CONFIG.model_copy(update={"data": DataConfig(calibration_fraction=0.4, test_after=0.5)})
-    window = windows.window_samples(CONFIG)
+    window = window_of(CONFIG)
     a, b = (windows.rows_of(table(recording(), config=c), "test", window=window) for c in (chosen, whole))
     np.testing.assert_array_equal(a, b)
     assert a[0] == 500
@@ -143,7 +147,7 @@ def test_a_test_part_that_begins_within_the_calibration_is_refused():
 @pytest.mark.parametrize("change", [{"noise": 0.5}, {"shift": 0.3}, {"gain_spread": 0.3}, {"lost": 1}])
 def test_perturbing_the_test_leaves_calibration_untouched(change):
     chosen = CONFIG.model_copy(update={"perturb": PerturbConfig(**change)})
-    window = windows.window_samples(CONFIG)
+    window = window_of(CONFIG)
     people = (recording(), recording("b", seed=1))
     clean, spoilt = table(*people), table(*people, config=chosen)
     seen, unseen = (windows.rows_of(clean, part, window=window) for part in ("calibration", "test"))
@@ -170,6 +174,16 @@ def test_losing_every_channel_is_refused():
 
 def test_fewer_source_people_are_fewer_and_still_on_one_side():
     config = CONFIG.model_copy(update={"evaluate": EvaluateConfig(sources=3)})
-    for fold in make_folds(config, 8):
+    for fold in make_folds(config.evaluate, config.train, 8):
         assert len(fold.source) + len(fold.held_out) == 3
         assert not set(fold.source) & set(fold.held_out) and not set(fold.target) & {*fold.source, *fold.held_out}
+
+
+def test_envelopes_in_parts_of_the_maximum_stay_as_they_are_and_kinds_are_not_mixed():
+    values = 0.3 + 0.2 * np.sin(np.arange(10_000) / 700.0)[:, None] * np.ones((1, 2))
+    given = recording(emg=values, emg_kind="envelope", emg_unit="1")
+    t = table(given)
+    np.testing.assert_array_equal(t.scales[0].volts, 1.0)
+    assert t.jets[100:, 0].max() == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(PitlError, match="mixes kinds of EMG"):
+        table(given, recording("b"))

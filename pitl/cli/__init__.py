@@ -8,7 +8,7 @@ from pitl import __version__
 from pitl.cli import experiment, handover, live, model, recordings, study
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -25,19 +25,33 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"pitl {__version__}")
+        import platform
+
+        import jax
+
+        device = jax.devices()[0]
+        what = f"{len(jax.devices())} x {device.device_kind}" if len(jax.devices()) > 1 else device.device_kind
+        typer.echo(f"pitl {__version__}, JAX {jax.__version__} on {what}, Python {platform.python_version()}")
         raise typer.Exit
 
 
 @app.callback()
 def _pitl(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Say which version this is, and on what it runs."
+        ),
     ] = False,
 ) -> None:
     """From surface EMG to muscle forces and joint motion, personalised in seconds.
 
     \b
-    pitl run configs/virtual_wrist.toml        the whole job, ending in report.html
-    pitl check DIR                             look at your recordings before anything else
+    What people do, in this order:
+    pitl init DIR                                   what are these files? drafts DIR/cohort.toml
+    pitl check DIR                                  what is wrong with the recordings
+    pitl train DIR --out GENERIC                    one model of everybody
+    pitl personalize GENERIC DIR --subject ANNA --out ANNA
+    pitl predict ANNA FILE --out answers.sto        angles and muscle forces
+    The whole job on virtual people: pitl run configs/virtual_wrist.toml
     """

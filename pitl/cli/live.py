@@ -74,17 +74,16 @@ def stream(
         try:
             where = session.posture_of(person, opened.layout, posture)
             seat = session.Seat(streaming.engine(person, opened.layout.rate_hz, where))
-            typer.echo(
+            shell.tell(
                 f"{source}: {len(opened.layout.channels)} channels at {opened.layout.rate_hz:g} Hz, {where}; "
-                "Ctrl-C ends.",
-                err=True,
+                "Ctrl-C ends."
             )
             for update in session.run(seat, opened, reopen, seconds=seconds, patience_s=patience):
                 if len(update.rows.flag):
                     out.write(update.rows)
                     costs.add(update.compute_s)
                 if update.event:
-                    typer.echo(f"pitl: {update.event}", err=True)
+                    shell.tell(f"pitl: {update.event}")
                 state = update.state
         except KeyboardInterrupt:
             pass  # how a stream ends
@@ -92,9 +91,9 @@ def stream(
             opened.close()
             out.close()
         if state is not None:
-            typer.echo(
-                f"{state.taken} samples used, {state.held} bridged, {state.lost} lost; {costs.sentence()}", err=True
-            )
+            others = f", {state.foreign} packets of others" if state.foreign else ""
+            counts = f"{state.taken} samples used, {state.held} bridged, {state.lost} lost, {state.dropped} dropped"
+            shell.tell(f"{counts}{others}; {costs.sentence()}")
 
 
 def live(
@@ -113,7 +112,7 @@ def live(
     seconds: _Session = 20.0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where calibrated models go [default: MODEL-calibrated]."),
+        typer.Option("--out", metavar="DIR", help="Where calibrated models go [default: MODEL-calibrated], numbered."),
     ] = None,
 ) -> None:
     """A page with the envelopes, the angle, the forces and the limb, as they happen.
@@ -130,7 +129,7 @@ def live(
 
         files.keep_compiled_programs()
         from pitl.learn.model import Model
-        from pitl.live import calibrate, limb, page, session, sinks
+        from pitl.live import access, calibrate, limb, page, session, sinks
         from pitl.live import stream as streaming
 
         person = Model.load(model)
@@ -143,16 +142,20 @@ def live(
             seat = session.Seat(streaming.engine(calibrate.provisional(person), opened.layout.rate_hz, where))
             drawn = limb.limb(person.limb, where)
 
+            def keep(made: Model) -> None:
+                folder = calibrate.fresh(out or model.with_name(model.name + "-calibrated"))
+                made.save(folder)
+                board.say(f"the new model is kept in {folder}.")
+
             def begin() -> None:
                 if board.calibration is not None and board.calibration.phase in calibrate.BUSY:
                     return
-                keep = functools.partial(Model.save, folder=out or model.with_name(model.name + "-calibrated"))
                 calibration = calibrate.Calibration(seat.engine.model, seconds, bool(opened.layout.dofs), keep)
                 calibration.begin(seat)
                 board.calibration = calibration
 
-            allowed = (*page.LOCAL, host) if host in page.LOCAL else ("*",)
-            server = page.serve(page.application(board, seat, drawn, begin, allowed), at)
+            who = access.access(host)
+            server = page.serve(page.application(board, seat, drawn, begin, who), at)
             streams = threading.Thread(
                 target=page.drive,
                 args=(board, seat, opened, reopen),
@@ -160,7 +163,7 @@ def live(
                 daemon=True,
             )
             streams.start()
-            typer.echo(f"http://{host}:{at.getsockname()[1]} shows {source}; Ctrl-C ends.", err=True)
+            shell.tell(f"{access.link(host, at.getsockname()[1], who)} shows {source}; Ctrl-C ends.")
             server.run(sockets=[at])
         except KeyboardInterrupt:
             pass  # how it ends
@@ -184,8 +187,8 @@ def calibrate(
 ) -> None:
     """Record a short session with cues, personalise, and go on with the new model.
 
-    MODEL may be a generic one. The angle is learned from if the source measures it; without, the equation of motion alone
-    teaches. The stream does not stop; with --sink none it ends when the model is saved.
+    MODEL may be a generic one. The angle is learned from if the source measures it; without, the equation of motion
+    alone teaches. The stream does not stop; with --sink none it ends when the model is saved.
 
     \b
     Examples:
@@ -201,6 +204,8 @@ def calibrate(
         from pitl.live import cues, session, sinks
         from pitl.live import stream as streaming
 
+        if out.exists():
+            raise PitlError(f"{out} exists, and an earlier calibration is never overwritten; name another with --out.")
         person = Model.load(model)
         opened, reopen = _open(source, person, unit, speed, 1)
         into = sinks.open_sink(sink, person.limb, person.emg.rate_hz)
@@ -215,13 +220,13 @@ def calibrate(
                     running.feed(seat, update)
                     into.write(update.rows)
                     if update.event:
-                        typer.echo(f"pitl: {update.event}", err=True)
+                        shell.tell(f"pitl: {update.event}")
                     if running.phase != "recording" and not began:
                         began = time.monotonic()
                     now = _cue(cues.prompt(running.done * seconds, seconds), running)
                     status.update(now)
                     if now.partition("  ")[0] != told and not shell.console().is_terminal:
-                        typer.echo(now, err=True)
+                        shell.tell(now)
                     told = now.partition("  ")[0]
                     if running.phase == "failed" or (running.phase == "done" and sink == "none"):
                         break
@@ -246,7 +251,7 @@ def _ended(running: "Calibration | None", out: Path, took_s: float) -> None:
         raise PitlError("the stream ended before the session did; nothing was learned. Record for longer.")
     if running.phase == "failed":
         raise PitlError(f"nothing was learned: {running.message}")
-    typer.echo(f"{running.message} It took {took_s:.1f} s. Model: {out}", err=True)
+    shell.tell(f"{running.message} It took {took_s:.1f} s. Model: {out}")
 
 
 def _open(

@@ -11,14 +11,16 @@ from pitl.errors import PitlError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pitl.mechanics.opensim.paths import PathFit
+    from pitl.mechanics.sampling.paths import PathFit
 
-model = typer.Typer(no_args_is_help=True, help="Make a musculoskeletal model from OpenSim's, or look at one.")
+model = typer.Typer(no_args_is_help=True, help="Make a musculoskeletal model from another program's, or look at one.")
 
 
 @model.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="MODEL.osim", help="OpenSim model, best scaled to the person.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="OpenSim (.osim) or MuJoCo (.xml) model, best scaled to the person.")
+    ],
     coordinates: Annotated[
         str, typer.Option("--coordinates", metavar="C1[,C2...]", help="Joint angles that move; the others are held.")
     ],
@@ -42,37 +44,45 @@ def import_(
         str, typer.Option("--accept", metavar="M1[,M2...]", help="Muscles to take although they fit badly.")
     ] = "",
 ) -> None:
-    """Sample an OpenSim model into one that needs no OpenSim.
+    """Sample an OpenSim or MuJoCo model into one that needs neither.
 
     Musculotendon lengths become smooth functions of the coordinates, with moment arms as their exact derivatives;
-    bodies keep their masses and inertias. A muscle that cannot be followed within 1 mm is refused, with the reason.
-    Signs of the coordinates are the file's.
+    bodies keep their masses and inertias. Small jumps of a path are smoothed, and a muscle that cannot be followed
+    within 1 mm is left out: each is named with the reason. With --range give what your recordings visit. Signs of the
+    coordinates are the file's.
 
     \b
     Examples:
-      pitl model import arm26.osim --coordinates r_shoulder_elev,r_elbow_flex --range r_shoulder_elev=-90:28 --out method
+      pitl model import arm26.osim --coordinates r_shoulder_elev,r_elbow_flex --range r_shoulder_elev=-90:28 --out arm
       pitl model import leg.osim --coordinates knee_angle_r --posture seated:hip_flexion_r=85 \\
           --posture standing:hip_flexion_r=0 --out knee
     """
     with shell.sentences():
         console = shell.console()
-        from pitl.mechanics import library
-        from pitl.mechanics.opensim import convert
+        from pitl.mechanics import importing, library
+        from pitl.mechanics.sampling.convert import load_bodies
 
-        chosen = None if muscles == "all" else _names(muscles)
         with console.status("sampling") as status:
-            imported = convert.import_model(
-                file, _names(coordinates), chosen, _postures(posture or []), _ranges(range_ or []), status.update
+            imported = importing.import_model(
+                file,
+                _names(coordinates),
+                ranges=_ranges(range_ or []),
+                muscles=None if muscles == "all" else _names(muscles),
+                postures=_postures(posture or []),
+                accept=_names(accept),
+                progress=status.update,
             )
         console.print(_fit_table(imported.fits))
-        accepted = convert.accept(convert.load_bodies(imported, _weights(weight or [])), _names(accept))
-        library.save(out, accepted.model, accepted.about)
-        console.print(f"Wrote {out}: {_summary(accepted.model)}", soft_wrap=True)
+        for sentence in imported.sentences:
+            console.print(f"Note: {sentence}", soft_wrap=True, markup=False)
+        imported = load_bodies(imported, _weights(weight or []))
+        library.save(out, imported.model, imported.about)
+        console.print(f"Wrote {out}: {_summary(imported.model)}", soft_wrap=True)
 
 
 @model.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="wrist, knee, or a folder written by `import`.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="wrist, wrist2, knee, or a folder written by `import`.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.png", help="Picture to write.")] = None,
 ) -> None:
     """Draw a model's lengths, moment arms and torque capacity.
@@ -80,7 +90,7 @@ def show(
     \b
     Examples:
       pitl model show wrist
-      pitl model show method --out arm.png
+      pitl model show arm --out arm.png
     """
     with shell.sentences():
         from pitl.files import atomic_write_bytes
@@ -164,13 +174,14 @@ def _number(text: str, item: str) -> float:
 def _fit_table(fits: "tuple[PathFit, ...]") -> "Table":
     from rich.table import Table
 
-    table = Table(title="worst difference from OpenSim at random poses", title_justify="left")
+    table = Table(title="worst difference from the file's program at random poses", title_justify="left")
     for heading in ("muscle", "across", "nodes", "length mm", "moment arm mm", "of a range of mm", "fits"):
         table.add_column(heading, justify="right" if "mm" in heading else "left")
     for f in fits:
         numbers = (f"{f.length_error_mm:.3f}", f"{f.arm_error_mm:.3f}", f"{f.arm_range_mm:.1f}")
         nodes = " x ".join(map(str, f.nodes))
-        table.add_row(f.muscle, ", ".join(f.coordinates), nodes, *numbers, "yes" if f.accepted else "no")
+        follows = "smoothed" if f.smoothed else "yes" if f.accepted else "no"
+        table.add_row(f.muscle, ", ".join(f.coordinates), nodes, *numbers, follows)
     return table
 
 

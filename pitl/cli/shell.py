@@ -1,4 +1,4 @@
-"""What every command shares: errors as sentences, Ctrl-C that is heard, a console, compiled programs that are kept."""
+"""What every command shares: errors as sentences, Ctrl-C and SIGTERM that are heard, a console."""
 
 import signal
 import sys
@@ -15,6 +15,11 @@ from pitl.errors import PitlError
 
 
 def must_be_folder(folder: Path) -> None:
+    """Refuses what is not a folder.
+
+    Raises:
+        PitlError: it is a file, or does not exist.
+    """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise PitlError(f"the folder with recordings {folder} {what}; check the path.")
@@ -27,7 +32,7 @@ def sentences(resume: Any = None) -> Iterator[None]:
         with _interruptible():
             yield
     except PitlError as e:
-        typer.echo(f"pitl: {e}", err=True)
+        tell(f"pitl: {e}")
         raise typer.Exit(1) from e
     except KeyboardInterrupt as e:
         folder = resume() if resume else None
@@ -36,12 +41,22 @@ def sentences(resume: Any = None) -> Iterator[None]:
         raise typer.Exit(130) from e
 
 
+def plain(text: str) -> str:
+    """Text without what a terminal would obey: names come from files and from the network."""
+    return "".join(c if c in "\n\t" or c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def tell(text: str) -> None:
+    """Writes a line for the user on standard error, whatever names are in it."""
+    typer.echo(plain(text), err=True)
+
+
 _AGAIN_S = 1.0
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Repeats Ctrl-C until it is heard: raised inside JAX's garbage-collection hook, it would only be printed."""
+    """Repeats Ctrl-C and SIGTERM until heard: raised inside JAX's garbage-collection hook, it is only printed."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -50,7 +65,8 @@ def _interruptible() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGALRM)}
+    heard = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
@@ -60,6 +76,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def console() -> Any:
+    """The terminal, or a file or pipe in its place, without colours of its own."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())

@@ -27,8 +27,8 @@ def study(
 ) -> None:
     """Run a whole study, ending in one table and a results page.
 
-    A study is a list of cells: configurations under which methods are compared, over seeds and along curves. Cells run in
-    any order and are kept: the same command goes on where it stopped. What fails is named on the page and tried again
+    A study is a list of cells: configurations under which methods are compared, over seeds and along curves. Finished
+    cells are kept: the same command goes on where it stopped. What fails is named on the page and tried again
     the next time.
 
     \b
@@ -59,7 +59,7 @@ def study(
             typer.echo("failed: " + " ".join(str(v) for v in failure.values()), err=True)
         typer.echo(f"Report: {reporting.write(folder)}")
         if result["missing"]:
-            typer.echo(f"{result['missing']} answers are not made yet; the same command goes on.")
+            typer.echo(f"{result['missing']} results are not made yet; the same command goes on.")
         if result["failures"] or (result["missing"] and not only):
             raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ person's own data say about the size of their errors. See `pitl.comparison.confo
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,23 @@ from pitl.comparison import conformal, results
 from pitl.comparison.conformal import LEVEL, PersonErrors
 from pitl.comparison.methods import run_method
 from pitl.comparison.task import Task
+from pitl.files import atomic_savez, safe_name
 from pitl.learn.predict import Estimate
 from pitl.learn.split import Split
 
 FILE = "uncertainty.json"
+FOLDER = "intervals"  # half the width of every interval, a file for each person
 # Methods that get intervals where a run has them.
 WITH_INTERVALS = ("head_physics", "ensemble")
 # Last part of each trial's labelled calibration rows that is kept out of the second personalisation.
 _KEPT_OUT = 0.25
+
+
+class MethodIntervals(NamedTuple):
+    """Intervals of one method with one grade of supervision."""
+
+    outputs: list[dict[str, Any]]  # how often they hold, as the report reads it
+    half: dict[str, list[np.ndarray]]  # by kind (angle [rad], force [N]), of each person: (W, outputs)
 
 
 def kept_out(task: Task) -> Task:
@@ -59,12 +68,12 @@ def people_of(
 
     Args:
         task: whose test part the answers are on.
-        said: the answers of a method.
+        predicted: the estimates of a method.
         before: from `kept_out`, or None.
         earlier: the method's answers on its test part.
 
     Returns:
-        `{(kind, index): [Person, ...]}` with kind `angle` or `force`; forces only where there are labels.
+        `{(kind, index): [PersonErrors, ...]}` with kind `angle` or `force`; forces only where there are labels.
     """
     samples, prepared = task.prepared.samples, task.prepared
     posture, result = np.asarray(samples.posture), {}
@@ -97,15 +106,15 @@ def method_coverage(
     predicted: tuple[Estimate, ...],
     before: Task | None = None,
     earlier: tuple[Estimate, ...] | None = None,
-) -> list[dict[str, Any]]:
-    """Intervals of one method for every output and person, as the report reads them.
+) -> MethodIntervals:
+    """Intervals of one method for every output and person.
 
     Args:
         task: as it was given to the method.
         method: name.
-        said: what it answered.
+        predicted: what it estimated.
         before: from `kept_out`, or None.
-        earlier: what the method answered to that.
+        earlier: what the method estimated on that.
     """
     prepared = task.prepared
     names = [s.name for s in prepared.cohort.subjects]
@@ -114,9 +123,11 @@ def method_coverage(
     for t in prepared.table.trials:
         task_of[t.start : t.stop] = t.task
     postures = prepared.limbs.postures
-    result = []
+    result: list[dict[str, Any]] = []
+    half: dict[str, list[list[np.ndarray]]] = {}
     for (kind, k), everyone in people_of(task, predicted, before, earlier).items():
         made = conformal.intervals(everyone, sources)
+        half.setdefault(kind, []).append([i.half for i in made])
         unit, factor = ("deg", float(np.degrees(1.0))) if kind == "angle" else ("N", 1.0)
         output = (prepared.limbs.dofs if kind == "angle" else prepared.limbs.muscles)[k]
         of_people = {}
@@ -144,7 +155,7 @@ def method_coverage(
                 **summary(of_people),
             }
         )
-    return result
+    return MethodIntervals(result, {k: [np.stack(x, axis=1) for x in zip(*v, strict=True)] for k, v in half.items()})
 
 
 def summary(people: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -162,11 +173,12 @@ def summary(people: dict[str, dict[str, Any]]) -> dict[str, float]:
 def everyone(out: Path, task: Task) -> dict[str, Any] | None:
     """Intervals of the first seed's methods of a run, as far as `WITH_INTERVALS` names them; None if there are none.
 
-    What the methods say with the end of the calibration kept out is left in OUT/kept_out, so that a killed run need not
-    make it again.
+    Half the width at every row of the test part is left in OUT/intervals, for the report's curves; what the methods
+    predict with the end of the calibration kept out in OUT/kept_out, so that a killed run need not make it again.
     """
-    config = task.config
+    config, names = task.config, [s.name for s in task.prepared.cohort.subjects]
     everything: list[dict[str, Any]] = []
+    half: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
     for method in WITH_INTERVALS:
         for supervision in config.evaluate.supervision:
             stored = results.read_result(results.path_of(out, 0, method, supervision), task.split.test)
@@ -181,5 +193,12 @@ def everyone(out: Path, task: Task) -> dict[str, Any] | None:
                     results.keep(path, (method, supervision, 0), run_method(method, before), 0.0)
                     kept = results.read_result(path, before.split.test)
                 earlier = None if kept is None else kept.estimates
-            everything += method_coverage(work, method, stored.estimates, before, earlier)
+            made = method_coverage(work, method, stored.estimates, before, earlier)
+            everything += made.outputs
+            for kind, unit, factor in (("angle", "angle_deg", float(np.degrees(1.0))), ("force", "force_n", 1.0)):
+                for name, of_person in zip(names, made.half.get(kind, []), strict=False):
+                    half[name][f"half/{unit}/{method}/{supervision}"] = (factor * of_person).astype(np.float32)
+    for name, arrays in half.items():
+        if arrays:
+            atomic_savez(out / FOLDER / f"{safe_name(name)}.npz", arrays)
     return {"level": LEVEL, "outputs": everything} if everything else None

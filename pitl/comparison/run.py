@@ -157,6 +157,7 @@ def _train(job: Job, prepared: Prepared) -> list[GenericModels]:
                         for kind in folds.KINDS
                     }
                 )
+        devices.drop_programs()
         of_seed.append(folds.stack_over_people(prepared, split, pairs))
     return of_seed
 
@@ -185,6 +186,7 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
                 if method == "emg_driven_measured" and result.muscles is not None and seed == 0:
                     _keep_muscles(job, prepared, models, result.muscles, supervision)
                 results.keep(path, (method, supervision, seed), result, seconds)
+                devices.drop_programs()
 
 
 def grades(config: Config, prepared: Prepared, method: str) -> list[Supervision]:

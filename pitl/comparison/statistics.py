@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-# What the method is compared with; the generic models use no label of the person and stand in every comparison.
-METHOD = "head_physics"
-AGAINST = ("generic_physics", "head_data", "gain_offset", "full_finetune", "scratch", "ridge", "hill_calibrated")
-GRADES = ("angle_force", "angle", "none")  # of supervision, most labels first
+from pitl.config.methods import GRADES, METHODS
+
 LEVEL = 0.05
 
 
@@ -61,7 +59,44 @@ def per_subject(rows: Iterable[Mapping[str, Any]], metric: str, method: str, sup
     return {subject: float(np.mean(values)) for subject, values in result.items()}
 
 
-def arms_in(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+class Primary(NamedTuple):
+    """The comparison that was named before the run: a method with its grade of supervision, and its reference."""
+
+    method: str
+    supervision: str
+    against: str
+    against_supervision: str
+
+    @property
+    def first(self) -> tuple[str, str]:
+        """The method and its grade."""
+        return self.method, self.supervision
+
+    @property
+    def second(self) -> tuple[str, str]:
+        """What it is compared with, and its grade."""
+        return self.against, self.against_supervision
+
+
+def choose_primary(
+    rows: Iterable[Mapping[str, Any]], named: Sequence[str], asked: Sequence[str] = ()
+) -> Primary | None:
+    """The primary comparison, in the first grade of supervision that was asked for; None if the run does not have it.
+
+    Args:
+        rows: errors.
+        named: method and what it is compared with (`evaluate.primary`).
+        asked: grades of supervision in the order of the configuration (`evaluate.supervision`).
+    """
+    have, (method, against) = methods_in(rows), named
+    for grade in dict.fromkeys([*asked, *GRADES]):
+        for other in (grade, "none"):
+            if (method, grade) in have and (against, other) in have:
+                return Primary(method, grade, against, other)
+    return None
+
+
+def methods_in(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Methods with their grades of supervision, in order of appearance."""
     return list(dict.fromkeys((r["method"], r["supervision"]) for r in rows))
 
@@ -76,17 +111,31 @@ def quartiles(values: Iterable[float]) -> Quartiles | None:
 
 
 def compare(
-    rows: Sequence[Mapping[str, Any]], metric: str, method: str = METHOD, against: Sequence[str] = AGAINST
+    rows: Sequence[Mapping[str, Any]], metric: str, method: str, apart: Primary | None = None
 ) -> list[Comparison]:
-    """One method against others; Holm's correction covers the comparisons in one grade of supervision."""
-    methods, result = arms_in(rows), []
-    for supervision in [s for s in GRADES if (method, s) in methods]:
+    """One method against all others; Holm's correction covers the comparisons in one grade of supervision.
+
+    The generic models use no label of the person and stand in every grade. Methods that answer alike by construction
+    (nobody's errors differ) are left out.
+
+    Args:
+        rows: errors.
+        metric: which of them.
+        method: that is compared.
+        apart: a comparison of angle errors that is tested by itself and so belongs to no family.
+    """
+    have, result = methods_in(rows), []
+    order = {name: k for k, name in enumerate(METHODS)}
+    others = sorted({name for name, _ in have if name != method}, key=lambda name: order.get(name, len(order)))
+    for supervision in [s for s in GRADES if (method, s) in have]:
         family = []
-        for other in against:
-            grade = "none" if other.startswith("generic") else supervision
-            if other != method and (other, grade) in methods:
-                one = paired(rows, metric, (method, supervision), (other, grade))
-                family += [one] if one else []
+        for other in others:
+            grade = "none" if (other, "none") in have and (other, supervision) not in have else supervision
+            pair = (method, supervision), (other, grade)
+            if apart is not None and metric == "angle_rmse_deg" and pair == (apart.first, apart.second):
+                continue
+            one = paired(rows, metric, *pair) if (other, grade) in have else None
+            family += [one] if one is not None and one.effect is not None else []
         result += corrected(family)
     return result
 

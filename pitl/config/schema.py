@@ -348,12 +348,16 @@ class EvaluateConfig(Section):
     supervision: tuple[Supervision, ...] = _item(
         ("angle_force", "angle"), "labels that personalisation may use, each in turn", min_length=1
     )
+    primary: tuple[str, str] = _item(
+        ("head_physics", "generic_physics"),
+        "the primary comparison, tested by itself: a method, and the method that it is compared with",
+    )
     lost_channels: bool = _item(True, "also measure what the loss of each EMG channel costs the personalised models")
     intervals: bool = _item(True, "also put intervals around the personalised answers and count how many hold")
 
-    _split = field_validator("methods", "supervision", mode="before")(_comma_separated)
+    _split = field_validator("methods", "supervision", "primary", mode="before")(_comma_separated)
 
-    @field_validator("methods")
+    @field_validator("methods", "primary")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return known_methods(value)

@@ -19,6 +19,8 @@ from pitl.errors import PitlError
 __all__ = ["Config", "change", "load", "to_dict", "to_toml"]
 
 _Settings = TypeVar("_Settings", bound=Section)
+_LONGEST_CHAIN = 32  # files that build on one another
+_LARGEST = 4 * 2**20  # bytes
 _COMMAND_LINE = "the command line"
 _Origin = dict[tuple[str, ...], str]  # which file, or the command line, gave each key
 
@@ -64,7 +66,7 @@ def to_toml(config: Config, *, explain: bool = False) -> str:
     lines = []
     for section, name, info, value in _entries(config):
         if name is None:
-            lines += ["", f"[{section}]" + (f"  # {type(value).__doc__}" if explain else "")]
+            lines += ["", f"[{section}]" + (f"  # {(type(value).__doc__ or '').splitlines()[0]}" if explain else "")]
             continue
         lines += _explanation(info, value) if explain else []
         lines.append(f"{name} = {_toml(value)}" if value is not None else f"# {name} is not set")
@@ -111,18 +113,33 @@ def _toml(value: Any) -> str:
 
 def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], _Origin]:
     """A file's values over those of the file it builds on."""
-    if path.resolve() in above:
-        raise PitlError(f"{path}: base leads back to {path.name} itself; remove one of the base lines.")
     try:
-        own = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise PitlError(f"cannot read the configuration {path}: {e.strerror}{_neighbours(path)}.") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise PitlError(f"{path} is not valid TOML: {e}; mend that line.") from e
+        here = path.resolve()
+        if path.exists() and not path.is_file():
+            raise PitlError(f"the configuration {path} is no regular file; name a TOML file.")
+        if path.stat().st_size > _LARGEST:
+            raise PitlError(f"the configuration {path} has more than {_LARGEST >> 20} MiB; name a TOML file.")
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except (OSError, RuntimeError) as e:  # RuntimeError: links in a circle
+        reason = getattr(e, "strerror", None) or e
+        raise PitlError(f"cannot read the configuration {str(path)[:200]}: {reason}{_neighbours(path)}.") from e
+    except ValueError as e:
+        raise PitlError(f"{str(path)[:200]} is no name or no text in UTF-8 ({str(e)[:80]}); name a TOML file.") from e
+    if here in above:
+        raise PitlError(f"{path}: base leads back to {path.name} itself; remove one of the base lines.")
+    if len(above) >= _LONGEST_CHAIN:
+        raise PitlError(f"{path}: is the base of a base, {_LONGEST_CHAIN} times over; build on a nearer file.")
+    try:
+        own = tomllib.loads(text)
+        json.dumps(own, default=str)  # tables too deep for anything that follows
+    except RecursionError as e:
+        raise PitlError(f"{path} has lists or tables too deep within one another; write it flat.") from e
+    except ValueError as e:  # also whole numbers of thousands of digits
+        raise PitlError(f"{path} is not valid TOML: {str(e)[:200]}; mend that line.") from e
     base = own.pop("base", None)
     if base is not None and not isinstance(base, str):
         raise PitlError(f"{path}: base is {_toml(base)}; give the name of a TOML file next to this one.")
-    values, origin = ({}, {}) if base is None else _read(path.parent / base, (*above, path.resolve()))
+    values, origin = ({}, {}) if base is None else _read(path.parent / base, (*above, here))
     own.setdefault("name", path.stem)
     folder = own.get("data", {}).get("dir") if isinstance(own.get("data"), dict) else None
     if isinstance(folder, str):
@@ -142,7 +159,10 @@ def _model(name: str, folder: Path) -> str:
 
 
 def _neighbours(path: Path) -> str:
-    result = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    try:
+        result = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    except (OSError, ValueError):
+        result = []
     return f"; {path.parent} has {', '.join(result[:12])}" if result else ""
 
 
@@ -161,7 +181,7 @@ def _apply(override: str, values: dict[str, Any], origin: _Origin) -> None:
         raise PitlError(f"cannot read '{override}'; write a change as section.key=value, such as train.steps=500.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()  # a bare word
     first, *others = (part.strip() for part in key.split("."))
     if (first, *others) == ("data", "dir") and isinstance(value, str):

@@ -188,7 +188,7 @@ def onto(source: Regular, start_s: float, rate_hz: float, count: int) -> tuple[n
 
 
 def estimate_offset(
-    emg: np.ndarray, angle: np.ndarray, rate_hz: float, valid: np.ndarray | None = None
+    emg: np.ndarray, angle: np.ndarray, rate_hz: float, valid: np.ndarray | None = None, kind: str = "raw"
 ) -> Offset | None:
     """Finds by how much the motion lags behind the EMG beyond what muscles and limbs explain.
 
@@ -198,10 +198,11 @@ def estimate_offset(
     any lag. Good to about `LEAD_SPREAD_S`; shifts between two recordings of one task come out to a sample or two.
 
     Args:
-        emg: (T, C) raw [V].
+        emg: (T, C) of the `kind` "raw", "rectified" or "envelope".
         angle: (T, D) [rad], on the same nominal clock.
         rate_hz: of both.
         valid: (T,) False where samples are unusable.
+        kind: of the EMG.
 
     Returns:
         The offset [s], positive if the motion is late; None if the recording is too short or does not move.
@@ -213,8 +214,8 @@ def estimate_offset(
     if len(emg) < (4 * reach + 50) * step or good.mean() < 0.5 or np.ptp(angle[good], axis=0).max() < 1e-3:
         return None
     sos = signal.butter(2, min(4.0, 0.2 * rate_hz), fs=rate_hz, output="sos")
-    clean = np.where(good[:, None], emg - np.median(emg[good], axis=0), 0.0)
-    if rate_hz > 100:
+    clean = np.where(good[:, None], emg - (np.median(emg[good], axis=0) if kind == "raw" else 0.0), 0.0)
+    if rate_hz > 100 and kind == "raw":
         clean = np.asarray(signal.sosfiltfilt(signal.butter(2, 20.0, "high", fs=rate_hz, output="sos"), clean, axis=0))
     envelope = np.maximum(np.asarray(signal.sosfiltfilt(sos, np.abs(clean), axis=0))[::step], 0.0)
     envelope = envelope[:, envelope.std(axis=0) > 0]

@@ -13,10 +13,11 @@ from pitl.data import trial
 from pitl.data.cohort_file import NAME, CohortFile, SubjectEntry, TrialEntry
 from pitl.data.cohort_file import read as read_header
 from pitl.data.formats import csv, registry
-from pitl.data.formats.signals import VOLTS, Signals, nearest
+from pitl.data.formats.signals import EMG_UNITS, Signals, nearest
 from pitl.data.recording import Cohort, MaximumContraction, Recording, Subject
+from pitl.data.walk import within
 from pitl.errors import PitlError
-from pitl.files import atomic_write_text
+from pitl.files import atomic_write_text, safe_name
 
 
 def read_cohort(folder: Path) -> Cohort:
@@ -44,7 +45,7 @@ def each_person(folder: Path) -> Iterator[tuple[str, Callable[[], Cohort]]]:
     for t in header.trial:
         trials.setdefault(t.subject, []).append(t)
     for name, own in trials.items():
-        alone = header.model_copy(update={"trial": type(header.trial)(own)})
+        alone = CohortFile.model_validate({**header.model_dump(), "trial": [t.model_dump() for t in own]})
         yield name, partial(_listed, folder, alone)
 
 
@@ -56,7 +57,9 @@ def _listed(folder: Path, header: CohortFile) -> Cohort:
     for t in header.trial:
         try:
             recordings.setdefault(t.subject, []).append(trial.read_trial(folder, header, t, read))
-        except PitlError as e:
+        except (PitlError, ValueError, ArithmeticError, LookupError, MemoryError) as e:  # the others are used
+            if not isinstance(e, PitlError):
+                e = PitlError(f"{folder}: cannot be used ({type(e).__name__}: {str(e)[:120]}); export its files again.")
             failures.append(e)
             left_out.append(f"{t.subject}/{t.trial} was left out: {e}")
     if not any(recordings.values()):
@@ -70,8 +73,17 @@ def _listed(folder: Path, header: CohortFile) -> Cohort:
         if trials
     )
     return Cohort(
-        header.name or folder.resolve().name, header.joint, subjects, tuple(header.notes), tuple(left_out)
+        header.name or folder.resolve().name, _joint(folder, header), subjects, tuple(header.notes), tuple(left_out)
     )  # fmt: skip
+
+
+def _joint(folder: Path, header: CohortFile) -> str:
+    """A built-in joint, or a model's folder: beside the recordings, else as it is named."""
+    try:
+        own = within(folder, header.joint, header.outside)
+    except PitlError:
+        return header.joint
+    return str(own) if own.is_dir() else header.joint
 
 
 def _fits_model(path: Path, header: CohortFile) -> None:
@@ -109,14 +121,14 @@ def _subject(
 ) -> Subject:
     mvc = None
     if person.mvc is not None:
-        mvc = np.array([person.mvc[c] for c in header.emg.channels]) * VOLTS[header.emg.unit or "V"]
+        mvc = np.array([person.mvc[c] for c in header.emg.channels]) * EMG_UNITS[header.emg.unit or "V"]
     contractions: list[MaximumContraction] = []
     for file in person.mvc_files:
         try:
-            contractions += _contractions(read(folder / file), header)
+            contractions += _contractions(read(within(folder, file, header.outside)), header)
         except PitlError as e:
             left_out.append(f"{person.name}: a maximum voluntary contraction was left out: {e}")
-    model = folder / person.model if person.model else None
+    model = within(folder, person.model, header.outside) if person.model else None
     if model is not None and not model.exists():
         raise PitlError(f"{folder / NAME}: model of subject {person.name!r}, {model}, does not exist; correct it.")
     return Subject(
@@ -161,7 +173,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
     files: set[str] = set()
     blocks: list[tuple[str, dict[str, Any]]] = []
     for r in recordings:
-        file = re.sub(r"[^\w.-]", "_", f"{r.subject}_{r.trial}")
+        file = safe_name(f"{r.subject}_{r.trial}")
         while file.lower() in files:
             file += "_"
         files.add(file.lower())
@@ -184,12 +196,17 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
             "model": None if s.model is None else str(s.model.resolve()),
         }  # fmt: skip
         blocks.append(("[[subject]]", person))
+    kind, unit = recordings[0].emg_kind, recordings[0].emg_unit
+    if any((r.emg_kind, r.emg_unit) != (kind, unit) for r in recordings):
+        raise PitlError("one folder holds EMG of one kind and unit only; write the other recordings into another.")
     more: dict[str, dict[str, Any]] = {
-        "emg": {"unit": "V", "rate_hz": recordings[0].rate_hz}, "angle": {"unit": "rad"}
-    }  # fmt: skip
+        "emg": {"unit": unit, "kind": None if kind == "raw" else kind, "rate_hz": recordings[0].rate_hz},
+        "angle": {"unit": "rad"},
+    }
     kinds = {"emg": "channels", "angle": "coordinates", "torque": "coordinates", "force": "muscles"}
     top = {
         "name": cohort.name, "joint": cohort.joint, "valid": "valid",
+        "outside": True if any(s.model for s in cohort.subjects) else None,
         "notes": [*cohort.notes, *cohort.left_out] or None,
     }  # fmt: skip
     sections = [

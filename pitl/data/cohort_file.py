@@ -1,20 +1,34 @@
 """`cohort.toml`: whose file is which trial, and what its columns are. One such file makes a folder a cohort."""
 
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pitl.data.formats.signals import nearest
+from pitl.data.formats.signals import must_be_file, nearest
 from pitl.errors import PitlError
 
 NAME = "cohort.toml"
 PARTS = ("emg", "angle", "force", "torque")
 
-_Word = Annotated[str, Field(min_length=1)]
-_Columns = Annotated[dict[_Word, _Word], Field(min_length=1)]
+_MOST_TRIALS = 10_000
+_LARGEST = 4 * 2**20  # bytes
+
+
+def _shown(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("should have no control characters")
+    return text
+
+
+_Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shown)]
+_Column = Annotated[str, Field(min_length=1, max_length=300)]
+_File = Annotated[str, Field(min_length=1, max_length=1000)]
+_Columns = Annotated[dict[_Word, _Column], Field(min_length=1)]
 _Positive = Annotated[float, Field(gt=0)]
+_Rate = Annotated[float, Field(ge=1, le=1e6)]  # Hz
 
 
 class _Closed(BaseModel):
@@ -22,12 +36,14 @@ class _Closed(BaseModel):
 
 
 class Emg(_Closed):
-    """Raw EMG."""
+    """EMG as recorded, rectified, or already an envelope."""
 
     channels: _Columns  # muscle = column
-    unit: Literal["V", "mV", "uV"] | None = None  # None: as the file says
-    rate_hz: _Positive | None = None  # for files without a time column
-    notch_hz: _Positive | None = None  # takes the power line out
+    # None: as the file says. Only ratios count with the last three: of ADC counts, percent or parts of the maximum
+    unit: Literal["V", "mV", "uV", "counts", "%", "1"] | None = None
+    kind: Literal["raw", "rectified", "envelope"] = "raw"
+    rate_hz: _Rate | None = None  # for files that say none
+    notch_hz: Annotated[float, Field(ge=10, le=1000)] | None = None  # takes the power line out
 
 
 class Angle(_Closed):
@@ -35,7 +51,7 @@ class Angle(_Closed):
 
     coordinates: _Columns  # coordinate of the model = column, "-column" turns the sign
     unit: Literal["deg", "rad"] | None = None
-    rate_hz: _Positive | None = None
+    rate_hz: _Rate | None = None
 
 
 class Force(_Closed):
@@ -43,14 +59,14 @@ class Force(_Closed):
 
     muscles: _Columns  # muscle of the model = column
     source: str | None = None
-    rate_hz: _Positive | None = None
+    rate_hz: _Rate | None = None
 
 
 class Torque(_Closed):
     """Net torque of the muscles [N m], such as that of inverse dynamics."""
 
     coordinates: _Columns
-    rate_hz: _Positive | None = None
+    rate_hz: _Rate | None = None
 
 
 class TrialEntry(_Closed):
@@ -58,15 +74,16 @@ class TrialEntry(_Closed):
 
     subject: _Word
     trial: _Word
-    task: str
-    posture: str
-    file: _Word | None = None
-    emg: _Word | None = None
-    angle: _Word | None = None
-    force: _Word | None = None
-    torque: _Word | None = None
-    rate_hz: _Positive | None = None  # of the EMG, if it differs from the others'
-    emg_offset_s: float | Literal["estimate"] = 0.0  # added to the EMG's clock
+    task: _Word
+    posture: _Word
+    file: _File | None = None
+    emg: _File | None = None
+    angle: _File | None = None
+    force: _File | None = None
+    torque: _File | None = None
+    rate_hz: _Rate | None = None  # of the EMG, if it differs from the others'
+    emg_unit: Literal["V", "mV", "uV", "counts", "%", "1"] | None = None  # likewise
+    emg_offset_s: Annotated[float, Field(ge=-1e5, le=1e5)] | Literal["estimate"] = 0.0  # added to the EMG's clock
     lacks: list[Literal["angle", "force", "torque"]] = []
     force_source: str | None = None
     notes: list[str] = []
@@ -83,9 +100,9 @@ class SubjectEntry(_Closed):
     height_m: Annotated[float, Field(gt=0.3, lt=2.6)] | None = None
     mass_kg: Annotated[float, Field(gt=2, lt=400)] | None = None
     sex: Literal["female", "male"] | None = None
-    model: str | None = None  # imported musculoskeletal model of this person
+    model: _File | None = None  # imported musculoskeletal model of this person
     mvc: dict[str, _Positive] | None = None  # envelope at maximum voluntary contraction, in [emg] unit, by channel
-    mvc_files: list[_Word] = []  # recordings of maximum voluntary contractions; the largest envelope counts
+    mvc_files: list[_File] = []  # recordings of maximum voluntary contractions; the largest envelope counts
 
 
 class CohortFile(_Closed):
@@ -95,11 +112,12 @@ class CohortFile(_Closed):
     emg: Emg
     name: str | None = None
     notes: list[str] = []
+    outside: bool = False  # whether files may lie outside the folder, named or behind links
     valid: str | None = None  # a column that is 0 where samples are unusable
     angle: Angle | None = None
     force: Force | None = None
     torque: Torque | None = None
-    trial: Annotated[list[TrialEntry], Field(min_length=1)]
+    trial: Annotated[list[TrialEntry], Field(min_length=1, max_length=_MOST_TRIALS)]
     subject: list[SubjectEntry] = []
 
 
@@ -117,16 +135,22 @@ def read(path: Path) -> CohortFile:
     path = Path(path)
     try:
         result = CohortFile.model_validate(tomllib.loads(_text(path)))
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise PitlError(f"{path}: is not valid TOML: {e}; mend that line.") from e
     except ValidationError as e:
         raise PitlError(f"{path}: {_sentence(e)}") from e
+    except RecursionError as e:
+        raise PitlError(f"{path}: has lists or tables too deep within one another; write it flat.") from e
+    except ValueError as e:  # also whole numbers of thousands of digits
+        raise PitlError(f"{path}: is not valid TOML: {str(e)[:200]}; mend that line.") from e
     _consistent(path, result)
     return result
 
 
 def _text(path: Path) -> str:
+    if path.exists():
+        must_be_file(path)
     try:
+        if path.stat().st_size > _LARGEST:
+            raise PitlError(f"{path}: has more than {_LARGEST >> 20} MiB; list at most {_MOST_TRIALS} trials.")
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as e:
         raise PitlError(f"{path} does not exist; `pitl init {path.parent}` writes a draft of it.") from e
@@ -171,8 +195,8 @@ def _consistent(path: Path, result: CohortFile) -> None:
 
 
 def _distinct(path: Path, what: str, values: list[str], where: str) -> None:
-    repeated = next((v for i, v in enumerate(values) if v in values[:i]), None)
-    if repeated is not None:
+    if len(set(values)) < len(values):
+        repeated = max(values, key=Counter(values).__getitem__)
         raise PitlError(f"{path}: the {what} {repeated!r} appears twice in {where}; give each its own name.")
 
 
@@ -186,4 +210,4 @@ def _sentence(error: ValidationError) -> str:
         return f"unknown key {where!r}{nearest(str(list(loc)[-1]), model.model_fields)}; correct or remove it."
     if first["type"] == "missing":
         return f"the key {where!r} is missing; add it."
-    return f"{where!r} is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}; correct it."
+    return f"{where!r} is {str(first['input'])[:50]!r}: {first['msg'][:1].lower()}{first['msg'][1:]}; correct it."

@@ -1,46 +1,41 @@
 """Looks at a folder, guesses what its files are, and drafts the `cohort.toml` with a reason beside every guess."""
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pitl.data.checks.suspicions import kind_of
 from pitl.data.cohort import toml
 from pitl.data.cohort_file import NAME
-from pitl.data.formats import registry
-from pitl.data.formats.signals import RADIANS, VOLTS, Signals, Stream
-from pitl.errors import PitlError
+from pitl.data.formats import registry, words
+from pitl.data.formats.signals import EMG_UNITS, RADIANS, VOLTS, Stream
+from pitl.data.roles import DraftedFile, Found, columns, look
+from pitl.errors import PitlError, printable
 
-_ROLES = {
-    "emg", "raw", "ik", "id", "so", "inverse", "kinematics", "dynamics", "inversekinematics", "inversedynamics",
-    "static", "optimization", "staticoptimization", "force", "forces", "activation", "angle", "angles", "joint",
-    "moments", "moment", "torque", "torques", "motion", "results", "controls", "goniometer",
-}  # fmt: skip
-_IGNORED = re.compile(
-    r"ground|grf|_p[xyz]$|(^|_)t[xyz]$|pelvis|lumbar|arm_|marker|activation|control|frame|index|sample"
-)
-_MUSCLE = re.compile(
-    r"\b(emg|rf|rec(tus)?_?fem|bf(lh|sh)?|bic|bifem|vm|vl|vas|vast|st|sm|semi|mh|ham|ta|tib|gl|gm|gas|sol|per|add|glu|tfl"
-    r"|fcr|fcu|ecr|ecrl|ecrb|ecu|edc|fds|flex_carp|ext_carp|delt|tri|bra)"
-)
-_ANGLE = re.compile(r"angle|flex|ext|gonio|knee|wrist|elbow|ankle|hip|shoulder|rotation|deviation|adduction|deg|rad\b")
-# coordinate of a built-in joint, what its column may be called, and muscles that speak for it
+# words for a joint in the names of columns, and muscles that speak for it
 _JOINTS = {
-    "knee": (re.compile(r"knee|gonio|\bfx\b"), re.compile(r"\b(rf|bf|vm|vl|st|sm|rec|vas|ham|semi)"), "seated"),
-    "wrist": (re.compile(r"wrist|flexion"), re.compile(r"\b(fcr|fcu|ecr|ecu)"), "neutral"),
-}
-_SMOOTH = 0.1  # mean step of a motion over its spread; raw EMG is above 0.3
-_MOST_FILES = 2000
+    "knee": (r"\b(?:knee|gonio\w*|fx|knie\w*|genou|rodilla|ginocchio)\b", r"\b(?:rf|bf|vm|vl|st|sm|rec|vas|ham|semi)"),
+    "wrist": (r"\bwrist\b", r"\b(?:fcr|fcu|ecr|ecu|flex carp|ext carp)"),
+    "elbow": (r"\belbow\b|\barm flex", r"\b(?:tri|bra|bic(?!eps? fem))"),
+    "ankle": (r"\b(?:ankle|dorsiflexion|plantar)\b", r"\b(?:ta\b|tib|sol|gas|gl\b|gm\b|med gas|lat gas)"),
+    "hip": (r"\bhip\b", r"\b(?:glu|add|tfl|psoas)"),
+    "shoulder": (r"\bshoulder\b", r"\b(?:delt|pec|lat dor)"),
+}  # fmt: skip
+_POSTURE = {"knee": ("seated", "standing"), "wrist": ("neutral", "neutral")}  # usual, and upright
+_UPRIGHT = re.compile(r"walk|gait|run|stand|squat|jump|stair|mar\b|pie\b")
 
 
-class DraftedFile(NamedTuple):
-    """One file and what its columns seem to be."""
+class JointGuess(NamedTuple):
+    """What the recordings are of: a built-in joint, or a model that was imported beside them."""
 
-    path: Path
-    signals: Signals
-    columns: dict[str, list[tuple[Stream, int]]]  # by part
+    joint: str
+    dofs: tuple[str, ...]
+    muscles: tuple[str, ...]
+    postures: tuple[str, ...]
 
 
 class Draft(NamedTuple):
@@ -49,271 +44,326 @@ class Draft(NamedTuple):
     text: str
     trials: int
     questions: tuple[str, ...]
+    decisions: tuple[str, ...] = ()
+    model: Path | None = None  # an OpenSim model beside the recordings, not imported yet
+    coordinates: tuple[str, ...] = ()  # of it, that were recorded
 
 
-def draft(folder: Path) -> Draft:
+class _Choice(NamedTuple):
+    limb: JointGuess
+    side: str
+    both: bool
+
+
+def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft:
     """Drafts the `cohort.toml` of a folder.
+
+    Args:
+        folder: with recordings at any depth.
+        limb: the imported model; None takes a built-in joint.
+        side: `"r"` or `"l"` where both were recorded; the right one if "".
 
     Raises:
         PitlError: if there is no file with EMG in it.
     """
     folder = Path(folder)
-    files, skipped = _files(folder)
-    if not any("emg" in f.columns for f in files):
-        seen = ", ".join(f.path.name for f in files[:3]) or (skipped[0] if skipped else "nothing that can be read")
+    found = look(folder)
+    if not found.trials:
+        names = ", ".join(f.path.name for f in found.files[:3])
+        seen = f"read: {names}" if names else found.left_out[0] if found.left_out else "nothing that can be read"
         raise PitlError(
-            f"{folder}: found no file with EMG (read: {seen}); looked for files ending in {', '.join(registry.READERS)} "
+            f"{folder}: found no file with EMG ({seen}); looked for files ending in {', '.join(registry.READERS)} "
             "whose columns are named after muscles or 'EMG'; rename the columns or choose another folder."
         )
     questions: list[str] = []
-    trials, mvc = _grouped(folder, files)
-    joint = _joint(trials, questions)
-    from pitl.mechanics.joints import BUILTIN
-
-    dof = BUILTIN[joint]["dofs"][0]
-    side = _side(trials)
-    out = [
-        "# What the files in this folder are, as `pitl init` guessed: check every line with a '?', then `pitl check`.\n"
-        f'name = {toml(folder.resolve().name)}\njoint = "{joint}" # ? built-in: {", ".join(BUILTIN)}'
+    decisions: list[str] = []
+    choice = _choose(found, limb, side, questions)
+    head = [
+        "# What the files in this folder are, as `pitl init` guessed: check every line with a '?', then `pitl check`.",
+        f"name = {toml(folder.resolve().name)}",
+        f"joint = {toml(choice.limb.joint)} # ? built-in: knee, wrist",
     ]
-    first = next(f for t in trials.values() for p, f in t.items() if p == "emg")
-    out.append(_emg(first, side, questions))
-    angle = next((t["angle"] for t in trials.values() if "angle" in t), None)
-    if angle is None:
-        questions.append("no angle was found; without one nothing can be learned")
-        out.append(f'# no angle was found\n# [angle]\n# coordinates = {{ {dof} = "COLUMN" }}\n# unit = "deg"')
-    else:
-        out.append(_angle(angle, dof, joint, side, questions))
-    torque = next((t["torque"] for t in trials.values() if "torque" in t), None)
-    column = _about(torque.columns["torque"], joint, side) if torque else None
-    has_torque = column is not None
-    if column is not None:
-        out.append(f"[torque] # net torque of the muscles, N m\ncoordinates = {{ {dof} = {toml(column)} }}")
-    has_force = _force(trials, BUILTIN[joint]["muscles"], out)
-    posture = _JOINTS[joint][2]
-    questions.append(f"every trial's posture was set to {posture!r}: correct it where it is another")
-    for (subject, trial), parts in trials.items():
-        out.append(_trial(folder, subject, trial, parts, posture, BUILTIN[joint]["postures"], has_torque, has_force))
-    for subject in dict.fromkeys(s for s, _ in trials):
-        own = [toml(str(p.relative_to(folder).as_posix())) for s, p in mvc if s == subject]
+    if any(not p.resolve().is_relative_to(folder.resolve()) for p in _paths(found)):
+        head.append("outside = true # some files lie behind links that leave this folder")
+        decisions.append("links in the folder lead out of it: outside = true lets them")
+    out = ["\n".join(head), _emg(found, choice, questions, decisions)]
+    angle, sign = _angle(found, choice, questions)
+    out.append(angle)
+    torque = _torque(found, choice, sign)
+    out += [torque] if torque else []
+    has_force = _force(found.trials, choice.limb.muscles, out)
+    units = _units(found, choice)
+    out += [
+        _trial(folder, key, parts, choice, (bool(torque), has_force, units, questions))
+        for key, parts in found.trials.items()
+    ]
+    model, coordinates = _model(folder, found, choice, limb, questions)
+    for subject in dict.fromkeys(s for s, _ in found.trials):
+        own = [toml(p.relative_to(folder).as_posix()) for s, p in found.contractions if s == subject]
         peak = f"\nmvc_files = [{', '.join(own)}] # maximum voluntary contractions" if own else ""
         out.append(
             f"[[subject]]\nname = {toml(subject)}{peak}\n# height_m = 1.75\n# mass_kg = 70\n# sex = \"female\""
         )  # fmt: skip
-    if skipped:
-        out.append("# Not read:\n" + "\n".join(f"# - {s}" for s in skipped[:20]))
-        questions.append(f"{len(skipped)} file(s) could not be read; their names stand at the end")
-    return Draft("\n\n".join(out) + "\n", len(trials), tuple(questions))
+    if found.left_out:
+        out.append("# Not used:\n" + "\n".join(f"# - {printable(s)[:300]}" for s in found.left_out[:200]))
+        unread = "could not be read or used"
+        decisions.append(f"{len(found.left_out)} file(s) {unread}: " + "; ".join(s[:200] for s in found.left_out[:3]))
+    text = "\n\n".join(out) + "\n"
+    return Draft(text, len(found.trials), tuple(dict.fromkeys(questions)), tuple(decisions), model, coordinates)
 
 
-def _files(folder: Path) -> tuple[list[DraftedFile], list[str]]:
-    paths = sorted(
-        p for p in folder.rglob("*") if p.is_file() and not any(x.startswith(".") for x in p.relative_to(folder).parts)
-    )
-    result, skipped = [], []
-    for path in paths[:_MOST_FILES]:
-        if path.suffix.lower() not in registry.READERS:
-            continue
-        try:
-            signals = registry.read(path)
-        except PitlError as e:
-            skipped.append(" ".join(str(e).split()))
-            continue
-        parts: dict[str, list[tuple[Stream, int]]] = {}
-        for s in signals.streams:
-            for i in range(len(s.columns)):
-                part = _part(path, s, i)
-                if part:
-                    parts.setdefault(part, []).append((s, i))
-        result.append(DraftedFile(path, signals, parts))
-    return result, skipped
+def _paths(found: Found) -> Iterable[Path]:
+    yield from (f.path for t in found.trials.values() for f in t.values())
+    yield from (p for _, p in found.contractions)
 
 
-def _words(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower())
+def _choose(found: Found, limb: JointGuess | None, side: str, questions: list[str]) -> _Choice:
+    """Which joint moved and which side of it is taken."""
+    from pitl.mechanics.joints import BUILTIN
+
+    trials = found.trials.values()
+    angles = [s.columns[i] for s, i in columns(trials, "angle")]
+    muscles = " ".join(words.plain(s.columns[i]) for s, i in columns(trials, "emg"))
+    sides = Counter(words.side(s.columns[i]) for p in ("emg", "angle") for s, i in columns(trials, p))
+    both = bool(sides["r"] and sides["l"])
+    if both and not side:
+        emg_sides = {words.side(s.columns[i]) for s, i in columns(trials, "emg")} - {""}
+        side = emg_sides.pop() if len(emg_sides) == 1 else "r"
+        if sum(words.side(s.columns[i]) == ("l" if side == "r" else "r") for s, i in columns(trials, "emg")):
+            told = "right" if side == "r" else "left"
+            questions.append(f"both sides were recorded; the {told} one was taken: `pitl init --side l` takes the left")
+    if limb is not None:
+        return _Choice(limb, side if both else "", both)
+    named = {j: sum(bool(re.search(a, words.plain(n))) for n in angles) for j, (a, _) in _JOINTS.items()}
+    spoken = {j: len(re.findall(m, muscles)) for j, (_, m) in _JOINTS.items()}
+    possible = [j for j in _JOINTS if named[j]] or [j for j in BUILTIN if spoken[j]] or list(BUILTIN)
+    # a whole body is recorded around the muscles that were; without words for muscles the built-in joint is meant
+    joint = max(possible, key=lambda j: (j in BUILTIN and (spoken[j] > 0 or not any(spoken.values())), spoken[j]))
+    if joint not in BUILTIN:
+        questions.append(
+            f"the angles are of the {joint}, which is no built-in joint ({', '.join(BUILTIN)}): import a model of it "
+            f"with `pitl model import FILE.osim --coordinates ... --out {joint}` and name its folder as joint"
+        )
+        return _Choice(JointGuess(joint, (f"{joint}_flexion",), (), ()), side if both else "", both)
+    if not any(named.values()) and not any(spoken.values()):
+        questions.append(f"which joint moved cannot be told from the columns' names; {joint!r} was taken")
+    known = BUILTIN[joint]
+    return _Choice(JointGuess(joint, known["dofs"], known["muscles"], known["postures"]), side if both else "", both)
 
 
-def _part(path: Path, stream: Stream, i: int) -> str | None:
-    name, unit, file = _words(stream.columns[i]), stream.units[i], _words(path.stem)
-    spaced = name.replace("_", " ")
-    if _IGNORED.search(name) or stream.name.startswith(("points", "plate")) or unit in ("m", "mm", "s", "ms", "g"):
-        return None
-    if re.search(r"activation|controls|states|grf", file) or stream.columns[i] in stream.flaws:
-        return None
-    if re.search(r"staticoptimi[sz]ation|static_optimi[sz]ation|(^|_)so(_|$)", file) and unit in ("", "N"):
-        return None if "reserve" in name or "residual" in name else "force"
-    if unit == "N m" or re.search(r"moment|torque", name):
-        return "torque"
-    if unit == "N" or "valid" in name or name in ("time", "t"):
-        return None
-    if unit in VOLTS or "emg" in file or "emg" in name or "emg" in stream.name.lower():
-        return "emg"
-    smooth = _roughness(stream.values[:, i]) < _SMOOTH
-    if unit in RADIANS or (_ANGLE.search(name) and smooth):
-        return "angle"
-    if _MUSCLE.search(spaced) or _roughness(stream.values[:, i]) > 3 * _SMOOTH:
-        return "emg"
-    return "angle" if smooth and np.nanstd(stream.values[:, i]) > 0 else None
+def _chosen(found: Found, choice: _Choice) -> list[tuple[DraftedFile, Stream, int]]:
+    """The EMG columns of the first trial, on one side."""
+    first = next(iter(found.trials.values()))["emg"]
+    pairs = [(first, s, i) for s, i in first.columns["emg"]]
+    mine = [c for c in pairs if not choice.side or words.side(c[1].columns[c[2]]) in (choice.side, "")]
+    return mine or pairs
 
 
-def _roughness(x: np.ndarray) -> float:
-    x = x[np.isfinite(x)]
-    spread = float(x.std()) if len(x) > 2 else 0.0
-    return float(np.abs(np.diff(x)).mean() / spread) if spread > 0 else 0.0
-
-
-def _grouped(
-    folder: Path, files: list[DraftedFile]
-) -> tuple[dict[tuple[str, str], dict[str, DraftedFile]], list[tuple[str, Path]]]:
-    """Trials by subject and name, each part with its file; and maximum voluntary contractions."""
-    trials: dict[tuple[str, str], dict[str, DraftedFile]] = {}
-    mvc: list[tuple[str, Path]] = []
-    for f in files:
-        subject, trial = _whose(f.path.relative_to(folder))
-        if "mvc" in _words(f.path.stem) and "emg" in f.columns:
-            mvc.append((subject, f.path))
-            continue
-        for part in f.columns:
-            trials.setdefault((subject, trial), {}).setdefault(part, f)
-    return {k: v for k, v in trials.items() if "emg" in v}, mvc
-
-
-def _whose(path: Path) -> tuple[str, str]:
-    """Subject and trial from folders and file name; words about the kind of file say neither."""
-    tokens = [w for w in re.split(r"[_\-\s.]+", path.stem) if w and w.lower() not in _ROLES | {"mvc"}]
-    folders = [p for p in path.parts[:-1] if p.lower() not in _ROLES]
-    if folders:
-        return folders[0], "_".join([*folders[1:], *(t for t in tokens if t != folders[0])]) or "1"
-    if not tokens:
-        return "S1", "1"
-    if re.fullmatch(r"(trial|gait|walk|walking|run|rep|task)\d*", tokens[0].lower()):
-        return "S1", "_".join(tokens)
-    return tokens[0], "_".join(tokens[1:]) or "1"
-
-
-def _joint(trials: dict[tuple[str, str], dict[str, DraftedFile]], questions: list[str]) -> str:
-    names = {
-        part: " ".join(_words(s.columns[i]).replace("_", " ") for t in trials.values() if part in t
-                       for s, i in t[part].columns[part])
-        for part in ("angle", "emg")
-    }  # fmt: skip
-    votes = {j: 2 * len(a.findall(names["angle"])) + len(m.findall(names["emg"])) for j, (a, m, _) in _JOINTS.items()}
-    best = max(votes, key=lambda j: votes[j])
-    if not votes[best]:
-        questions.append(f"which joint moved cannot be told from the columns' names; {best!r} was taken")
-    return best
-
-
-def _side(trials: dict[tuple[str, str], dict[str, DraftedFile]]) -> str:
-    """ "_r" where columns of both sides exist, else nothing."""
-    names = {s.columns[i].lower() for t in trials.values() for p in t for s, i in t[p].columns[p]}
-    both = any(n.endswith("_r") for n in names) and any(n.endswith("_l") for n in names)
-    return "_r" if both else ""
-
-
-def _emg(result: DraftedFile, side: str, questions: list[str]) -> str:
-    columns = result.columns["emg"]
-    stream = columns[0][0]
-    columns = [(s, i) for s, i in columns if s is stream]
+def _emg(found: Found, choice: _Choice, questions: list[str], decisions: list[str]) -> str:
+    chosen = _chosen(found, choice)
+    first = chosen[0][0]
+    labels = [s.columns[i] for _, s, i in chosen]
+    names = [re.sub(r"(?i)[\s_:]*(emg)[\s_]*|\s*[\[(].*|,\s*[muµ]?v$", "", n).strip("_: ") for n in labels]
     lines = ["[emg]"]
-    chosen = [(s, i) for s, i in columns if s.columns[i].lower().endswith(side)] or columns
-    names = [re.sub(r"(?i)[\s_]*(emg)[\s_]*|\s*[\[(].*", "", s.columns[i]).strip("_ ") for s, i in chosen]
-    if side:
-        names = [re.sub(rf"(?i){side}$", "", n) for n in names]
-        others = [s.columns[i] for s, i in columns if (s, i) not in chosen]
-        lines.append(f"# the other side was left out: {', '.join(others)}")
-        questions.append("both sides were recorded; the right one was taken")
+    if choice.both:
+        names = [words.without_side(n) for n in names]
+        others = [s.columns[i] for s, i in first.columns["emg"] if s.columns[i] not in labels]
+        lines += [f"# the other side was left out: {printable(', '.join(others))}"] if others else []
     if len(set(names)) < len(names) or not all(re.search("[A-Za-z]", n) for n in names):
-        names = [s.columns[i] for s, i in chosen]
+        names = [_full(first, s, i) for _, s, i in chosen]
         questions.append("the columns do not say which channel is which muscle: rename the keys under [emg] channels")
-    values = stream.values[:, [i for _, i in chosen]]
-    if not all(stream.units[i] in VOLTS for _, i in chosen):
-        size = float(np.nanmedian(np.nanstd(values, axis=0)))
-        unit = "uV" if size > 5 else "mV" if size > 2e-3 else "V"
-        lines.append(f'unit = "{unit}" # ? guessed: a usual channel varies by {size:.2g}')
-        questions.append(f"the EMG's unit was guessed from its size ({unit})")
-    if stream.time_s is None:
-        rate = stream.rate_hz
-        lines.append(f"rate_hz = {rate:g}" if rate else "# rate_hz = 1000 # ! samples per second: no file tells")
-        if not rate:
-            questions.append("no time column: fill in rate_hz under [emg]")
-    lines.append("# notch_hz = 50 # takes power-line hum out; `pitl check` says whether there is any")
+    kinds = Counter(kind_of(x[np.isfinite(x)], _rate(s)) for _, s, i in chosen if len(x := s.values[:, i]) > 20)
+    kind = kinds.most_common(1)[0][0] if kinds else "raw"
+    if kind != "raw":
+        lines.append(f'kind = "{kind}" # ? told by {"the spectrum and the sign" if kind == "envelope" else "the sign"}')
+        decisions.append(f"the EMG is taken as {'envelopes' if kind == 'envelope' else 'rectified'}: {kind = }")
+    unit = Counter(u for t in found.trials.values() if (u := _guess(t["emg"], kind))).most_common(1)
+    if unit:
+        lines.append(f'unit = "{unit[0][0]}" # ? guessed from the size; no file says it')
+        if unit[0][0] in VOLTS:
+            questions.append(f"the EMG's unit was guessed from its size ({unit[0][0]})")
+        else:
+            decisions.append("the EMG is taken as parts of the maximum, since it has no unit")
+    if any(s.time_s is None and not s.rate_hz for _, s, _ in chosen):
+        lines.append("# rate_hz = 1000 # ! samples per second: it was not found in the file")
+        questions.append("no time column and no rate was found: fill in rate_hz under [emg]")
+    if kind == "raw":
+        lines.append("# notch_hz = 50 # takes power-line hum out; `pitl check` says whether there is any")
     lines += ["[emg.channels] # ? muscle = column"]
-    lines += [f"{_key(n)} = {toml(_full(result, s, i))}" for n, (s, i) in zip(names, chosen, strict=True)]
+    lines += [f"{_key(n)} = {toml(_full(first, s, i))}" for n, (_, s, i) in zip(names, chosen, strict=True)]
     return "\n".join(lines)
 
 
-def _angle(result: DraftedFile, dof: str, joint: str, side: str, questions: list[str]) -> str:
-    columns = result.columns["angle"]
-    name = _about(columns, joint, side)
-    if name is None:
-        stream, i = max(columns, key=lambda c: float(np.nanstd(c[0].values[:, c[1]])))
-        questions.append(f"which column is {dof} was guessed: {stream.columns[i]}")
-    else:
-        stream, i = next((s, i) for s, i in columns if s.columns[i] == name)
-    values, unit = stream.values[:, i], stream.units[i]
-    sign = "-" if joint == "knee" and np.nanmedian(values) < 0 else ""
-    stated = f" # ? sign turned: it runs from {np.nanmin(values):.3g} to {np.nanmax(values):.3g}" if sign else ""
+def _rate(stream: Stream) -> float:
+    if stream.time_s is not None and len(stream.time_s) > 2 and stream.time_s[-1] > stream.time_s[0]:
+        return float((len(stream.time_s) - 1) / (stream.time_s[-1] - stream.time_s[0]))
+    return stream.rate_hz or 1000.0
+
+
+def _guess(file: DraftedFile, kind: str = "raw") -> str:
+    """The unit of a file's EMG from its size; "" if the file says it."""
+    stated = file.columns["emg"]
+    if all(s.units[i] in EMG_UNITS for s, i in stated):
+        return ""
+    if kind == "envelope" and all(float(np.nanmax(s.values[:, i])) < 5 for s, i in stated):
+        return "1"
+    size = float(np.nanmedian([np.nanstd(s.values[:, i]) for s, i in stated]))
+    return "uV" if size > 5 else "mV" if size > 2e-3 else "V"
+
+
+def _units(found: Found, choice: _Choice) -> dict[tuple[str, str], str]:
+    """Units of trials whose size says another one than that of most."""
+    kinds = [
+        kind_of(x[np.isfinite(x)], _rate(s)) for _, s, i in _chosen(found, choice) if len(x := s.values[:, i]) > 20
+    ]
+    kind = Counter(kinds).most_common(1)[0][0] if kinds else "raw"
+    guesses = {k: _guess(t["emg"], kind) for k, t in found.trials.items()}
+    usual = Counter(u for u in guesses.values() if u).most_common(1)
+    return {k: u for k, u in guesses.items() if u and usual and u != usual[0][0]}
+
+
+def _angle(found: Found, choice: _Choice, questions: list[str]) -> tuple[str, str]:
+    """The section about angles, and the sign of the first one."""
+    dofs = choice.limb.dofs
+    result = next((t["angle"] for t in found.trials.values() if "angle" in t), None)
+    if result is None:
+        questions.append("no angle was found; without one nothing can be learned")
+        return f'# no angle was found\n# [angle]\n# coordinates = {{ {dofs[0]} = "COLUMN" }}\n# unit = "deg"', ""
+    pairs, units, sign, stated = [], [], "", ""
+    for dof in dofs:
+        stream, i = _about(result.columns["angle"], dof, choice, questions)
+        values = stream.values[:, i]
+        if choice.limb.joint == "knee" and np.nanmedian(values) < 0:
+            sign = "-"
+            stated = f" # ? sign turned: it runs from {np.nanmin(values):.3g} to {np.nanmax(values):.3g}"
+        pairs.append(f"{_key(dof)} = {toml(sign + _full(result, stream, i))}")
+        units.append((stream.units[i], float(np.nanmax(np.abs(values))), stream))
     lines = ["[angle] # flexion positive; a minus before the column turns the sign"]
-    lines.append(f"coordinates = {{ {dof} = {toml(sign + _full(result, stream, i))} }}{stated}")
-    if unit not in RADIANS:
-        unit = "deg" if np.nanmax(np.abs(values)) > 2 * np.pi else "rad"
-        lines.append(f'unit = "{unit}" # ? guessed: the largest value is {np.nanmax(np.abs(values)):.3g}')
-    if stream.time_s is None and stream is not result.columns.get("emg", [(None, 0)])[0][0]:
-        lines.append("# rate_hz = 100 # ! samples per second: no file tells")
-        questions.append("the angles have no time column: fill in rate_hz under [angle]")
-    return "\n".join(lines)
+    lines.append(f"coordinates = {{ {', '.join(pairs)} }}{stated}")
+    if any(u not in RADIANS for u, _, _ in units):
+        largest = max(size for _, size, _ in units)
+        lines.append(
+            f'unit = "{"deg" if largest > 2 * np.pi else "rad"}" # ? guessed: the largest value is {largest:.3g}'
+        )
+    if any(s.time_s is None and not s.rate_hz and s.name not in _names_of_emg(result) for _, _, s in units):
+        lines.append("# rate_hz = 100 # ! samples per second: it was not found in the file")
+        questions.append("the angles have no time column and no rate: fill in rate_hz under [angle]")
+    return "\n".join(lines), sign
 
 
-def _force(trials: dict[tuple[str, str], dict[str, DraftedFile]], muscles: Iterable[str], out: list[str]) -> bool:
+def _names_of_emg(file: DraftedFile) -> set[str]:
+    return {s.name for s, _ in file.columns.get("emg", [])}
+
+
+def _about(
+    pairs: list[tuple[Stream, int]], dof: str, choice: _Choice, questions: list[str] | None
+) -> tuple[Stream, int]:
+    """The column of a coordinate, on the chosen side; the one that varies most if the names do not tell."""
+    exact = [(s, i) for s, i in pairs if s.columns[i].removesuffix("/value").rpartition("/")[2] == dof]
+    if exact:
+        return exact[0]
+    pattern = _JOINTS[choice.limb.joint][0] if choice.limb.joint in _JOINTS else re.escape(dof)
+    named = [(s, i) for s, i in pairs if re.search(pattern, words.plain(s.columns[i]))]
+    mine = [(s, i) for s, i in named if not choice.side or words.side(s.columns[i]) == choice.side] or named
+    if len(mine) == 1:
+        return mine[0]
+    stream, i = max(mine or pairs, key=lambda c: float(np.nanstd(c[0].values[:, c[1]])))
+    if questions is not None and len({s.columns[j] for s, j in mine or pairs}) > 1:
+        questions.append(f"which column is {dof} was guessed: {printable(stream.columns[i])}, which moves most")
+    return stream, i
+
+
+def _torque(found: Found, choice: _Choice, sign: str) -> str:
+    """The section about torques, if the files have one for every coordinate; their signs are those of the angles."""
+    result = next((t["torque"] for t in found.trials.values() if "torque" in t), None)
+    if result is None:
+        return ""
+    pairs = []
+    for dof in choice.limb.dofs:
+        pattern = _JOINTS[choice.limb.joint][0] if choice.limb.joint in _JOINTS else re.escape(dof).replace("_", " ")
+        named = [(s, i) for s, i in result.columns["torque"] if re.search(pattern, words.plain(s.columns[i]))]
+        mine = [(s, i) for s, i in named if not choice.side or words.side(s.columns[i]) == choice.side] or named
+        if not mine:
+            return ""
+        pairs.append(f"{_key(dof)} = {toml(sign + _full(result, *mine[0]))}")
+    return f"[torque] # net torque of the muscles, N m\ncoordinates = {{ {', '.join(pairs)} }}"
+
+
+def _force(trials: Mapping[Any, dict[str, DraftedFile]], muscles: Iterable[str], out: list[str]) -> bool:
     """Labels only where the file has every muscle of the model under its own name."""
     result = next((t["force"] for t in trials.values() if "force" in t), None)
-    if result is None:
-        return False
-    columns = {s.columns[i].lower(): s.columns[i] for s, i in result.columns["force"]}
     wanted = list(muscles)
-    if not all(m.lower() in columns for m in wanted):
-        have = ", ".join(list(columns.values())[:12])
+    if result is None or not wanted:
+        return False
+    named = {s.columns[i].lower(): s.columns[i] for s, i in result.columns["force"]}
+    if not all(m.lower() in named for m in wanted):
+        have = printable(", ".join(list(named.values())[:12]))
         out.append(
-            f"# {result.path.name} has forces of {have}; for labels, give one column for each of the model's muscles:\n"
-            "# [force]\n# muscles = { " + ", ".join(f'{m} = "COLUMN"' for m in wanted) + " }"
+            f"# {printable(result.path.name)} has forces of {have}; for labels, give one column for each muscle of the "
+            "model:\n# [force]\n# muscles = { " + ", ".join(f'{m} = "COLUMN"' for m in wanted) + " }"
         )
         return False
-    pairs = ", ".join(f"{m} = {toml(columns[m.lower()])}" for m in wanted)
+    pairs = ", ".join(f"{_key(m)} = {toml(named[m.lower()])}" for m in wanted)
     out.append(f'[force] # labels, N\nmuscles = {{ {pairs} }}\nsource = "static_optimisation"')
     return True
 
 
 def _trial(
-    folder: Path, subject: str, trial: str, parts: dict[str, DraftedFile], posture: str, postures: Iterable[str],
-    torque: bool, force: bool,
+    folder: Path, key: tuple[str, str], parts: dict[str, DraftedFile], choice: _Choice,
+    more: tuple[bool, bool, dict[tuple[str, str], str], list[str]],
 ) -> str:  # fmt: skip
+    torque, force, units, questions = more
+    subject, trial = key
     task = re.sub(r"[_\d]+$", "", trial) or "task"
+    usual, upright = _POSTURE.get(choice.limb.joint, (choice.limb.postures or ("default",))[:1] * 2)
+    posture = upright if _UPRIGHT.search(trial.lower()) else usual
+    if posture == usual and usual != upright:
+        questions.append(f"the posture of trials was set to {posture!r}: correct it where it is another")
     lines = [
         "[[trial]]", f"subject = {toml(subject)}", f"trial = {toml(trial)}", f"task = {toml(task)}",
-        f"posture = {toml(posture)} # ? {' or '.join(postures)}",
+        f"posture = {toml(posture)}" + (f" # ? {' or '.join(choice.limb.postures)}" if usual != upright else ""),
     ]  # fmt: skip
-    used = [p for p in ("emg", "angle", "torque", "force") if p in parts]
-    used = [p for p in used if (p != "torque" or torque) and (p != "force" or force)]
-    lacks = [
-        p for p in ("angle", "torque", "force") if p not in used and {"angle": True, "torque": torque}.get(p, force)
-    ]
+    wanted = {"emg": True, "angle": True, "torque": torque, "force": force}
+    used = [p for p in wanted if p in parts and wanted[p]]
+    lacks = [p for p in wanted if p not in used and wanted[p]]
     names = {p: parts[p].path.relative_to(folder).as_posix() for p in used}
     if len(set(names.values())) == 1:
         lines.append(f"file = {toml(names['emg'])}")
     else:
         lines += [f"{p} = {toml(n)}" for p, n in names.items()]
         lines.append("# emg_offset_s = 0.0 # added to the EMG's clock; `pitl check` estimates it")
+    if key in units:
+        lines.append(f'emg_unit = "{units[key]}" # ? guessed from the size, which is unlike the others\'')
     if lacks:
         lines.append(f"lacks = {toml(lacks)}")
     return "\n".join(lines)
 
 
-def _about(columns: list[tuple[Stream, int]], joint: str, side: str) -> str | None:
-    pattern = _JOINTS[joint][0]
-    hits = [s.columns[i] for s, i in columns if pattern.search(_words(s.columns[i]))]
-    right = [h for h in hits if side and re.search(rf"{side}(_|$)", h.lower())]
-    return (right or hits or [None])[0]
+def _model(
+    folder: Path, found: Found, choice: _Choice, limb: JointGuess | None, questions: list[str]
+) -> tuple[Path | None, tuple[str, ...]]:
+    """An OpenSim model beside the recordings, and its coordinates that they have and that their muscles move."""
+    if limb is not None or not found.models:
+        return None, ()
+    model = found.models[0]
+    muscles = " ".join(words.plain(s.columns[i]) for _, s, i in _chosen(found, choice))
+    joints = [j for j, (_, m) in _JOINTS.items() if re.search(m, muscles)]
+    labels = dict.fromkeys(s.columns[i] for s, i in columns(found.trials.values(), "angle"))
+    mine = [
+        n for n in labels
+        if any(re.search(_JOINTS[j][0], words.plain(n)) for j in joints if j != "hip")
+        and (not choice.side or words.side(n) == choice.side)
+    ]  # fmt: skip
+    moved = [n for n in mine if f"{n}_moment" in {s.columns[i] for s, i in columns(found.trials.values(), "torque")}]
+    chosen = tuple(n.removesuffix("/value").rpartition("/")[2] for n in (moved or mine)[:3])
+    if not chosen:
+        return None, ()
+    more = f" (of {len(found.models)} models)" if len(found.models) > 1 else ""
+    questions.append(
+        f"{printable(model.relative_to(folder).as_posix())}{more} is a model of this body, the built-in "
+        f"{choice.limb.joint} was taken: `pitl init --model` imports it with {', '.join(chosen)}"
+    )
+    return model, chosen
 
 
 def _full(result: DraftedFile, stream: Stream, i: int) -> str:

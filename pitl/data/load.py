@@ -8,7 +8,7 @@ from typing import Any
 from pitl.config.schema import Config, DataConfig
 from pitl.config.toml import change
 from pitl.data import cohort_file
-from pitl.data.checks import usable
+from pitl.data.checks import suspicions, usable
 from pitl.data.cohort import each_person
 from pitl.data.folder import read_folder
 from pitl.data.recording import Cohort, Recording
@@ -128,11 +128,20 @@ def _usable(cohort: Cohort, config: Config, progress: Callable[[str], None] | No
         shortest_s = max(shortest_s, (window_s + max(config.data.gap_s, window_s)) / (1 - part) + 0.1)
     if after is not None:
         shortest_s = max(shortest_s, window_s / (1 - after) + 0.1)
-    result = usable.usable(cohort, shortest_s, part)
+    if config.data.kind != "virtual":
+        cohort = usable.without_copies(cohort)
+    result = usable.usable(cohort, shortest_s, part, window_s, max(config.data.gap_s, window_s))
+    said = list(result.left_out)
+    if config.data.kind != "virtual":
+        recordings = [r for s in result.subjects for r in s.recordings]
+        for s in suspicions.find(recordings, copied=False):
+            r = recordings[s.recording]
+            where = f"{r.subject}/{r.trial}" + (f", {s.column}" if s.column else "")
+            said.append(f"{where}: {s.what}; {s.advice}")
     if progress:
-        for sentence in result.left_out:
+        for sentence in said:
             progress(sentence)
-    return dataclasses.replace(result, notes=(*result.notes, *result.left_out))
+    return dataclasses.replace(result, notes=(*result.notes, *said))
 
 
 def _selected(cohort: Cohort, config: Config) -> Cohort:

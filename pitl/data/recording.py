@@ -21,7 +21,7 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """One trial: raw EMG and, on the same clock, joint angles and whatever else is known.
+    """One trial: EMG and, on the same clock, joint angles and whatever else is known.
 
     Attributes:
         subject: name of the person.
@@ -29,7 +29,7 @@ class Recording:
         trial: name of this trial, unique within the subject.
         posture: name of a posture of the musculoskeletal model, such as `"seated"`.
         rate_hz: samples per second of every array here.
-        emg: (T, C) raw EMG [V].
+        emg: (T, C) EMG as `emg_kind` says, in `emg_unit`.
         channels: C names of the muscles under the electrodes.
         angle: (T, D) joint angles, flexion positive [rad]; None if not measured.
         dofs: D names of the coordinates.
@@ -41,6 +41,8 @@ class Recording:
         load: known weight that was carried; None is nothing.
         source: the file it came from, or `"virtual"`.
         notes: decisions taken while reading, one sentence each, to be shown to the user.
+        emg_kind: `"raw"`, `"rectified"` (but not smoothed) or `"envelope"`.
+        emg_unit: `"V"`, or `"1"` where only ratios count: ADC counts, or parts of the maximum.
     """
 
     subject: str
@@ -60,6 +62,8 @@ class Recording:
     source: str = ""
     notes: tuple[str, ...] = ()
     load: Load | None = None
+    emg_kind: str = "raw"
+    emg_unit: str = "V"
 
     def __post_init__(self) -> None:
         where = f"{self.source or 'recording'} ({self.subject}/{self.trial})"

@@ -10,12 +10,14 @@ from scipy import signal
 from pitl.data import alignment
 from pitl.data.alignment import Regular
 from pitl.data.cohort_file import NAME, PARTS, CohortFile, TrialEntry
-from pitl.data.formats.signals import RADIANS, VOLTS, Column, Signals, Stream, column
+from pitl.data.formats.signals import EMG_UNITS, RADIANS, VOLTS, Column, Signals, Stream, column
 from pitl.data.recording import Recording
+from pitl.data.walk import within
 from pitl.errors import PitlError
 
 _RATE_TOLERANCE = 0.02
 _WORTH_SAYING_S = 0.05
+_OTHER_UNITS = {*EMG_UNITS, *RADIANS, "N", "N m", "m", "mm", "g", "s", "ms"}
 _KEYS = {"emg": "channels", "angle": "coordinates", "force": "muscles", "torque": "coordinates"}
 Read = Callable[[Path], Signals]
 
@@ -39,7 +41,7 @@ def read_trial(folder: Path, header: CohortFile, trial: TrialEntry, read: Read) 
     first = _assemble(folder, header, trial, read, 0.0)
     result = None
     if first.angle is not None:
-        result = alignment.estimate_offset(first.emg, first.angle, first.rate_hz, first.valid)
+        result = alignment.estimate_offset(first.emg, first.angle, first.rate_hz, first.valid, first.emg_kind)
     if result is None or not result.certain:
         raise PitlError(
             f"{first.source} ({trial.subject}/{trial.trial}): the offset between EMG and motion cannot be told from "
@@ -76,13 +78,15 @@ def _assemble(
             arrays[k][:, p.places] = values
             good &= near
     arrays["emg"][~good] = 0.0
-    source = folder / str(trial.path("emg"))
+    source = within(folder, str(trial.path("emg")), header.outside)
     good &= _declared(folder, header, trial, read, start, rate, count)
     if not good.any():
         raise PitlError(
             f"{source}: there is no instant at which every column has a number; correct the files, or say "
             "lacks = ['force'] for this trial."
         )
+    if header.emg.notch_hz and header.emg.kind != "raw":
+        raise PitlError(f"{source}: notch_hz is for raw EMG, and kind = {header.emg.kind!r}; remove one of them.")
     if header.emg.notch_hz:
         arrays["emg"] = _notched(arrays["emg"], rate, header.emg.notch_hz, source)
         notes.append(f"the line at {header.emg.notch_hz:g} Hz was taken out; live EMG needs the same filter")
@@ -95,7 +99,8 @@ def _assemble(
         trial.subject, trial.task, trial.trial, trial.posture, rate, arrays["emg"], tuple(header.emg.channels),
         angle=arrays.get("angle"), dofs=tuple(dofs.coordinates) if dofs else (), force=arrays.get("force"),
         muscles=tuple(f.muscles) if f else (), force_source=labels, torque=arrays.get("torque"),
-        valid=None if good.all() else good, source=str(source), notes=tuple(notes),
+        valid=None if good.all() else good, source=str(source), notes=tuple(notes), emg_kind=header.emg.kind,
+        emg_unit=_emg_unit(header, trial.emg_unit, read(source)),
     )  # fmt: skip
 
 
@@ -104,21 +109,46 @@ def _names(header: CohortFile, part: str) -> Mapping[str, str]:
     return {} if section is None else getattr(section, _KEYS[part])
 
 
+def _emg_unit(header: CohortFile, unit: str | None, signals: Signals) -> str:
+    """ "V", or "1" where only ratios count."""
+    first = column(signals, next(iter(header.emg.channels.values())), f"correct it under [emg] in {NAME}")
+    return "V" if (unit or header.emg.unit or first.unit) in VOLTS else "1"
+
+
 def _part(folder: Path, header: CohortFile, trial: TrialEntry, part: str, read: Read, notes: list[str]) -> list[_Part]:
-    path = folder / str(trial.path(part))
-    signals = read(path)
+    signals = read(within(folder, str(trial.path(part)), header.outside))
     notes += [n for n in signals.notes if n not in notes]
     section = getattr(header, part)
-    rate = section.rate_hz
-    if part == "emg" or trial.path(part) == trial.path("emg"):
-        rate = trial.rate_hz or rate or header.emg.rate_hz
-    return columns_of(signals, part, _names(header, part), getattr(section, "unit", None), rate, notes)
+    rate, spare = section.rate_hz, None
+    if part == "emg":
+        rate = trial.rate_hz or rate
+    elif trial.path(part) == trial.path("emg"):
+        spare = trial.rate_hz or header.emg.rate_hz
+    unit = getattr(section, "unit", None)
+    if part == "emg":
+        unit = trial.emg_unit or unit
+    if part == "emg" and unit is None and section.kind == "envelope":
+        first = column(signals, next(iter(section.channels.values())), f"correct it under [emg] in {NAME}")
+        unit = first.unit or "1"
+        if not first.unit:
+            notes.append("envelopes without a unit are taken as parts of the maximum")
+    return columns_of(signals, part, _names(header, part), unit, rate, notes, spare)
 
 
 def columns_of(
-    signals: Signals, part: str, names: Mapping[str, str], unit: str | None, rate: float | None, notes: list[str]
-) -> list[_Part]:
+    signals: Signals, part: str, names: Mapping[str, str], unit: str | None, rate: float | None, notes: list[str],
+    spare: float | None = None,
+) -> list[_Part]:  # fmt: skip
     """The columns of a part in SI units, on regular clocks, one for each stream.
+
+    Args:
+        signals: the file.
+        part: `"emg"`, `"angle"`, `"force"` or `"torque"`.
+        names: column by what it is.
+        unit: as the user says; None if the file does.
+        rate: samples per second as the user says, which what the file says must not contradict.
+        notes: decisions are added here.
+        spare: rate of a stream of which nobody says one.
 
     Raises:
         PitlError: as `read_trial`.
@@ -130,7 +160,7 @@ def columns_of(
         places = tuple(i for i, c in enumerate(result) if id(c.stream) == stream)
         own = [result[i] for i in places]
         values = np.stack([_si(signals, c, part, unit) for c in own], axis=1)
-        out.append(_Part(_regular(signals, own[0].stream, values, rate, notes), places))
+        out.append(_Part(_regular(signals, own[0].stream, values, rate or 0.0, notes, spare), places))
     return out
 
 
@@ -143,10 +173,15 @@ def _si(signals: Signals, c: Column, part: str, unit: str | None) -> np.ndarray:
             f"lacks = ['{part}'] for this trial."
         )
     if part in ("force", "torque"):
-        factor = {"N mm": 1e-3}.get(file_unit, 1.0)
-        return factor * values
-    known = VOLTS if part == "emg" else RADIANS
-    if file_unit in known and unit is not None and unit != file_unit:
+        factors = {"force": {"": 1.0, "N": 1.0, "kN": 1e3}, "torque": {"": 1.0, "N m": 1.0, "N mm": 1e-3, "kN m": 1e3}}
+        if file_unit not in factors[part]:
+            raise PitlError(
+                f"{signals.source}: gives {name!r} in {file_unit!r}, expected {'N' if part == 'force' else 'N m'}; "
+                "correct the column, or export it in that unit."
+            )
+        return factors[part][file_unit] * values
+    known = EMG_UNITS if part == "emg" else RADIANS
+    if file_unit and unit is not None and unit != file_unit and (file_unit in known or file_unit in _OTHER_UNITS):
         raise PitlError(
             f"{signals.source}: the file gives {name!r} in {file_unit}, {NAME} says unit = '{unit}' under [{part}]; "
             "correct the wrong one, or remove the unit there."
@@ -177,23 +212,34 @@ def _turn(signals: Signals, c: Column, values: np.ndarray, unit: str, by_file: b
         )
 
 
-def _regular(signals: Signals, stream: Stream, values: np.ndarray, rate: float | None, notes: list[str]) -> Regular:
+def _regular(
+    signals: Signals, stream: Stream, values: np.ndarray, rate: float, notes: list[str], spare: float | None = None
+) -> Regular:
     where = f"{signals.source}" if len(signals.streams) == 1 else f"{signals.source}, stream {stream.name!r}"
     if stream.time_s is not None:
         out = alignment.regular(stream.time_s, values, where)
-        if rate is not None and abs(out.rate_hz / rate - 1) > _RATE_TOLERANCE:
+        if rate and abs(out.rate_hz / rate - 1) > _RATE_TOLERANCE:
             raise PitlError(
                 f"{where}: time [s] advances at {out.rate_hz:.6g} samples per second, but {NAME} says rate_hz = "
                 f"{rate:g}; correct whichever is wrong (time has to be in seconds), or remove rate_hz."
             )
     else:
-        rate = rate or stream.rate_hz
-        if rate is None:
+        if rate and stream.rate_hz and abs(stream.rate_hz / rate - 1) > _RATE_TOLERANCE:
+            raise PitlError(
+                f"{where}: says {stream.rate_hz:.6g} samples per second, but {NAME} says rate_hz = {rate:g}; correct "
+                "whichever is wrong, or remove rate_hz."
+            )
+        rate = stream.rate_hz or rate or spare or 0.0
+        if not rate:
             raise PitlError(
                 f"{where}: has no time column; say rate_hz = samples per second in {NAME} (under [emg], or for this "
                 "trial)."
             )
         out = Regular(0.0, rate, values, np.arange(len(values)), "")
+    if not 0.1 <= out.rate_hz <= 1e6:
+        raise PitlError(
+            f"{where}: has {out.rate_hz:.3g} samples per second, expected 0.1 to 1e6; correct the times or rate_hz."
+        )
     if out.note:
         notes.append(f"{Path(where).name}: {out.note}")
     empty = np.asarray(~np.isfinite(values).all(axis=1))
@@ -234,12 +280,12 @@ def _declared(
     """(count,) False where the file's own column says that samples are unusable."""
     if header.valid is None:
         return np.ones(count, bool)
-    signals = read(folder / str(trial.path("emg")))
+    signals = read(within(folder, str(trial.path("emg")), header.outside))
     if not any(header.valid in s.columns for s in signals.streams):
         return np.ones(count, bool)
     result = column(signals, header.valid, f"correct valid in {NAME}")
     flags = (np.nan_to_num(result.values) != 0).astype(float)[:, None]
-    clock = _regular(signals, result.stream, flags, trial.rate_hz or header.emg.rate_hz, [])
+    clock = _regular(signals, result.stream, flags, 0.0, [], trial.rate_hz or header.emg.rate_hz)
     place = np.round((start + np.arange(count) / rate - clock.start_s) * clock.rate_hz).astype(int)
     return np.nan_to_num(clock.values[np.clip(place, 0, len(clock.values) - 1), 0]) > 0
 

@@ -54,7 +54,7 @@ def train_alone(
     weights = loss.LossTerms(*(jnp.float32(w) for w in (1.0, has_force, personal.physics_weight, 0.0)))
     problem = loss.Problem(prepared.samples, prepared.limbs, start.spread, start.scale, weights, prepared.taps)
     found = generic.fit(key, prepared.net, problem, seen, unseen, settings, with_physics=True)
-    return found.params, _training_error(prepared, rows, start.replace(params=found.params), supervision)
+    return found.params, training_error(prepared, rows, start.replace(params=found.params), supervision)
 
 
 def settings_alone(train: TrainConfig, personal: PersonalizeConfig) -> TrainConfig:
@@ -87,7 +87,7 @@ def by_trial(prepared: Prepared, rows: np.ndarray) -> list[np.ndarray]:
     return [p for p in parts if len(p)]
 
 
-def _training_error(prepared: Prepared, rows: np.ndarray, model: Model, supervision: Supervision) -> float:
+def training_error(prepared: Prepared, rows: np.ndarray, model: Model, supervision: Supervision) -> float:
     """Root of the data loss on some rows."""
     estimate = predict_rows(jax.tree.map(lambda x: x[None], model), prepared.samples, (rows,))[0]
     at = jnp.asarray(rows, jnp.int32)

@@ -25,7 +25,7 @@ _HELD_BACK = 0.9  # part of the held-back errors that an interval contains
 
 
 class Score(NamedTuple):
-    """How near a prediction is to what was measured, for each coordinate and muscle; None where nothing was measured."""
+    """How near a prediction is to what was measured, by coordinate and muscle; None where nothing was measured."""
 
     angle_rmse_deg: dict[str, float] | None
     angle_r2: dict[str, float] | None
@@ -109,7 +109,7 @@ def personalize_model(
 ) -> Model:
     """Fits a generic model to a person, or to each of several people at once; without one, trains from scratch.
 
-    All of the person's data are used. How far to trust the model is found first, on a model that has seen only the first
+    All of the person's data are used. How far to trust the model is found first, on one that has seen only the first
     part of each trial (`data.calibration_fraction`) and is judged on the rest: `history["trust"]`.
 
     Args:
@@ -237,7 +237,7 @@ def _fit(
         return _fit_alone(prepared, split, settings, grade)
     if prepared.limbs.dofs != generic.limb.dofs or prepared.limbs.muscles != generic.limb.muscles:
         raise PitlError(
-            f"the recordings are of the joint '{prepared.cohort.joint}' ({', '.join(prepared.limbs.dofs)}), the model of "
+            f"recordings are of '{prepared.cohort.joint}' ({', '.join(prepared.limbs.dofs)}), the model is of "
             f"{', '.join(generic.limb.dofs)}; personalise a model of the same joint."
         )
     start = stack([generic] * count).replace(limb=prepared.limbs, muscle_prior=None, angle_prior=None)

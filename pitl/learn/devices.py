@@ -5,11 +5,14 @@ is the case in which nothing here does anything. Every process runs the same pro
 first one writes.
 """
 
+import ctypes
+import gc
 import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -173,3 +176,30 @@ def _meet(given: dict[str, Any]) -> None:
             f"the processes of this run did not all meet at {where} within {wait_s} s ({line}); start the same "
             "command on every host, and see that this address can be reached."
         ) from e
+
+
+def drop_programs(above_bytes: float = 1.2 * 2**30) -> bool:
+    """Drops compiled programs from memory if the process has grown beyond a size; those on disk are read back.
+
+    A comparison compiles hundreds of programs, most of which it never needs again; together they outgrow the data.
+    """
+    if resident_bytes() < above_bytes:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    with suppress(OSError, AttributeError):  # what was freed goes back to the operating system, where that is glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return True
+
+
+def resident_bytes() -> float:
+    """Memory of this process [bytes]; the most it ever had where the operating system tells no more."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else 1024 * peak)

@@ -213,5 +213,5 @@ def _simulate(model: Any, z: Any, on: Any, rows: hill.MuscleRows, torque_spread:
     command = hill.activation(z, on, rows.jets)
     push = jnp.broadcast_to(-hill.values(z)["bias"] * torque_spread, rows.angle.shape)
     return forward.simulate(
-        own, command, forward.hill(own, posture), dt, posture, rows.angle[0], rows.rate[0], push, _SUBSTEPS
+        own, command, forward.hill(own, posture), dt, posture, (rows.angle[0], rows.rate[0]), push, _SUBSTEPS
     ).angle

@@ -52,6 +52,7 @@ class Model(struct.PyTreeNode):
     emg: EmgConfig = struct.field(pytree_node=False, default=EmgConfig())
     personalize: PersonalizeConfig = struct.field(pytree_node=False, default=PersonalizeConfig())
     angle_lowpass_hz: float = struct.field(pytree_node=False, default=6.0)
+    emg_kind: str = struct.field(pytree_node=False, default="raw")  # "raw", "rectified" or "envelope"
     channels: tuple[str, ...] = struct.field(pytree_node=False, default=())
     people: tuple[str, ...] = struct.field(pytree_node=False, default=())  # whose it is; one name each if stacked
     about: str = struct.field(pytree_node=False, default="{}")  # how it was made, as JSON
@@ -105,6 +106,7 @@ class Model(struct.PyTreeNode):
             "emg": self.emg.model_dump(),
             "personalize": self.personalize.model_dump(),
             "angle_lowpass_hz": self.angle_lowpass_hz,
+            "emg_kind": self.emg_kind,
             "channels": list(self.channels),
             "people": list(self.people),
             "about": self.history,
@@ -147,6 +149,7 @@ class Model(struct.PyTreeNode):
                 emg=EmgConfig(**meta["emg"]),
                 personalize=PersonalizeConfig(**meta["personalize"]),
                 angle_lowpass_hz=float(meta["angle_lowpass_hz"]),
+                emg_kind=str(meta["emg_kind"]),
                 channels=tuple(meta["channels"]),
                 people=tuple(meta["people"]),
                 about=json.dumps(meta["about"]),
@@ -170,12 +173,17 @@ def stack(models: Sequence[Model]) -> Model:
     """
     first = models[0]
     for m in models[1:]:
-        for name in ("net", "channels", "emg"):
+        for name in ("net", "channels", "emg", "emg_kind"):
             if getattr(m, name) != getattr(first, name):
                 raise PitlError(f"models with different {name} cannot be stacked; train them with the same settings.")
     alike = [m.replace(people=(), about=first.about, personalize=first.personalize) for m in models]
     names = tuple(name for m in models for name in (m.people or ("",)))
-    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v) for v in x]), *alike).replace(people=names)
+
+    def together(*leaves: Any) -> Any:
+        # scales of channels are NumPy's, in double precision; parameters and limbs are on the device
+        return np.stack(leaves) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
+
+    return jax.tree.map(together, *alike).replace(people=names)
 
 
 def channel_columns(where: str, found: Sequence[str], channels: tuple[str, ...]) -> np.ndarray:
@@ -222,6 +230,10 @@ def pick_channels(model: Model, recording: Recording) -> tuple[np.ndarray, np.nd
         PitlError: no channel of the model can be used.
     """
     where = f"{recording.source or 'the recording'} ({recording.subject}/{recording.trial})"
+    if recording.emg_kind != model.emg_kind:
+        raise PitlError(
+            f"{where} holds {recording.emg_kind} EMG, the model learned from {model.emg_kind} EMG; give it that."
+        )
     at = channel_columns(where, recording.channels, model.channels)
     there = at >= 0
     raw = recording.emg[:, at[there]]

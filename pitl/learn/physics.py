@@ -1,4 +1,4 @@
-"""The equation of motion along predicted rows: strong (pointwise) or weak (averaged), each subject with their own model.
+"""The equation of motion along predicted rows, pointwise (strong) or averaged (weak), each subject with their own limb.
 
 One interface for both forms: rows are segments of S contiguous samples, and the residual comes back per segment.
 """

@@ -234,7 +234,7 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
     if model.channel_scale is None:
         raise PitlError("this is a generic model: it has no scale for this person's electrodes; personalise it first.")
     raw, silent = pick_channels(model, recording)
-    env = emg.envelope(emg.design(model.emg, recording.rate_hz), raw)
+    env = emg.envelope(emg.design(model.emg, recording.rate_hz, model.emg_kind), raw)
     jets = normalise.normalise(model.channel_scale, env.jets, model.emg.rate_hz)
     jets = normalise.silence(jets, silent)
     count, window = len(env.time_s), model.net.window

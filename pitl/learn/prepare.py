@@ -153,7 +153,7 @@ def _labels(
             motion[1][rows],
             jnp.asarray(torque[rows], f),
             posture[rows],
-            force_length_velocity=False,
+            redundancy.Effort(force_length_velocity=False),
         )
         force[rows] = np.asarray(result.force)
         reserve = max(reserve, float(jnp.max(jnp.abs(result.reserve))))

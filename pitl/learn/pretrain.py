@@ -91,6 +91,7 @@ def _collect(config: Config, path: Path, beside: Path, say: Callable[[str], None
         "names": names,
         "model": static,
         "channels": list(last.cohort.subjects[0].recordings[0].channels),
+        "emg_kind": last.cohort.subjects[0].recordings[0].emg_kind,
         "has_force": last.force_source != "none",
         "learns_forces": last.learns_forces,
         "config": to_dict(config),
@@ -120,7 +121,8 @@ def train_on_store(config: Config, people: PeopleStore, say: Callable[[str], Non
     usable = [n for t in of_sources if (n := t.stop - t.start) >= min(2 * (net.window + segment), longest)]
     drawn = store.blocks(people.store, source, window=net.window, segment=segment, length=min(_SPAN, *usable, longest))
     say(
-        f"training on {len(source)} people, {sum(usable) / config.emg.rate_hz / 3600:.3g} h; {len(held_out)} decide when to stop"
+        f"training on {len(source)} people, {sum(usable) / config.emg.rate_hz / 3600:.3g} h; "
+        f"{len(held_out)} decide when to stop"
     )
     try:
         result = generic.fit(
@@ -153,6 +155,7 @@ def train_on_store(config: Config, people: PeopleStore, say: Callable[[str], Non
         emg=config.emg,
         personalize=config.personalize,
         angle_lowpass_hz=config.data.angle_lowpass_hz,
+        emg_kind=str(people.about["emg_kind"]),
         channels=tuple(people.about["channels"]),
         about=json.dumps(about, default=str),
     )

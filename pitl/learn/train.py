@@ -104,6 +104,7 @@ def kept_model(
         emg=prepared.emg,
         personalize=prepared.personalize,
         angle_lowpass_hz=prepared.angle_lowpass_hz,
+        emg_kind=prepared.cohort.subjects[0].recordings[0].emg_kind,
         channels=prepared.cohort.subjects[0].recordings[0].channels,
         about=json.dumps(about, default=str),
     )

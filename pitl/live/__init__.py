@@ -1,1 +1,1 @@
-"""The person in front of you: streams in, angles and muscle forces out, while they move."""
+"""A model on a stream: sources, one pure step from samples to answers, calibration, a page, latency, export."""

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from pitl.learn import personal
 from pitl.learn.model import Model, stack
 from pitl.learn.split import CalibrationRows, pad_rows
 from pitl.live.session import Seat, Update, swap
-from pitl.live.stream import Engine
+from pitl.live.stream import ABSURD_V, Engine
 from pitl.mechanics import weak
 from pitl.signals import emg, normalise, windows
 from pitl.signals.normalise import ChannelScale
@@ -46,6 +47,15 @@ def provisional(model: Model) -> Model:
         return model
     volts = np.full(len(model.channels), model.emg.fixed_scale_v)
     return model.replace(channel_scale=ChannelScale(model.emg.normalisation, volts, model.emg.zscore_s))
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, or with a number behind its name if there is one already: a calibration is never overwritten."""
+    number, made = 1, folder
+    while made.exists():
+        number += 1
+        made = folder.with_name(f"{folder.name}-{number}")
+    return made
 
 
 def fit(
@@ -139,7 +149,7 @@ class Calibration:
     message: str = ""  # how it ended
     _emg: list[np.ndarray] = field(default_factory=list)
     _angle: list[np.ndarray] = field(default_factory=list)
-    _missing: int = 0  # bridged samples so far
+    _passed: int = 0  # samples of the stream so far
     _lost: int = 0
     _count: int = 0
     _thread: threading.Thread | None = None
@@ -168,14 +178,16 @@ class Calibration:
         if self.phase != "recording":
             return
         state, block = update.state, update.block
-        if not self._emg:
-            self._missing, self._lost = state.held, state.lost
-        if state.lost != self._lost:  # time has been torn apart: once more from the start
+        passed = state.taken + state.held + state.lost
+        if not self._emg or state.lost != self._lost:  # the start; or time has been torn apart: once more from there
             self._emg, self._angle, self._count = [], [], 0
-            self._missing, self._lost = state.held, state.lost
-        bridged = state.held - self._missing - int((~np.isfinite(block.emg).all(axis=1)).sum())
-        self._missing = state.held
-        pieces = [(np.full((max(bridged, 0), block.emg.shape[1]), np.nan), None), (block.emg, block.angle)]
+            self._passed, self._lost = passed - len(block.emg), state.lost
+        new = passed - self._passed
+        self._passed = passed
+        gap, late = max(0, new - len(block.emg)), max(0, len(block.emg) - new)
+        usable = np.where(np.abs(block.emg) <= ABSURD_V, block.emg, np.nan)[late:]
+        turned = None if block.angle is None else block.angle[late:]
+        pieces = [(np.full((gap, block.emg.shape[1]), np.nan), None), (usable, turned)]
         for raw, angle in pieces:
             if len(raw):
                 self._emg.append(raw)

@@ -12,7 +12,7 @@ import numpy as np
 
 # EMG is noise: it does not repeat one value for that long, but a torn cable or an amplifier at its end does.
 DEAD_S = 0.1  # s
-# A channel counts again after so long without another standstill: filter and window have then forgotten the tear.
+# A channel counts again after so long without another standstill, or once filter and window have forgotten the tear.
 BACK_S = 1.0  # s
 
 
@@ -33,9 +33,9 @@ class Watch(NamedTuple):
     well: bool  # all of `alive` have got to `Limits.back`
 
 
-def limits(rate_hz: float) -> Limits:
-    """The rule for one raw sampling rate [Hz]."""
-    return Limits(max(2, round(DEAD_S * rate_hz)), round(BACK_S * rate_hz))
+def limits(rate_hz: float, memory_s: float = 0.0) -> Limits:
+    """The rule for one raw sampling rate [Hz], and a filter and window that remember a tear for so long."""
+    return Limits(max(2, round(DEAD_S * rate_hz)), round(max(BACK_S, memory_s) * rate_hz))
 
 
 def look(

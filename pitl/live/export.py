@@ -102,7 +102,7 @@ def write(folder: Path, model: Model, rate_hz: float, posture: str, recording: R
     atomic_write_bytes(folder / "model.onnx", onnx_bytes)
     atomic_write_text(folder / "preprocessing.json", json.dumps(described, indent=1) + "\n")
     atomic_write_text(
-        folder / "example.py", files("pitl.live.export").joinpath("example.py").read_text(encoding="utf-8")
+        folder / "example.py", files("pitl.live").joinpath("export_example.py").read_text(encoding="utf-8")
     )
     return Exported(random, recorded)
 

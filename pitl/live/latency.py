@@ -11,7 +11,8 @@ from pitl.data.recording import Recording
 from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.live import stream, udp
-from pitl.live.stream import Engine, SampleBlock
+from pitl.live.block import SampleBlock
+from pitl.live.stream import Engine
 from pitl.signals import emg
 
 # What a controller of a prosthesis may take before its user does worse (Farrell & Weir 2007,
@@ -61,7 +62,7 @@ class LatencyLine(NamedTuple):
     note: str
 
 
-class Budget(NamedTuple):
+class LatencyBudget(NamedTuple):
     """All parts, in the order in which a signal meets them."""
 
     lines: tuple[LatencyLine, ...]
@@ -75,7 +76,7 @@ class Budget(NamedTuple):
         return sum(line.worst_s for line in self.lines)
 
 
-def budget(engine: Engine, *, block_s: float = 0.0) -> Budget:
+def budget(engine: Engine, *, block_s: float = 0.0) -> LatencyBudget:
     """The budget of a model on this machine; compute and transport are measured now, at the pace of live use.
 
     Args:
@@ -91,7 +92,7 @@ def budget(engine: Engine, *, block_s: float = 0.0) -> Budget:
     window = (model.net.window - 1) * hop  # s
     median, p99, most = compute(engine)
     sent, sent_most = transport(model.net.inputs, max(1, round(block_s * engine.rate_hz)))
-    return Budget((
+    return LatencyBudget((
         LatencyLine("block", block_s / 2, block_s, "a sample waits until its block is sent"),
         LatencyLine("transport", sent, sent_most, "a packet between two sockets here, measured; a radio adds its own"),
         LatencyLine("band-pass", band, band, f"group delay at {_CARRIER_HZ:g} Hz"),

@@ -1,5 +1,6 @@
 """Samples through the Lab Streaming Layer, and answers back into it."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from pitl.errors import PitlError
 from pitl.learn.model import pick_columns
+from pitl.live import timeline
+from pitl.live.block import LivePrediction, SampleBlock
 from pitl.live.source import VOLTS, Layout, Vanished, Wanted, lacks, pick_channels
-from pitl.live.stream import LivePrediction, SampleBlock
 
 # How LSL programs write the unit of a channel (the XDF specification says "microvolts").
 _UNITS = {"volts": 1.0, "millivolts": 1e-3, "microvolts": 1e-6, **VOLTS, "µV": 1e-6, "v": 1.0, "mv": 1e-3, "uv": 1e-6}
@@ -43,12 +45,15 @@ class Lsl:
         result = lsl.resolve_byprop("name", name, minimum=2, timeout=1.0) or result  # a namesake may answer later
         if len(result) > 1:
             raise PitlError(f"{len(result)} LSL streams are called '{name}'; stop all but one, or rename them.")
-        # own reconnection: liblsl's would wait silently for a stream that may never come back
-        flags = lsl.proc_clocksync | lsl.proc_dejitter | lsl.proc_monotonize
-        self._inlet = lsl.StreamInlet(result[0], max_buflen=60, recover=False, processing_flags=flags)
+        # own reconnection: liblsl's would wait silently for a stream that may never come back; and raw time stamps:
+        # its smoothing hides what is missing
+        self._inlet = lsl.StreamInlet(result[0], max_buflen=60, recover=False, processing_flags=0)
+        self._line: timeline.Timeline | None = None
+        self._waiting: list[SampleBlock] = []
         try:
             self._describe(self._inlet.info(wanted.wait_s), wanted)
             self._inlet.open_stream(wanted.wait_s)
+            self._shift_s = self._inlet.time_correction(wanted.wait_s)  # s, to the clock of this machine
         except (lsl.util.LostError, lsl.util.TimeoutError) as e:
             self.close()
             raise PitlError(f"{self._where} was announced but does not answer; is its program alive?") from e
@@ -75,6 +80,7 @@ class Lsl:
         self._angle = np.array([at[d] for d in wanted.dofs]) if whole else None
         self._radians = [_ANGLES.get(units[at[d]], 1.0) for d in wanted.dofs] if whole else [1.0]
         self.layout = Layout(wanted.channels, rate, wanted.dofs if whole else (), missing=lacks(picked, wanted))
+        self._rate, self._heard = timeline.RateCheck(rate), time.monotonic()
 
     def _unit(self, result: str, wanted: Wanted) -> float:
         if wanted.unit is not None:
@@ -84,6 +90,8 @@ class Lsl:
         return _UNITS[result or "V"]
 
     def read(self, wait_s: float) -> SampleBlock | None:
+        if self._waiting:
+            return self._waiting.pop(0)
         lsl = self._lsl
         try:
             values, stamps = self._inlet.pull_chunk(timeout=0.0, max_samples=_CHUNK)
@@ -94,11 +102,27 @@ class Lsl:
                     values, stamps = [one, *values], [stamp, *stamps]
         except lsl.util.LostError as e:
             raise Vanished(f"{self._where} has vanished.") from e
-        if not stamps:
-            return SampleBlock(np.zeros((0, len(self._emg))), np.zeros(0))
-        table = np.asarray(values, float)
+        if stamps:
+            self._place(np.asarray(values, float), np.asarray(stamps))
+            return self._waiting.pop(0)
+        return SampleBlock(np.zeros((0, len(self._emg))), np.zeros(0))
+
+    def _place(self, table: np.ndarray, stamps: np.ndarray) -> None:
+        """Puts samples on the timeline, in blocks without a hole."""
+        lsl, now = self._lsl, time.monotonic()
+        quiet_s, self._heard = now - self._heard, now
+        self._rate.see(stamps)
+        with contextlib.suppress(lsl.util.TimeoutError, lsl.util.LostError):  # known once, it is kept up in passing
+            self._shift_s = self._inlet.time_correction(0.01)
+        line = timeline.begin(float(stamps[0]), self.layout.rate_hz) if self._line is None else self._line
+        self._line, pieces, event = timeline.place(line, stamps, quiet_s)
         angle = None if self._angle is None else table[:, self._angle] * self._radians
-        return SampleBlock(pick_columns(table, self._emg) * self._volts, np.asarray(stamps), None, angle)
+        emg = pick_columns(table, self._emg) * self._volts
+        for k, (begin, end, first, time_s) in enumerate(pieces):
+            turned = None if angle is None else angle[begin:end]
+            self._waiting.append(
+                SampleBlock(emg[begin:end], time_s + self._shift_s, first, turned, event=event if k == 0 else None)
+            )
 
     def close(self) -> None:
         self._inlet.close_stream()

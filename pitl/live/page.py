@@ -18,14 +18,14 @@ import numpy as np
 from pitl.errors import PitlError
 from pitl.learn.model import Model
 from pitl.live import cues, latency, limb, session
+from pitl.live.access import HERE, Access, refusals
+from pitl.live.block import FLAGS, LivePrediction, SampleBlock
 from pitl.live.calibrate import Calibration
 from pitl.live.session import Seat
 from pitl.live.source import Source
-from pitl.live.stream import FLAGS, LivePrediction, SampleBlock
 
 FRAMES_HZ = 30.0
 HISTORY = 1000  # answers that a page which has just been opened is shown
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Board:
     told: int = 0  # of events
     angle: np.ndarray | None = None  # rad, the last
     costs: latency.LatencyCosts = field(default_factory=latency.LatencyCosts)
-    samples: tuple[int, int, int] = (0, 0, 0)  # used, bridged, lost
+    samples: tuple[int, int, int, int] = (0, 0, 0, 0)  # used, bridged, lost, dropped
     calibration: Calibration | None = None
     ended: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -70,7 +70,7 @@ def drive(
                 write(rows)
                 board.costs.add(update.compute_s)
                 _post(board, rows, _measured(update.block, rows.time_s))
-            board.samples = (state.taken, state.held, state.lost)
+            board.samples = (state.taken, state.held, state.lost, state.dropped)
             if update.event:
                 board.say(update.event)
             running = board.calibration
@@ -97,7 +97,7 @@ def _post(board: Board, rows: LivePrediction, measured: np.ndarray | None) -> No
     with board.lock:
         for k, time_s in enumerate(rows.time_s):
             board.count += 1
-            q = None if measured is None or np.isnan(measured[k]) else round(float(measured[k]), 4)
+            q = None if measured is None or not np.isfinite(measured[k]) else round(float(measured[k]), 4)
             envelope, angle, force = (np.round(column[k], 4).tolist() for column in rows[1:4])
             board.answers.append([round(float(time_s), 4), envelope, angle, force, int(rows.flag[k]), q])
         board.angle = np.asarray(rows.angle[-1])
@@ -153,31 +153,35 @@ def frame(board: Board, drawn: limb.Limb, seen: int, told: int) -> dict[str, Any
 
 
 def application(
-    board: Board, seat: Seat, drawn: limb.Limb, begin: Callable[[], None] | None, allowed: tuple[str, ...] = LOCAL
+    board: Board, seat: Seat, drawn: limb.Limb, begin: Callable[[], None] | None, who: Access = HERE
 ) -> Any:
     """The server's application.
 
     Args:
         begin: starts a calibration; None if there is nothing to calibrate with.
-        allowed: host names under which it may be asked: what one measures of a person is nobody else's.
+        who: may ask.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
-    from starlette.responses import HTMLResponse, Response
+    from starlette.responses import HTMLResponse, PlainTextResponse, Response
     from starlette.routing import Route, WebSocketRoute
     from starlette.websockets import WebSocket, WebSocketDisconnect
 
     html = files("pitl.live").joinpath("page.html").read_text(encoding="utf-8")
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(html, headers={"Cache-Control": "no-store"})
+        headers = refusals(html, request.headers.get("host", ""))
+        if not who.admits(request.query_params.get("token")):
+            return PlainTextResponse("This page needs the link that pitl live printed, token included.", 403, headers)
+        return HTMLResponse(html, headers=headers)
 
     async def listen(socket_: WebSocket) -> None:
         # other sites' pages may open sockets to this machine; a browser then says whose page it is
         origin = socket_.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != socket_.headers.get("host"):
+        stranger = origin is not None and urlsplit(origin).netloc != socket_.headers.get("host")
+        if stranger or not who.admits(socket_.query_params.get("token")):
             await socket_.close(1008)
             return
         await socket_.accept()
@@ -206,7 +210,7 @@ def application(
 
     return Starlette(
         routes=[Route("/", page), WebSocketRoute("/stream", listen)],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed))],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(who.hosts), www_redirect=False)],
     )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from pitl.data.load import read_recording
 from pitl.data.recording import Recording
 from pitl.learn.model import pick_columns
+from pitl.live.block import SampleBlock
 from pitl.live.source import Layout, Wanted, lacks, pick_channels
-from pitl.live.stream import SampleBlock
 
 # At once, when it is played faster than real time: the size of a block is then not set by the clock.
 _BLOCK_S = 0.5

@@ -10,13 +10,13 @@ import numpy as np
 from pitl.errors import PitlError
 from pitl.learn.model import Model, lost_channels_sentence
 from pitl.live import electrodes, stream
+from pitl.live.block import LOST, LivePrediction, SampleBlock
 from pitl.live.source import Layout, Source, Vanished
-from pitl.live.stream import LOST, Engine, LivePrediction, SampleBlock, StreamState
+from pitl.live.stream import Engine, StreamState
+from pitl.live.timeline import RateCheck
 
 _WAIT_S = 0.1
 _SILENCE_S = 0.25  # of a source, after which the last answer is flagged
-_RATE_TOLERANCE = 0.1
-_RATE_AFTER_S = 5.0
 
 
 @dataclass
@@ -94,7 +94,7 @@ def run(
     layout = source.layout
     seat.engine = stream.lacking(seat.engine, layout.missing)
     state = stream.start(seat.engine)
-    heard, silent, clock = time.monotonic(), False, _Clock()
+    heard, silent, rate = time.monotonic(), False, RateCheck(layout.rate_hz)
     try:
         if layout.missing:
             yield _said(seat.engine, state, _missing(layout), lost=False)
@@ -119,51 +119,44 @@ def run(
                 continue
             if block is None:
                 return
+            state = state._replace(foreign=state.foreign + block.foreign)
             if not len(block.emg):
+                if block.event:
+                    yield _said(seat.engine, state, block.event, lost=False)
                 if not silent and time.monotonic() - heard > _SILENCE_S:
                     silent = True
                     yield _said(seat.engine, state, "the source is silent; the last answer is held.", lost=True)
                 continue
             began = time.perf_counter()
             engine = seat.engine
-            before, (state, rows) = state.silent, stream.step(engine, state, block)
+            before, (state, rows) = state, stream.step(engine, state, block)
             took = time.perf_counter() - began
             message = (
+                block.event,
                 "samples arrive again." if silent else None,
-                electrodes.told(layout.channels, before, state.silent),
+                _unusable(engine, before, state),
+                electrodes.told(layout.channels, before.silent, state.silent),
             )
             event = " ".join(s for s in message if s) or None
             heard, silent = time.monotonic(), False
-            clock = clock.seen(block, layout.rate_hz)
+            rate.see(block.time_s, block.first)
             yield Update(block, rows, state, took, event)
     finally:
         source.close()
 
 
-class _Clock(NamedTuple):
-    """Counts the first seconds' samples against their own time stamps."""
-
-    begin_s: float = np.nan
-    last_s: float = np.nan
-    samples: int = 0
-    done: bool = False
-
-    def seen(self, block: SampleBlock, rate_hz: float) -> "_Clock":
-        if self.done:
-            return self
-        begin, last = float(block.time_s[0]), float(block.time_s[-1])  # s
-        if not 0 <= begin - self.last_s < _SILENCE_S:  # the first block, or an interruption
-            return _Clock(begin, last, len(block.emg))
-        span, samples = last - self.begin_s, self.samples + len(block.emg)  # s
-        if span < _RATE_AFTER_S:
-            return _Clock(self.begin_s, last, samples)
-        result = (samples - 1) / span
-        if abs(result / rate_hz - 1) > _RATE_TOLERANCE:
-            raise PitlError(
-                f"the source says {rate_hz:g} samples per second, but its time stamps advance at {result:.5g}; "
-                "correct its rate, or look for lost samples."
-            )
-        return _Clock(done=True)
+def _unusable(engine: Engine, before: StreamState, after: StreamState) -> str | None:
+    """What the user should know when no usable numbers come, or do again."""
+    if after.bad > engine.hold and after.outages > before.outages:
+        return (
+            f"the source sends no usable numbers (none at all, or more than {stream.ABSURD_V:g} V): answers are lost "
+            "until it does; check the amplifier, its cables and its unit."
+        )
+    if before.bad > engine.hold and not after.bad:
+        return "usable numbers arrive again."
+    if after.outages > before.outages:
+        return "the source sent no usable numbers for a while."
+    return None
 
 
 def _missing(layout: Layout) -> str:
@@ -189,21 +182,21 @@ def _again(
     stop: Callable[[], bool],
 ) -> Generator[Update, None, Source | None]:
     """Tries to open a vanished source again; None if it was told to stop."""
-    until = time.monotonic() + patience_s
+    until, other = time.monotonic() + patience_s, ""
     while not stop():
         try:
             source = reopen()
-        except PitlError as e:
-            if time.monotonic() > until:
-                raise PitlError(f"{why} It did not come back within {patience_s:g} s ({e})") from e
-            yield _said(engine, state, "", lost=False)._replace(event=None)
-            time.sleep(_WAIT_S)
-            continue
-        if source.layout[:3] != layout[:3]:
+            if source.layout[:3] == layout[:3]:
+                return source
             source.close()
-            raise PitlError(
+            other = (
                 f"the source came back with {len(source.layout.channels)} channels at {source.layout.rate_hz:g} Hz, "
                 f"it had {len(layout.channels)} at {layout.rate_hz:g} Hz; start a new stream."
             )
-        return source
+            raise PitlError(other)
+        except PitlError as e:
+            if time.monotonic() > until:
+                raise PitlError(f"{why} It did not come back within {patience_s:g} s ({other or e})") from e
+            yield _said(engine, state, "", lost=False)._replace(event=None)
+            time.sleep(_WAIT_S)
     return None

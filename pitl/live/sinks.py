@@ -10,8 +10,8 @@ import numpy as np
 
 from pitl.errors import PitlError
 from pitl.files import writing
+from pitl.live.block import FLAGS, LivePrediction
 from pitl.live.source import port_number
-from pitl.live.stream import FLAGS, LivePrediction
 from pitl.mechanics.model import MusculoskeletalModel
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pitl.errors import PitlError
 from pitl.learn.model import channel_columns
-from pitl.live.stream import SampleBlock
+from pitl.live.block import SampleBlock
 
 VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}  # V per unit
 

@@ -13,35 +13,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from pitl.errors import PitlError
 from pitl.learn.model import Model
-from pitl.live import electrodes, forward
+from pitl.live import electrodes, forward, sliding
+from pitl.live.block import GOOD, HELD, LOST, REDUCED, LivePrediction, SampleBlock, join
 from pitl.mechanics.model import posture_index
-from pitl.signals import emg, emg_steps, normalise
+from pitl.signals import emg, emg_steps
 
-GOOD, HELD, LOST, REDUCED = 0, 1, 2, 3  # flags of an answer
-FLAGS = ("good", "held", "lost", "reduced")
-JITTER_S = 0.02  # s, time stamps may be off by so much without anything being missing
+JITTER_S = 0.02  # s, time stamps without a counter may be off by so much without anything being missing
 RESTART_S = 1.0  # s, a sample counter that jumps back further belongs to a source that began again
-
-
-class SampleBlock(NamedTuple):
-    """What a source hands over at once."""
-
-    emg: np.ndarray  # (T, C) V
-    time_s: np.ndarray  # (T,) s, on the source's clock
-    first: int | None = None  # counter of the first sample, if the source counts
-    angle: np.ndarray | None = None  # (T, D) rad, if the source measures it
-
-
-class LivePrediction(NamedTuple):
-    """Answers, one a sample of the envelope."""
-
-    time_s: np.ndarray  # (N,) s, on the source's clock: the instant up to which raw EMG was used
-    envelope: np.ndarray  # (N, C) normalised
-    angle: np.ndarray  # (N, D) rad
-    force: np.ndarray  # (N, M) N
-    # (N,) GOOD; HELD: a lost sample was bridged within the window; LOST: the last answer, repeated, or every channel is
-    # dead; REDUCED: a channel is missing or dead
-    flag: np.ndarray
+# No amplifier gives that much: such a sample is a fault, or in another unit.
+ABSURD_V = 100.0  # V
 
 
 class Engine(NamedTuple):
@@ -53,33 +33,30 @@ class Engine(NamedTuple):
     filter: emg_steps.SampleFilter
     network: forward.Forward
     volts: np.ndarray  # (C,) V per unit
-    lag: tuple[float, float] | None  # coefficients of the sliding z-score's lags; None for other normalisations
+    lag: tuple[float, float] | None  # see `sliding.coefficients`
     hold: int  # raw samples, longest gap that is bridged
+    forget: int  # envelope samples after a gap, until neither filter nor window remember it
     limits: electrodes.Limits
     missing: np.ndarray | None = None  # (C,) True where the source has no such channel; None if it has all
 
 
-class Lag(NamedTuple):
-    """The sliding z-score's memory, each (C,)."""
-
-    value: np.ndarray
-    mean: np.ndarray
-    square: np.ndarray  # squared deviation
-    variance: np.ndarray
-
-
 class StreamState(NamedTuple):
-    """What a stream carries from block to block."""
+    """What a stream carries from block to block. `used`, `held` and `lost` are all instants since its first sample."""
 
     filter: emg.EnvelopeState
     history: np.ndarray  # (H, C) envelopes before now, not yet divided by `Engine.volts`; H < window
-    lag: Lag | None
-    fresh: int  # envelope samples since the last bridged one
-    expected: tuple[int, float] | None  # counter and time [s] of the sample that should come next
-    last: LivePrediction | None  # the last answer
-    taken: int  # raw samples used so far
-    held: int  # raw samples bridged so far
-    lost: int  # raw samples lost so far, in gaps too long to bridge
+    lag: sliding.Lag | None
+    fresh: int  # envelope samples since the last gap
+    expected: tuple[int, float] | None = None  # counter and time [s] of the next raw sample; None before the first
+    last: LivePrediction | None = None  # the last answer
+    taken: int = 0  # raw samples used so far
+    held: int = 0  # raw samples bridged so far
+    lost: int = 0  # raw samples lost so far, in gaps too long to bridge
+    dropped: int = 0  # raw samples that came and were not used: late, repeated, or no numbers
+    gap: int = 0  # raw samples bridged since the last one that was used
+    bad: int = 0  # raw samples that came without usable numbers since the last one that was used
+    outages: int = 0  # so often no usable number came for longer than is bridged
+    foreign: int = 0  # packets of others
     watch: electrodes.Watch | None = None  # over dead channels
     silent: np.ndarray | None = None  # (C,) True where a channel is missing or dead; None if none is
 
@@ -92,26 +69,31 @@ def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: 
         hold_s: longest gap that is bridged by holding the envelope [s].
 
     Raises:
-        PitlError: if the rate is too low, the posture is not known, or the model was not fitted to a person.
+        PitlError: if the rate is too low, the posture is not known, or the model was not fitted to a person, or to raw
+            EMG.
     """
     if model.channel_scale is None:
         raise PitlError(
             "this is a generic model: it has no scale for this person's electrodes; personalise it first, "
             "with `pitl calibrate` or `pitl personalize`."
         )
+    if model.emg_kind != "raw":
+        raise PitlError(f"this model learned from {model.emg_kind} EMG; live streams are raw: learn from raw EMG.")
     scale, rate = model.channel_scale, model.emg.rate_hz
     posture = model.limb.postures[0] if posture is None else posture
-    half = 0.5 / (rate * scale.window_s)
+    filter_ = emg_steps.sample_filter(emg.design(model.emg, rate_hz))
+    forget = int(np.ceil(emg_steps.memory_s(filter_.design) * rate)) + model.net.window
     return Engine(
         model,
         posture,
         rate_hz,
-        emg_steps.sample_filter(emg.design(model.emg, rate_hz)),
+        filter_,
         forward.forward(model.params, model.net, model.scale, posture_index(model.limb, posture)),
         np.asarray(scale.volts, float),
-        ((1 - half) / (1 + half), half / (1 + half)) if scale.method == "zscore" else None,
+        sliding.coefficients(scale, rate),
         round(hold_s * rate_hz),
-        electrodes.limits(rate_hz),
+        forget,
+        electrodes.limits(rate_hz, forget / rate),
     )
 
 
@@ -125,89 +107,136 @@ def start(engine: Engine) -> StreamState:
     """A stream before its first sample."""
     channels = engine.model.net.inputs
     blank = emg.initial_state(engine.filter.design, channels)
-    fresh = engine.model.net.window
-    return StreamState(blank, np.zeros((0, channels)), None, fresh, None, None, 0, 0, 0, silent=engine.missing)
+    return StreamState(blank, np.zeros((0, channels)), None, engine.forget, silent=engine.missing)
 
 
 def step(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[StreamState, LivePrediction]:
     """Takes the next block and gives the answers that it completes.
 
-    A gap of up to `hold` samples is bridged: the envelope stays where it is, and answers are flagged HELD while a
-    bridged sample is in their window. A longer one ends with the last answer repeated once, flagged LOST, and the
-    pipeline starts afresh. Samples that are not finite numbers count as lost; those that come late are dropped. A
-    channel that stands still, or has no finite numbers while others have, is dead after `electrodes.DEAD_S`: from then
-    on it is silent in the whole window, and answers are flagged REDUCED.
+    A gap of up to `hold` samples is bridged: the envelope stays where it is. A longer one ends with the last answer
+    repeated once, flagged LOST, and the pipeline starts afresh. After either, answers are flagged HELD until filter and
+    window have forgotten it. Samples that are no numbers, or absurd ones, are a gap too; those that come late are
+    dropped. A channel that stands still, or has no numbers while others have, is dead after `electrodes.DEAD_S`: from
+    then on it is silent in the whole window, and answers are flagged REDUCED.
     """
-    block, first = _in_order(engine, state, block)
+    if block.first is None and (hole := _hole(engine, block)):
+        state, before = step(engine, state, _part(block, 0, hole))
+        state, after = step(engine, state, _part(block, hole, len(block.emg)))
+        return state, join([before, after])
+    state, block, first = _in_order(engine, state, block)
     if not len(block.emg):
         return state, nothing(engine)
-    finite = np.isfinite(block.emg)
-    if finite.all():
+    usable = np.abs(block.emg) <= ABSURD_V  # False for what is no number
+    if usable.all():
         watch, dead = electrodes.look(engine.limits, state.watch, block.emg, engine.missing)
         if dead is None:
-            state = state._replace(watch=watch, silent=engine.missing)
-            return _piece(engine, state, block, first)
-        heard = np.ones(len(finite), bool)
+            return _piece(engine, state._replace(watch=watch, silent=engine.missing), block, first)
+        heard = np.ones(len(usable), bool)
     else:
-        here = finite if engine.missing is None else finite & ~engine.missing
+        block = block._replace(emg=np.where(usable, block.emg, np.nan))
+        here = usable if engine.missing is None else usable & ~engine.missing
         heard = np.asarray(here.any(axis=1))
         watch, dead = state.watch, None
         if heard.any():
             watch, seen = electrodes.look(engine.limits, state.watch, block.emg[heard], engine.missing)
             dead = None if seen is None else seen[np.maximum(np.cumsum(heard) - 1, 0)]
     if dead is None:
-        dead = np.zeros(finite.shape, bool)
+        dead = np.zeros(usable.shape, bool)
     # samples that are used, and those that are not for the same reason, between one change and the next
-    good = np.asarray((finite | dead).all(axis=1)) & heard
+    good = np.asarray((usable | dead).all(axis=1)) & heard
     silent = dead if engine.missing is None else dead | engine.missing
     edges = (np.flatnonzero((np.diff(good) != 0) | (silent[1:] != silent[:-1]).any(axis=1)) + 1).tolist()
     result = []
     for begin, end in zip([0, *edges], [*edges, len(good)], strict=True):
+        piece = _part(block, begin, end)
         if good[begin]:
-            raw = np.where(finite[begin:end], block.emg[begin:end], 0.0)
             state = state._replace(silent=silent[begin] if silent[begin].any() else None)
-            state, rows = _piece(engine, state, SampleBlock(raw, block.time_s[begin:end]), first + begin)
-            result.append(rows)
+            piece = piece._replace(emg=np.where(usable[begin:end], piece.emg, 0.0))
+            state, rows = _piece(engine, state, piece, first + begin)
+        else:
+            state, rows = _unusable(engine, state, piece, first + begin)
+        result.append(rows)
     return state._replace(watch=watch), join([nothing(engine), *result])
 
 
-def join(parts: list[LivePrediction]) -> LivePrediction:
-    """Answers one after the other."""
-    return LivePrediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+def _part(block: SampleBlock, begin: int, end: int) -> SampleBlock:
+    first = None if block.first is None else block.first + begin
+    return SampleBlock(block.emg[begin:end], block.time_s[begin:end], first)
 
 
-def _in_order(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[SampleBlock, int]:
+def _hole(engine: Engine, block: SampleBlock) -> int:
+    """Where samples are missing within a block without a counter, by their time stamps; 0 if nowhere."""
+    count = len(block.time_s)
+    if count < 2 or block.time_s[-1] - block.time_s[0] <= (count - 1) / engine.rate_hz + JITTER_S:
+        return 0
+    steps = np.diff(block.time_s)
+    at = int(np.argmax(steps))
+    return at + 1 if steps[at] > JITTER_S + 1.0 / engine.rate_hz else 0
+
+
+def _in_order(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[StreamState, SampleBlock, int]:
     """The block without samples that were seen already, and the counter of its first sample."""
     if state.expected is None or not len(block.emg):
-        return block, 0 if block.first is None else block.first
+        return state, block, 0 if block.first is None else block.first
     counter, time = state.expected
     if block.first is None:
         ahead = float(block.time_s[0]) - time  # s
-        if abs(ahead) <= JITTER_S:
-            return block, counter
-        return block, counter + round(ahead * engine.rate_hz)
+        return state, block, counter if abs(ahead) <= JITTER_S else counter + round(ahead * engine.rate_hz)
     late = counter - block.first
     if 0 < late <= RESTART_S * engine.rate_hz:
-        return SampleBlock(block.emg[late:], block.time_s[late:], counter), counter
-    return block, block.first
+        late = min(late, len(block.emg))
+        return state._replace(dropped=state.dropped + late), _part(block, late, len(block.emg)), counter
+    return state, block, block.first
 
 
 def _piece(engine: Engine, state: StreamState, block: SampleBlock, first: int) -> tuple[StreamState, LivePrediction]:
-    """A step on finite samples, whatever is missing before them."""
+    """A step on usable samples, whatever is missing before them."""
     missing = 0 if state.expected is None else first - state.expected[0]
     if missing == 0:
         return _contiguous(engine, state, block, first)
-    if 0 < missing <= engine.hold and state.filter.bandpass is not None:
-        state, bridged = _bridge(engine, state, missing)
-        state, rows = _contiguous(engine, state, block, first)
-        return state, join([bridged, rows])
-    before, blank = state.last, start(engine)
-    lost = state.lost + max(missing, 0)
-    state = blank._replace(
-        last=before, taken=state.taken, held=state.held, lost=lost, watch=state.watch, silent=state.silent
-    )
+    state, gap = _miss(engine, state, missing)
     state, rows = _contiguous(engine, state, block, first)
-    return state, rows if before is None else join([before._replace(flag=np.array([LOST])), rows])
+    return state, join([gap, rows])
+
+
+def _unusable(engine: Engine, state: StreamState, block: SampleBlock, first: int) -> tuple[StreamState, LivePrediction]:
+    """Samples that came without a usable number: held for as long as a gap may be bridged, then lost."""
+    count, gap = len(block.emg), nothing(engine)
+    if state.expected is None:
+        state = state._replace(expected=(first, float(block.time_s[0])))
+    elif first != state.expected[0]:
+        state, gap = _miss(engine, state, first - state.expected[0])
+        state = state._replace(expected=(first, float(block.time_s[0])))
+    bad = state.bad + count
+    state = state._replace(bad=bad, dropped=state.dropped + count)
+    if state.bad > engine.hold >= state.bad - count:
+        state = state._replace(outages=state.outages + 1)
+    rows, bridged = [gap], min(count, engine.hold - state.gap) if state.filter.bandpass is not None else 0
+    for part in (bridged, count - bridged):
+        if part > 0:
+            state, more = _miss(engine, state, part)
+            rows.append(more)
+    return state, join(rows)
+
+
+def _miss(engine: Engine, state: StreamState, missing: int) -> tuple[StreamState, LivePrediction]:
+    """Lets a gap pass: bridged if it is short, else the last answer once more and everything from the start.
+
+    A gap below zero is a source that began again.
+    """
+    if 0 < missing <= engine.hold - state.gap and state.filter.bandpass is not None:
+        return _bridge(engine, state, missing)
+    assert state.expected is not None
+    counter, time = state.expected
+    lost, started = max(missing, 0), state.filter.bandpass is not None
+    blank = start(engine)
+    # the sliding statistics of a channel are the person's: they wait
+    state = state._replace(
+        filter=blank.filter, history=blank.history, fresh=0, gap=0, lost=state.lost + lost,
+        expected=(counter + lost, time + lost / engine.rate_hz),
+    )  # fmt: skip
+    before = state.last if started else None
+    return state, nothing(engine) if before is None else before._replace(flag=np.array([LOST]))
 
 
 def _contiguous(
@@ -220,6 +249,8 @@ def _contiguous(
         filter=filter_,
         expected=(first + count, float(block.time_s[-1]) + 1.0 / rate),
         taken=state.taken + count,
+        gap=0,
+        bad=0,
     )
     if not len(envelope):
         return state, nothing(engine)
@@ -239,6 +270,7 @@ def _bridge(engine: Engine, state: StreamState, missing: int) -> tuple[StreamSta
         filter=filter_,
         expected=(counter + missing, time + missing / engine.rate_hz),
         held=state.held + missing,
+        gap=state.gap + missing,
         fresh=0,
     )
     return _answer(engine, state, envelope, time + (position - seen) / engine.rate_hz, bridged=True)
@@ -251,9 +283,9 @@ def _answer(
     net, new, silent = engine.model.net, len(envelope), state.silent
     lag = state.lag
     if engine.lag is not None:
-        lag, envelope = _sliding_zscore(engine.lag, lag, envelope / engine.volts)
+        lag, envelope = sliding.zscore(engine.lag, lag, envelope / engine.volts)
         if silent is not None and state.lag is not None and lag is not None:  # statistics of a dead channel wait
-            lag = Lag(*(np.where(silent, old, new) for old, new in zip(state.lag, lag, strict=True)))
+            lag = sliding.Lag(*(np.where(silent, old, new) for old, new in zip(state.lag, lag, strict=True)))
     joined = np.concatenate([state.history, envelope])
     units = np.ones_like(engine.volts) if engine.lag is not None else engine.volts
     fresh = np.zeros(new, int) if bridged else state.fresh + 1 + np.arange(new)
@@ -272,25 +304,9 @@ def _answer(
     stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.model.emg.rate_hz  # s
     angle, force = forward.apply(engine.network, windows, stamp)
     usual = GOOD if silent is None else LOST if silent.all() else REDUCED
-    flag = np.where((fresh[-ready:] < net.window) & (usual != LOST), HELD, usual)
+    flag = np.where((fresh[-ready:] < engine.forget) & (usual != LOST), HELD, usual)
     rows = LivePrediction(time[-ready:], scaled[-ready:], angle, force, flag)
     return state._replace(last=LivePrediction(*(column[-1:] for column in rows))), rows
-
-
-def _sliding_zscore(lag: tuple[float, float], state: Lag | None, scaled: np.ndarray) -> tuple[Lag, np.ndarray]:
-    """`normalisation.normalise` of an envelope (N, C) that comes piece by piece."""
-    a, b = lag
-    out = np.empty_like(scaled)
-    for k, value in enumerate(scaled):
-        if state is None:
-            state = Lag(value, value, np.zeros_like(value), np.ones_like(value))
-        mean = a * state.mean + b * (value + state.value)
-        square = (value - mean) ** 2
-        variance = a * state.variance + b * (square + state.square)
-        out[k] = (value - mean) * (variance + normalise.FLOOR) ** -0.5
-        state = Lag(value, mean, square, variance)
-    assert state is not None
-    return state, out
 
 
 def nothing(engine: Engine) -> LivePrediction:

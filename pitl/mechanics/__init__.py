@@ -1,1 +1,3 @@
-"""Musculoskeletal mechanics as pure functions: no network, no data."""
+"""The limb: bodies, joints, muscle paths, Hill muscles, the equation of motion and its residual, in pure JAX; built-in
+models and imported ones.
+"""

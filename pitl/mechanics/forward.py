@@ -26,8 +26,7 @@ def simulate(
     force: Force,
     dt: float,
     posture: Int[Array, ""] | int,
-    angle: Float[Array, " D"],
-    rate: Float[Array, " D"],
+    start: tuple[Float[Array, " D"], Float[Array, " D"]],
     external: Float[Array, "T D"] | None = None,
     substeps: int = 1,
 ) -> Course:
@@ -41,8 +40,7 @@ def simulate(
         force: turns a command into musculotendon forces at an angle and velocity; see `hill`.
         dt: [s] between samples.
         posture: index of the posture.
-        angle: at the first sample [rad].
-        rate: at the first sample [rad/s].
+        start: angle [rad] and rate [rad/s] at the first sample.
         external: torque of the outside world [N m].
         substeps: steps of integration between two samples.
     """
@@ -78,7 +76,6 @@ def simulate(
             state = shifted(state, (mean[0], mean[1]), step_s)
         return state, state
 
-    start = (angle, rate)
     _, course = jax.lax.scan(sample, start, (command[:-1], command[1:], outside[:-1], outside[1:]))
     return Course(*(jnp.concatenate([first[None], rest]) for first, rest in zip(start, course, strict=True)))
 

@@ -7,6 +7,8 @@ OpenSim 4.6 from the published models. Slack lengths are not the published ones,
 import math
 from typing import Any
 
+from pitl.mechanics.wrist_two import WRIST_TWO
+
 _DEG = math.pi / 180  # rad
 
 # Strengths, fibre lengths, pennation, paths: Saul et al. 2015 (MoBL-ARMS), doi 10.1080/10255842.2014.916698, after
@@ -118,4 +120,4 @@ KNEE: dict[str, Any] = {
     "body_mass": 75.0,  # kg, of the published model
 }
 
-BUILTIN = {joint["name"]: joint for joint in (WRIST, KNEE)}
+BUILTIN = {joint["name"]: joint for joint in (WRIST, WRIST_TWO, KNEE)}

@@ -8,13 +8,12 @@ import numpy as np
 from pitl.errors import PitlError
 from pitl.mechanics import splines
 from pitl.mechanics.joints import BUILTIN
-from pitl.mechanics.model import Link, MusculoskeletalModel, Paths, assemble, pseudo_inertia
-
-_NODE_SPACING = 0.035  # rad; a spline this fine is within a micrometre of the published polynomials
+from pitl.mechanics.model import Link, MusculoskeletalModel, assemble, pseudo_inertia
+from pitl.mechanics.two_axes import two_axis_joint
 
 
 def builtin(name: str) -> MusculoskeletalModel:
-    """A joint that comes with the package: `"wrist"` or `"knee"`.
+    """A joint that comes with the package: `"wrist"`, `"wrist2"` (flexion and deviation) or `"knee"`.
 
     Raises:
         PitlError: the name is not known.
@@ -23,8 +22,12 @@ def builtin(name: str) -> MusculoskeletalModel:
         raise PitlError(f"there is no built-in joint {name!r}; known are {', '.join(sorted(BUILTIN))}.")
     numbers = dict(BUILTIN[name])
     coefficients = np.array(numbers.pop("length_coefficients"))  # m / rad^k
-    powers = np.arange(coefficients.shape[-1])
-    return planar_chain(lambda p, q: (q[:, :1] ** powers) @ coefficients[p].T, numbers)
+    powers = np.array(numbers.pop("length_powers", [(k,) for k in range(coefficients.shape[-1])]))
+
+    def length(posture: int, q: np.ndarray) -> np.ndarray:
+        return np.prod(q[:, None, :] ** powers, axis=-1) @ coefficients[posture].T  # m
+
+    return planar_chain(length, numbers) if powers.shape[1] == 1 else two_axis_joint(length, numbers)
 
 
 def planar_chain(
@@ -72,37 +75,20 @@ def planar_chain(
         pseudo_inertia(m, np.array([c, 0, 0]), np.diag([0, i, i])) for m, c, i in zip(mass, com, about, strict=True)
     ]
     limits = np.asarray(n["angle_range"], float)  # rad
-    count = tuple(max(5, int(np.ceil((high - low) / _NODE_SPACING)) + 1) for low, high in limits)
-    if dofs > 1:
-        count = tuple(min(c, 33) for c in count)
-    step = tuple(float(high - low) / (c - 1) for (low, high), c in zip(limits, count, strict=True))
-    everything = tuple(range(dofs))
-    each = [everything] * len(n["muscles"]) if crossed is None else list(crossed)
-    groups, grids, reference = [], [], np.zeros((postures, len(each)))
-    for own in dict.fromkeys(each):
-        members = [m for m, c in enumerate(each) if c == own]
-        start, spacing = (tuple(float(x[c]) for c in own) for x in (limits[:, 0], step))
-        group = Paths(own, tuple(members), start, spacing, tuple(count[c] for c in own))
-        angles = np.zeros((len(splines.nodes(group)), dofs))
-        angles[:, list(own)] = splines.nodes(group)
-        lengths = np.stack([length(p, angles)[:, members] for p in range(postures)])  # m
-        reference[:, members] = lengths.mean(axis=1)
-        above = lengths - lengths.mean(axis=1, keepdims=True)
-        result = [splines.interpolate(v.reshape(*group.count, -1)) for v in above]
-        groups.append(group)
-        grids.append(np.stack([g.reshape(-1, g.shape[-1]) for g in result]))
+    everything = [tuple(range(dofs))] * len(n["muscles"])
+    paths = splines.sample_paths(length, limits, crossed or everything, postures, splines.NODE_SPACING)
     return assemble(
         {"angle_offset": np.zeros(dofs)}
         | n
         | {
             "links": tuple(links),
-            "paths": tuple(groups),
+            "paths": paths.groups,
             "link_coefficients": tuple(tables),
             "pseudo_inertia": np.stack([np.stack(pseudo)] * postures),
             "gravity": np.concatenate([gravity, np.zeros((postures, 1))], axis=1),
-            "path_coefficients": tuple(grids),
-            "path_reference": reference,
-            "path_scale": np.ones(len(each)),
+            "path_coefficients": paths.coefficients,
+            "path_reference": paths.reference,
+            "path_scale": np.ones(len(n["muscles"])),
         }
     )
 

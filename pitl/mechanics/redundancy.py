@@ -30,19 +30,25 @@ class Sharing(NamedTuple):
     reserve: Float[Array, "... D"]  # N m, torque that the muscles cannot give; zero where they can
 
 
-@partial(jax.jit, static_argnames=("exponent", "force_length_velocity"))
+class Effort(NamedTuple):
+    """What static optimisation makes small, and between which activations."""
+
+    exponent: float = 2.0  # p of the effort, above 1
+    # False: muscles are ideal, with full strength along the tendon at any length and velocity, and no passive force
+    force_length_velocity: bool = True
+    lower: Float[Array, " M"] | None = None  # smallest activations; None is 0
+    upper: Float[Array, " M"] | None = None  # largest activations; None is 1
+    measured: Float[Array, "... M"] | None = None  # that envelopes suggest; not a number where there is no electrode
+    trust: Float[Array, " M"] | None = None  # weight of the distance from `measured`; None is 10 for every muscle
+
+
 def static_optimisation(
     model: MusculoskeletalModel,
     q: Float[Array, "... D"],
     qd: Float[Array, "... D"],
     torque: Float[Array, "... D"],
     posture: Int[Array, "..."] | int,
-    exponent: float = 2.0,
-    force_length_velocity: bool = True,
-    lower: Float[Array, " M"] | None = None,
-    upper: Float[Array, " M"] | None = None,
-    measured: Float[Array, "... M"] | None = None,
-    trust: Float[Array, " M"] | None = None,
+    how: Effort | None = None,
 ) -> Sharing:
     """Activations and forces of least effort for many frames at once.
 
@@ -54,19 +60,28 @@ def static_optimisation(
         qd: angular velocities [rad/s].
         torque: net muscle torque, from inverse dynamics [N m].
         posture: index of the posture of each frame, or one index for all.
-        exponent: p of the effort, above 1.
-        force_length_velocity: if False, muscles are ideal: full strength along the tendon at any length and velocity,
-            no passive force.
-        lower: smallest activations; None is 0.
-        upper: largest activations; None is 1.
-        measured: activations that envelopes suggest, not a number where there is no electrode.
-        trust: weight of the squared distance from `measured` against the effort; None is 10 for every muscle.
+        how: what effort is and which activations are possible; None is the sum of squares between 0 and 1.
 
     Raises:
         PitlError: the arrays do not share their leading dimensions, or the exponent is not above 1.
     """
-    if exponent <= 1:
-        raise PitlError(f"the effort's exponent is {exponent}; give a number above 1, such as 2.")
+    how = Effort() if how is None else how
+    if how.exponent <= 1:
+        raise PitlError(f"the effort's exponent is {how.exponent}; give a number above 1, such as 2.")
+    bounds = (how.lower, how.upper, how.measured, how.trust)
+    return _optimise(model, (q, qd, torque), posture, bounds, how.exponent, how.force_length_velocity)
+
+
+@partial(jax.jit, static_argnames=("exponent", "force_length_velocity"))
+def _optimise(
+    model: MusculoskeletalModel,
+    motion: tuple[Array, Array, Array],
+    posture: Array | int,
+    bounds: tuple[Array | None, ...],
+    exponent: float,
+    force_length_velocity: bool,
+) -> Sharing:
+    (q, qd, torque), (lower, upper, measured, trust) = motion, bounds
     widths, muscles = len(model.dofs), len(model.muscles)
     expect(q.shape[:-1], q=(q, widths), qd=(qd, widths), torque=(torque, widths))
     arm = geometry.moment_arm(model, q, posture)  # m

@@ -1,1 +1,1 @@
-"""The network as pure functions on parameter pytrees, with its exact time derivatives."""
+"""The network: second-order jets through an encoder and a head. Pure functions; `network` is where to begin."""

@@ -31,7 +31,7 @@ def read(unit: Mapping[str, Any], windows: Float[Array, "J ... L C"], *, stride:
     Args:
         unit: parameters.
         windows: normalised envelopes.
-        stride: takes every so-manieth sample, the last one always.
+        stride: takes one sample in so many, the last one always.
     """
     length = windows.shape[-2]
     taken = windows[..., (length - 1) % stride :: stride, :]

@@ -231,3 +231,35 @@ def outputs(
         return head.Output(jnp.stack([now, rate, acceleration]), at.force[..., 1, :])
     z = features(params, net, samples, ends, order, gain, contiguous=contiguous)
     return infer(params, net, z, context(net, samples, ends, order), scale)
+
+
+def acceleration_by_grad(
+    params: Parameters,
+    net: Network,
+    samples: Samples,
+    end: Int[Array, ""],
+    scale: head.OutputScale,
+    coordinate: int = 0,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Rate [rad/s] and acceleration [rad/s2] of a predicted angle by their definition: `jax.grad` along the recording.
+
+    Near a row the envelope moves as x(t) = x + x' t + x'' t^2 / 2, and q(t) = f(x(t)) is a function of time alone. What
+    `outputs` says with `order=3` is its fast equal for the recipe `"total"`; tests hold the two together.
+
+    Args:
+        params: of the network.
+        net: the network, of the recipe `"total"`.
+        samples: with envelopes and their derivatives.
+        end: row at which the window ends.
+        scale: of the outputs.
+        coordinate: which of the angles.
+    """
+
+    def angle(time: Float[Array, ""]) -> Float[Array, ""]:
+        value, rate, acceleration = samples.jets[:, 0], samples.jets[:, 1], samples.jets[:, 2]
+        moved = samples.jets.at[:, 0].set(value + time * rate + 0.5 * time * time * acceleration)
+        return outputs(params, net, samples._replace(jets=moved), end, scale).angle[0, coordinate]
+
+    rate = jax.grad(angle)
+    now = jnp.zeros(())
+    return rate(now), jax.grad(rate)(now)

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from importlib import resources
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pitl.comparison import statistics
-from pitl.comparison.statistics import METHOD
+from pitl.comparison.statistics import Primary
+from pitl.config.schema import EvaluateConfig
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text
 from pitl.mechanics import library
-from pitl.report import canvas, curves, everyone, inputs, lost, mechanics, tables, uncertainty, words
+from pitl.report import canvas, curves, everyone, findings, inputs, lost, mechanics, tables, uncertainty, words
 from pitl.report.inputs import ReportInputs
 from pitl.report.tables import summary_table
 
@@ -41,7 +43,11 @@ def write(out: str | Path) -> Path:
 
 def _rendered(name: str, context: dict[str, Any], out: Path) -> Path:
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("pitl", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
         "number": words.number,
@@ -49,38 +55,52 @@ def _rendered(name: str, context: dict[str, Any], out: Path) -> Path:
         "values": words.values,
         "signed": lost.signed,
     }
-    room = resources.files("pitl.report")
-    template, style = ((room / file).read_text(encoding="utf-8") for file in (name, "style.css.jinja"))
+    style = environment.get_template("style.css.jinja").render()
     path = out / "report.html"
-    atomic_write_text(path, environment.from_string(template).render(context | {"style": style}))
+    atomic_write_text(path, environment.get_template(name).render(context | {"style": style}))
     return path
 
 
 def _context(result: ReportInputs) -> dict[str, Any]:
-    rows, supervision = result.rows, _main_supervision(result)
+    rows, asked = result.rows, result.config.get("evaluate") or {}
+    named = asked.get("primary") or EvaluateConfig().primary
+    chosen = statistics.choose_primary(rows, named, asked.get("supervision") or ())
+    primary = chosen or _substitute(rows)
     lines = tables.lines(rows)
     metrics = [m for m in words.SUMMARY if any(f.values[m] is not None for f in lines)]
+    costs, intervals, outputs = _lost(result), _intervals(result), result.intervals.get("outputs") or []
+    errors = statistics.per_subject(rows, "angle_rmse_deg", *primary.first)
+    shown = _shown(result, primary, errors)
+    last = max(sorted(errors), key=lambda n: errors[n], default="")
+    traces = {n: inputs.trace(p) for n, p in [(last, result.trace_of(last))] if p is not None}
     return {
         "name": result.config.get("name", result.out.name),
-        "headline": tables.headline(rows, supervision),
+        "primary": primary,
+        "named": None if chosen else [words.method(n) for n in named],
+        "effect": findings.effect(rows, primary),
+        "significance": findings.significance(statistics.paired(rows, "angle_rmse_deg", primary.first, primary.second)),
+        "worst": findings.worst(rows, primary, traces, outputs, result.notes),
+        "best_method": findings.best(rows, primary),
+        "advice": findings.advice(rows, primary, outputs, costs, result.identified),
         "people": len({r["subject"] for r in rows}),
         "seeds": len({r["seed"] for r in rows}),
         "tasks": sorted({r["task"] for r in rows} - {"all"}),
-        "supervision": words.labels(supervision),
+        "labels": words.labels(primary.supervision),
         "force_labels": words.force_labels(result.force_source),
+        "reference": _REFERENCES.get(result.force_source or "", "label"),
         "words": words,
         "metrics": metrics,
         "uneven": len({(f.subjects, f.seeds) for f in lines}) > 1,
         "lines": lines,
         "best": {m: tables.best(lines, m) for m in metrics},
-        "families": tables.families(rows),
+        "families": tables.families(rows, primary.method, chosen),
         "verdict": tables.verdict,
-        "lost": _lost(result),
-        "intervals": _intervals(result),
+        "lost": costs,
+        "intervals": intervals,
         "model_picture": _model_picture(result.out),
-        "everyone": _everyone(result, supervision),
-        "people_table": _people(result, supervision),
-        "shown": _shown(result, supervision),
+        "everyone": _everyone(rows, primary, lines),
+        "people_table": _people(rows, primary),
+        "shown": shown,
         "learned": result.learned,
         "factors": list(dict.fromkeys(k for v in result.learned.values() for k in v)),
         "learned_figure": everyone.learned(result.learned),
@@ -92,11 +112,17 @@ def _context(result: ReportInputs) -> dict[str, Any]:
     }
 
 
+_REFERENCES = {"truth": "true force", "static_optimisation": "static optimisation"}
+
+
 def show(out: Path, console: Console) -> None:
     """Writes the report of a run, and shows its main numbers."""
-    path = write(out)
-    rows = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["rows"]
-    console.print(summary_table(rows))
+    path, result = write(out), inputs.read(out)
+    console.print(summary_table(result.rows))
+    asked = result.config.get("evaluate") or {}
+    primary = statistics.choose_primary(result.rows, asked.get("primary") or EvaluateConfig().primary)
+    for sentence in findings.effect(result.rows, primary) if primary else []:
+        console.print(sentence, soft_wrap=True, highlight=False)
     for file in sorted(out.glob("hill-*.json")):
         console.print(tables.identification_table(json.loads(file.read_text(encoding="utf-8"))))
     lost_channels = lost_table(out)
@@ -106,6 +132,19 @@ def show(out: Path, console: Console) -> None:
     if models.is_dir():
         console.print(f"Models to use: {models}", soft_wrap=True)
     console.print(f"Report: {path}", soft_wrap=True)
+
+
+def _substitute(rows: list[dict[str, Any]]) -> Primary:
+    """What is drawn where the run does not have the primary comparison: its best method against a generic model."""
+    have = statistics.methods_in(rows)
+    generic = next((pair for pair in reversed(have) if pair[0].startswith("generic")), have[0])
+    medians = {}
+    for pair in have:
+        q = statistics.quartiles(statistics.per_subject(rows, "angle_rmse_deg", *pair).values())
+        if q is not None and pair != generic:
+            medians[pair] = q.median
+    method, supervision = min(medians, key=lambda pair: medians[pair], default=generic)
+    return Primary(method, supervision, *generic)
 
 
 def _model_picture(out: Path) -> str | None:
@@ -126,43 +165,37 @@ def lost_table(out: str | Path) -> Table | None:
 
 
 def _lost(result: ReportInputs) -> lost.LostCosts | None:
-    try:
+    with _complete(result.out / "lost_channels.json"):
         return lost.costs(result.lost)
-    except (KeyError, IndexError, TypeError, ValueError) as e:
-        path = result.out / "lost_channels.json"
-        raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
 
 
 def _intervals(result: ReportInputs) -> uncertainty.Intervals | None:
-    try:
+    with _complete(result.out / "uncertainty.json"):
         return uncertainty.intervals(result.intervals)
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[None]:
+    """Turns whatever a file lacks into a sentence."""
+    try:
+        yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
-        path = result.out / "uncertainty.json"
-        raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
+        raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl compare` again.") from e
 
 
-def _main_supervision(result: ReportInputs) -> str:
-    """The first grade of supervision that the configuration asks for and the method has."""
-    have = [s for a, s in statistics.arms_in(result.rows) if a == METHOD]
-    asked = (result.config.get("evaluate") or {}).get("supervision") or []
-    return next((s for s in [*asked, *have] if s in have), "none")
+def _everyone(rows: list[dict[str, Any]], primary: Primary, lines: list[tables.TableLine]) -> list[str]:
+    methods = [(f.method, f.supervision) for f in lines if f.supervision in (primary.supervision, "none")]
+    figures = [everyone.strips(rows, methods, m, primary.first) for m in tables.COMPARED]
+    return [f for f in (*figures, everyone.pairs(rows, "angle_rmse_deg", primary)) if f]
 
 
-def _everyone(result: ReportInputs, supervision: str) -> list[str]:
-    rows = result.rows
-    metrics = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
-    methods = [(f.method, f.supervision) for f in tables.lines(rows)]
-    figures = [everyone.pairs(rows, "angle_rmse_deg", supervision)]
-    return [f for f in (*figures, *(everyone.strips(rows, methods, m) for m in metrics)) if f]
-
-
-def _people(result: ReportInputs, supervision: str) -> list[dict[str, Any]]:
-    """Errors of every subject: generic, and personalised."""
-    columns = [("generic_physics", "none"), (METHOD, supervision)]
+def _people(rows: list[dict[str, Any]], primary: Primary) -> list[dict[str, Any]]:
+    """Errors of every person, before and after."""
+    columns = [primary.second, primary.first]
     metrics = ("angle_rmse_deg", "angle_nrmse", "angle_r2", "angle_r", "force_rmse_n", "force_r2", "torque_rmse_nm")
-    values = {(m, c): statistics.per_subject(result.rows, m, *c) for m in metrics for c in columns}
+    values = {(m, c): statistics.per_subject(rows, m, *c) for m in metrics for c in columns}
     metrics = tuple(m for m in metrics if any(values[m, c] for c in columns))
-    names = sorted({r["subject"] for r in result.rows}, key=_natural)
+    names = sorted({r["subject"] for r in rows}, key=_natural)
     return [
         {"subject": n, "cells": {m: [_scaled(values[m, c].get(n), m) for c in columns] for m in metrics}} for n in names
     ]
@@ -177,51 +210,44 @@ def _natural(name: str) -> tuple[Any, ...]:
     return (int(digits) if digits else -1, name)
 
 
-def _shown(result: ReportInputs, supervision: str) -> list[dict[str, Any]]:
-    """Curves of the best, the median and the worst subject; the balance of torques of the median one."""
-    errors = statistics.per_subject(result.rows, "angle_rmse_deg", METHOD, supervision)
-    errors = {name: e for name, e in errors.items() if name in result.traces}
-    if not errors:
-        return []
-    reference = {"truth": "true force", "static_optimisation": "static optimisation"}.get(
-        result.force_source or "", "label"
-    )
+def _shown(result: ReportInputs, primary: Primary, errors: dict[str, float]) -> list[dict[str, Any]]:
+    """Curves of the median, the best and the worst person; the balance of torques of the median one."""
+    errors = {name: e for name, e in errors.items() if result.trace_of(name) is not None}
     shown = []
-    for description, name in curves.chosen(errors):
-        trace = inputs.trace(result.traces[name])
-        try:
-            part = curves.excerpt(trace, supervision)
-            forces, left_out = curves.forces(part, name, reference)
-            balance = curves.balance(part, name) if "median" in description else ""
-            angle = curves.angles(part, name)
-        except (KeyError, IndexError, ValueError) as e:
-            path = result.traces[name]
-            raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl evaluate` again.") from e
-        shown.append(
-            {
-                "description": description,
-                "subject": name,
-                "error": errors[name],
-                "task": part.task,
-                "trial": part.trial,
-                "angle": angle,
-                "forces": forces,
-                "left_out": left_out,
-                "balance": balance,
-                "balance_note": _balance_note(trace, part),
-            }
-        )
-    return shown
+    for description, name in curves.chosen(errors) if errors else []:
+        path = result.trace_of(name)
+        assert path is not None
+        trace = inputs.trace(path)
+        with _complete(path):
+            part = curves.excerpt(trace, primary)
+            forces, left_out = curves.forces(part, name)
+            shown.append(
+                {
+                    "description": description,
+                    "subject": name,
+                    "error": errors[name],
+                    "task": part.task,
+                    "trial": part.trial,
+                    "shaded": part.shaded,
+                    "angle": curves.angles(part, name),
+                    "forces": forces,
+                    "left_out": left_out,
+                    "muscles": len(np.atleast_1d(trace["muscles"])) if "muscles" in trace else 0,
+                    "balance": curves.balance(part, name) if "median" in description else "",
+                    "balance_note": _balance_note(trace, part),
+                }
+            )
+    return sorted(shown, key=lambda s: "median" not in s["description"])
 
 
 def _balance_note(trace: curves.Trace, part: curves.Excerpt) -> str:
     residual, muscle = part.key("balance", "residual"), part.key("balance", "muscle")
     if residual is None or muscle is None:
         return ""
-    left, all_ = (float(np.sqrt(np.nanmean(v**2))) for v in (residual, muscle))
+    left, all_ = (words.number(float(np.sqrt(np.nanmean(v**2)))) for v in (residual, muscle))
     labels = words.labels(str(trace.get("balance_supervision", "")))
     by = f" The model was personalised with labels: {labels}." if labels else ""
-    return f"Root mean square here: residual {words.number(left)} N m, muscles {words.number(all_)} N m.{by}"
+    return f"Root mean square over these seconds: residual {left} N m, muscle torque {all_} N m.{by}"
 
 
 def _configuration(config: dict[str, Any]) -> str:

@@ -62,11 +62,11 @@ def style() -> Iterator[None]:
         yield
 
 
-def figure(height_in: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Panels below one another; pyplot is not used, so nothing stays open."""
+def figure(height_in: float, down: int = 1, across: int = 1) -> tuple[Figure, list[Axes]]:
+    """Panels below and beside one another, row by row; pyplot is not used, so nothing stays open."""
     fig = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    axes = fig.subplots(panels, 1, squeeze=False, sharex=True)
-    return fig, list(axes[:, 0])
+    axes = fig.subplots(down, across, squeeze=False, sharex=True)
+    return fig, list(axes.ravel())
 
 
 def svg(fig: Figure, label: str) -> str:

@@ -5,12 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from pitl.comparison.statistics import METHOD
+from pitl.comparison.statistics import Primary
 from pitl.report import canvas
 from pitl.report.canvas import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY
 
 _SECONDS = 8.0  # as much as can be read on a phone
-_MUSCLES = 6  # as many panels of forces
+_MUSCLES = 4  # as many panels of forces
+_DOFS = 3  # and of angles
 Trace = dict[str, np.ndarray]
 
 
@@ -21,13 +22,18 @@ class Excerpt(NamedTuple):
     rows: np.ndarray  # indices into the trace
     task: str
     trial: str
-    generic: str | None  # arm/supervision
-    personal: str | None
+    before: str  # METHOD/LABELS of what the method is compared with
+    after: str  # and of the method
 
-    def key(self, what: str, model: str | None) -> np.ndarray | None:
-        """Rows of `what` as a model says it; None if it says nothing."""
+    def key(self, what: str, model: str) -> np.ndarray | None:
+        """Rows of what a model predicts; None if it does not predict that."""
         result = self.trace.get(f"{what}/{model}")
         return None if result is None or not len(result) else result[self.rows]
+
+    @property
+    def shaded(self) -> bool:
+        """Whether the method has intervals here."""
+        return self.key("half/angle_deg", self.after) is not None
 
 
 def chosen(errors: dict[str, float]) -> list[tuple[str, str]]:
@@ -41,11 +47,11 @@ def chosen(errors: dict[str, float]) -> list[tuple[str, str]]:
     return [(text, name) for name, text in result.items()]
 
 
-def excerpt(trace: Trace, supervision: str) -> Excerpt:
-    """The start of the trial whose personalised angle error is the median of the subject's trials."""
-    personal, generic = f"{METHOD}/{supervision}", "generic_physics/none"
+def excerpt(trace: Trace, primary: Primary) -> Excerpt:
+    """The start of the trial whose angle error is the median of the subject's trials."""
+    after, before = "/".join(primary.first), "/".join(primary.second)
     trials = list(dict.fromkeys(trace["trial"].tolist()))
-    predicted, measured = trace.get(f"angle_deg/{personal}"), trace["angle_deg"]
+    predicted, measured = trace.get(f"angle_deg/{after}"), trace["angle_deg"]
     if predicted is not None:
         error = {t: float(np.mean((predicted - measured)[trace["trial"] == t] ** 2)) for t in trials}
         trials = sorted(trials, key=lambda t: error[t])
@@ -53,38 +59,43 @@ def excerpt(trace: Trace, supervision: str) -> Excerpt:
     rows = np.flatnonzero(trace["trial"] == trial)
     rows = rows[trace["time_s"][rows] <= trace["time_s"][rows[0]] + _SECONDS]
     rows = rows[canvas.thinned(len(rows))]
-    return Excerpt(trace, rows, str(trace["task"][rows[0]]), trial, generic, personal)
+    return Excerpt(trace, rows, str(trace["task"][rows[0]]), trial, before, after)
 
 
 def angles(part: Excerpt, who: str) -> str:
-    """Measured, generic and personalised angle."""
+    """Measured angle and the predictions before and after, of the coordinates that move most."""
     names = _names(part.trace, "dofs", part.trace["angle_deg"].shape[1])
-    fig, axes = canvas.figure(1.0 + 1.15 * len(names), len(names))
-    for d, (ax, name) in enumerate(zip(axes, names, strict=True)):
-        _three(ax, part, "angle_deg", d, measured="measured")
-        ax.set_ylabel(f"{name} [°]" if len(names) > 1 else "angle [°]")
-    _finish(fig, axes)
-    return canvas.svg(fig, f"Angle of {who}: measured, generic and personalised")
+    order = np.argsort(-np.ptp(part.trace["angle_deg"][part.rows], axis=0), kind="stable")[:_DOFS]
+    fig, axes = canvas.figure(0.55 + (2.05 if len(order) == 1 else 1.15 * len(order)), len(order))
+    for ax, d in zip(axes, order, strict=True):
+        _lines(ax, part, "angle_deg", int(d))
+        ax.set_title(f"{names[d]} angle [°]", pad=3)
+        ax.locator_params(axis="y", nbins=5)
+    _finish(axes)
+    return canvas.svg(fig, f"Joint angle of {who}: measured, and predicted before and after personalisation")
 
 
-def forces(part: Excerpt, who: str, reference: str) -> tuple[str, int]:
-    """The forces that labels and models give, the strongest muscles first, and how many muscles were left out."""
+def forces(part: Excerpt, who: str) -> tuple[str, int]:
+    """The reference's forces and the predictions, the strongest muscles first, and how many muscles were left out."""
     labels = part.trace.get("force_n")
-    shown = labels if labels is not None else part.key("force_n", part.personal)
+    shown = labels[part.rows] if labels is not None else part.key("force_n", part.after)
     if shown is None:
         return "", 0
-    shown = shown[part.rows] if labels is not None else shown
     names = _names(part.trace, "muscles", shown.shape[1])
     order = np.argsort(-np.mean(shown, axis=0), kind="stable")[:_MUSCLES]
-    fig, axes = canvas.figure(0.8 + 0.72 * len(order), len(order))
-    for ax, m in zip(axes, order, strict=True):
-        _three(ax, part, "force_n", int(m), measured=reference)
-        ax.set_ylabel("N")
-        ax.set_title(names[m], pad=2)
-        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+    down = -(-len(order) // 2)
+    fig, axes = canvas.figure(0.55 + 2.05 * max(1, down) / 2, down, 2 if len(order) > 1 else 1)
+    for ax, m in zip(axes, order, strict=False):
+        _lines(ax, part, "force_n", int(m))
+        ax.set_title(f"{names[m]} [N]", pad=3)
+        ax.set_ylim(bottom=0.0)
         ax.locator_params(axis="y", nbins=3)
-    _finish(fig, axes)
-    return canvas.svg(fig, f"Muscle forces of {who}: {reference}, generic and personalised"), len(names) - len(order)
+    for ax in axes[len(order) :]:
+        ax.set_visible(False)
+    _finish(axes[: len(order)])
+    return canvas.svg(fig, f"Muscle forces of {who}: reference, and predicted before and after"), len(names) - len(
+        order
+    )
 
 
 _TERMS = {
@@ -114,30 +125,32 @@ def balance(part: Excerpt, who: str) -> str:
             t, y = canvas.with_gaps(time, v[:, d])
             ax.plot(t, y, color=colour, lw=1.8 if name == "residual" else 1.2, label=text)
         ax.set_ylabel(f"{dof} [N m]" if len(dofs) > 1 else "torque [N m]")
-    _finish(fig, axes)
+    _finish(axes)
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper left", ncols=3, handlelength=1.4, columnspacing=1.2, borderpad=0)
     return canvas.svg(fig, f"Torques of the equation of motion, {who}")
 
 
-def _three(ax: Axes, part: Excerpt, what: str, column: int, measured: str) -> None:
+def _lines(ax: Axes, part: Excerpt, what: str, column: int) -> None:
     time = part.trace["time_s"][part.rows]
-    lines = [
-        (part.trace[what][part.rows] if what in part.trace else None, INK, 1.6, measured),
-        (part.key(what, part.generic), ORANGE, 1.2, "generic"),
-        (part.key(what, part.personal), BLUE, 1.4, "personalised"),
-    ]
-    for values, colour, width, label in lines:
+    half, after = part.key(f"half/{what}", part.after), part.key(what, part.after)
+    if half is not None and after is not None:
+        t, low, high = canvas.with_gaps(time, after[:, column] - half[:, column], after[:, column] + half[:, column])
+        ax.fill_between(t, np.maximum(low, 0.0) if what == "force_n" else low, high, color=BLUE, alpha=0.17, lw=0)
+    measured = part.trace[what][part.rows] if what in part.trace else None
+    for values, colour, width in ((part.key(what, part.before), ORANGE, 1.1), (measured, INK, 1.5), (after, BLUE, 1.4)):
         if values is not None:
             t, y = canvas.with_gaps(time, values[:, column])
-            ax.plot(t, y, color=colour, lw=width, label=label)
+            ax.plot(t, y, color=colour, lw=width)
 
 
-def _finish(fig, axes: list[Axes]) -> None:
-    axes[-1].set_xlabel("time in the trial [s]")
+def _finish(axes: list[Axes]) -> None:
+    bottom = {id(ax) for ax in axes[-2:]}
     for ax in axes:
         ax.margins(x=0.01)
         ax.tick_params(length=2.5, color=GREY)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper left", ncols=3, handlelength=1.4, columnspacing=1.2, borderpad=0)
+        if ax is axes[-1] or (id(ax) in bottom and len(axes) > 1 and ax.get_subplotspec().get_geometry()[1] > 1):  # pyright: ignore[reportOptionalMemberAccess]
+            ax.set_xlabel("time in the trial [s]")
 
 
 def _names(trace: Trace, key: str, count: int) -> list[str]:

@@ -1,17 +1,20 @@
-"""Everybody's errors, method by method, and what was learned about everybody."""
+"""Every person's error, method by method, and the corrections that were learned."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pitl.comparison import statistics
-from pitl.comparison.statistics import METHOD
+from pitl.comparison.statistics import Primary
 from pitl.report import canvas, curves, words
 from pitl.report.canvas import BLUE, FAINT, GREY, INK, ORANGE
 
 
-def strips(rows: Sequence[Mapping[str, Any]], methods: Sequence[tuple[str, str]], metric: str) -> str:
+def strips(
+    rows: Sequence[Mapping[str, Any]], methods: Sequence[tuple[str, str]], metric: str, ours: tuple[str, str]
+) -> str:
     """One dot per subject, a bar at the median, the quartiles as a line."""
     heading, unit, factor = words.METRICS[metric]
     result = [(a, s, statistics.per_subject(rows, metric, a, s)) for a, s in methods]
@@ -22,9 +25,9 @@ def strips(rows: Sequence[Mapping[str, Any]], methods: Sequence[tuple[str, str]]
     rng = np.random.default_rng(0)
     most = max(np.percentile(list(v.values()), 75) for _, _, v in result) * factor
     beyond = 0
-    for place, (method, _, values) in enumerate(result):
+    for place, (method, grade, values) in enumerate(result):
         x = np.array(list(values.values())) * factor
-        colour = BLUE if method == METHOD else ORANGE if method.startswith("generic") else GREY
+        colour = BLUE if (method, grade) == ours else ORANGE if method.startswith("generic") else GREY
         limit = 3 * most
         beyond += int(np.sum(x > limit))
         ax.plot([0, limit], [place, place], color=FAINT, lw=0.7, zorder=0)
@@ -33,21 +36,21 @@ def strips(rows: Sequence[Mapping[str, Any]], methods: Sequence[tuple[str, str]]
         lower, median, upper = np.percentile(x, (25, 50, 75))
         ax.plot(np.minimum([lower, upper], limit), [place, place], color=INK, lw=1.2)
         ax.plot([min(median, limit)], [place], "|", ms=11, mew=2.2, color=INK)
-    ax.set_yticks(range(len(result)), [_label(a, s) for a, s, _ in result])
+    ax.set_yticks(range(len(result)), [textwrap.fill(_label(a, s), 30) for a, s, _ in result])
     ax.set_ylim(len(result) - 0.5, -0.5)
     top = max(min(max(v.values()) * factor, 3 * most) for _, _, v in result)
     ax.set_xlim(0, 1.04 * top)
     ax.tick_params(axis="y", length=0)
     tail = f"; {beyond} beyond the right edge" if beyond else ""
     ax.set_xlabel(f"{heading} [{unit}]{tail}" if unit else heading + tail)
-    return canvas.svg(fig, f"{heading} of every subject in every method")
+    return canvas.svg(fig, f"{heading} of every person with every method")
 
 
-def pairs(rows: Sequence[Mapping[str, Any]], metric: str, supervision: str) -> str:
-    """Each subject's personalised error against the generic one; below the diagonal, personalisation helped."""
+def pairs(rows: Sequence[Mapping[str, Any]], metric: str, primary: Primary) -> str:
+    """Each person's error after against before; below the diagonal, the method helped."""
     heading, unit, factor = words.METRICS[metric]
-    generic = statistics.per_subject(rows, metric, "generic_physics", "none")
-    personal = statistics.per_subject(rows, metric, METHOD, supervision)
+    generic = statistics.per_subject(rows, metric, *primary.second)
+    personal = statistics.per_subject(rows, metric, *primary.first)
     names = sorted(set(generic) & set(personal))
     if not names:
         return ""
@@ -60,10 +63,11 @@ def pairs(rows: Sequence[Mapping[str, Any]], metric: str, supervision: str) -> s
     for name, px, py in zip(names, x, y, strict=True):
         if name in named or py > px:
             ax.annotate(name, (px, py), (3.5, 2.5), textcoords="offset points", fontsize=7, color=GREY)
-    ax.set(xlim=(0, top), ylim=(0, top), xlabel=f"generic, with physics [{unit}]", ylabel=f"personalised [{unit}]")
+    before, after = words.method(primary.against), words.method(primary.method)
+    ax.set(xlim=(0, top), ylim=(0, top), xlabel=f"{before} [{unit}]", ylabel=f"{after} [{unit}]")
     ax.set_aspect("equal")
-    ax.set_title(f"{heading}; labels: {words.labels(supervision)}")
-    return canvas.svg(fig, f"{heading} of each subject, personalised against generic")
+    ax.set_title(heading)
+    return canvas.svg(fig, f"{heading} of each person, {after} against {before}")
 
 
 def learned(result: Mapping[str, Mapping[str, Any]]) -> str:
@@ -91,8 +95,8 @@ def learned(result: Mapping[str, Mapping[str, Any]]) -> str:
     ax.set_yticks(range(len(factors)), [n.replace("_", " ") for n in factors])
     ax.set_ylim(len(factors) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("learned factor on the generic body")
-    return canvas.svg(fig, "Learned corrections of every subject")
+    ax.set_xlabel("learned factor on the generic limb model")
+    return canvas.svg(fig, "Learned corrections of every person")
 
 
 _WIDE = (0.1, 0.25, 0.5, 0.7, 1, 1.4, 2, 4, 10)

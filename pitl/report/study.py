@@ -1,7 +1,6 @@
 """What a study's page says: what was done, what came out against what, along which curve, and what failed."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +11,10 @@ from pitl.comparison.statistics import Comparison, Quartiles
 from pitl.comparison.study import table
 from pitl.comparison.study.table import Row
 from pitl.errors import PitlError
-from pitl.report import everyone, study_figures, tables, words
+from pitl.report import everyone, findings, study_figures, tables, words
 from pitl.report.study_points import Point
 
-COMPARED = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
+COMPARED = tables.COMPARED
 
 
 class StudyResult(NamedTuple):
@@ -76,6 +75,7 @@ def context(out: Path) -> dict[str, Any]:
         "about": result.about,
         "words": words,
         "tables": tables,
+        "against": words.method(result.about.get("against", "generic_physics")),
         "method": words.method(result.ours[0]),
         "grade": words.labels(result.ours[1]),
         "cohorts": [_cohort(result, name, cell) for name, cell in result.cohorts.items()],
@@ -89,9 +89,10 @@ def _cohort(result: StudyResult, name: str, cell: dict[str, Any]) -> dict[str, A
     lines = tables.lines(rows)
     metrics = [m for m in words.SUMMARY if any(f.values[m] is not None for f in lines)]
     method, grade = result.ours
+    primary = statistics.choose_primary(rows, (method, result.about.get("against", "generic_physics")), (grade,))
     data = cell["config"]["data"]
     pairs = [(f.method, f.supervision) for f in lines if f.supervision in (grade, "none")]
-    shown = [everyone.strips(rows, pairs, m) for m in COMPARED]
+    shown = [everyone.strips(rows, pairs, m, result.ours) for m in COMPARED]
     sources = {r["forces"] for r in rows}
     return {
         "name": name,
@@ -108,7 +109,11 @@ def _cohort(result: StudyResult, name: str, cell: dict[str, Any]) -> dict[str, A
         "lines": lines,
         "metrics": metrics,
         "best": {m: tables.best(lines, m) for m in metrics},
-        "families": families(rows, method),
+        "effect": findings.effect(rows, primary) if primary else [],
+        "significance": findings.significance(
+            statistics.paired(rows, "angle_rmse_deg", primary.first, primary.second) if primary else None
+        ),
+        "families": tables.families(rows, method, primary),
         "figures": [f for f in shown if f],
         "curves": [
             _curve(result, c) for c in result.about["curves"] if c["cell"] == name and result.of(curve=c["name"])
@@ -116,13 +121,6 @@ def _cohort(result: StudyResult, name: str, cell: dict[str, Any]) -> dict[str, A
         "ablations": ablations(result, name),
         "seconds": sum({(r["method"], r["supervision"], r["seed"], r["subject"]): r["seconds"] for r in rows}.values()),
     }
-
-
-def families(rows: Sequence[Row], method: str) -> list[tables.Family]:
-    """The method against every other method, for every error that has a unit."""
-    others = list(dict.fromkeys(a for a, _ in statistics.arms_in(rows)))
-    result = [tables.Family(*words.METRICS[m], statistics.compare(rows, m, method, others)) for m in COMPARED]
-    return [f for f in result if f.comparisons]
 
 
 def points(result: StudyResult, curve: dict[str, Any]) -> list[Point]:
@@ -135,7 +133,7 @@ def points(result: StudyResult, curve: dict[str, Any]) -> list[Point]:
         seconds = float(np.median(list({r["subject"]: r["calibration_s"] for r in here}.values())))
         calibration = "data.calibration_fraction" in curve["keys"]
         values = {}
-        for method, grade in statistics.arms_in(here):
+        for method, grade in statistics.methods_in(here):
             for metric in (*COMPARED, "angle_r2", "force_nrmse"):
                 q = statistics.quartiles(statistics.per_subject(here, metric, method, grade).values())
                 if q is not None:
@@ -197,8 +195,9 @@ def _same(rows: list[Row], others: list[Row], method: str, grade: str) -> bool:
 def ablations(result: StudyResult, cohort: str) -> list[Ablation]:
     """Cells of a folder, against the same method of the main cell where they differ from it, else against the method.
 
-    What is the main cell's own answer (a member of the family that is a method, under unchanged settings) is compared
-    with the method too, or, where the main cell has not the method, with the personalised head.
+    What equals the main cell's own answer (a member of the family that is a method, under unchanged settings) is
+    compared with the method too, or, where the main cell has not the method, with the personalised head; what equals
+    even that is left out.
     """
     main = result.of(cell=cohort)
     made = []
@@ -207,11 +206,13 @@ def ablations(result: StudyResult, cohort: str) -> list[Ablation]:
         rows = result.of(cell=name)
         seeds = {r["seed"] for r in rows}
         paired = [r for r in main if r["seed"] in seeds]  # the same random numbers on both sides
-        have = statistics.arms_in(paired)
+        have = statistics.methods_in(paired)
         reference = result.ours if result.ours in have else ("head_physics", result.ours[1])
-        for method, grade in statistics.arms_in(rows):
+        for method, grade in statistics.methods_in(rows):
             other = (method, grade) if (method, grade) in have else reference
-            if other != reference and _same(rows, paired, method, grade):
+            if _same(rows, paired, method, grade):
+                if (method, grade) == reference:
+                    continue
                 other = reference
             values = {
                 m: statistics.quartiles(statistics.per_subject(rows, m, method, grade).values())

@@ -7,12 +7,11 @@ import numpy as np
 from rich.table import Table
 
 from pitl.comparison import statistics
-from pitl.comparison.statistics import METHOD, Comparison, Quartiles
+from pitl.comparison.statistics import Comparison, Primary, Quartiles
 from pitl.config.methods import METHODS
 from pitl.report import words
 
-_COMPARED = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
-_GENERIC = ("generic_physics", "none")
+COMPARED = ("angle_rmse_deg", "force_rmse_n", "torque_rmse_nm")
 
 
 class TableLine(NamedTuple):
@@ -34,20 +33,15 @@ class Family(NamedTuple):
     comparisons: list[Comparison]
 
 
-class Headline(NamedTuple):
-    """The result in a sentence or two, and its numbers for the eye."""
-
-    sentence: str
-    verdict: str
-    generic: Quartiles | None
-    personal: Quartiles | None
-
-
 def lines(rows: Sequence[dict[str, Any]]) -> list[TableLine]:
-    """Median and quartiles over subjects of every metric, for every method."""
-    result = []
-    for method, supervision in statistics.arms_in(rows):
+    """Median and quartiles over subjects of every metric, for every method; of equal methods the first alone."""
+    result, seen = [], []
+    for method, supervision in statistics.methods_in(rows):
         own = [r for r in rows if (r["method"], r["supervision"], r["task"]) == (method, supervision, "all")]
+        errors = sorted((r["subject"], r["seed"], *(str(r.get(m)) for m in words.ERRORS)) for r in own)
+        if errors in seen:
+            continue
+        seen.append(errors)
         values = {
             m: statistics.quartiles(statistics.per_subject(own, m, method, supervision).values()) for m in words.METRICS
         }
@@ -74,9 +68,9 @@ def best(result: Sequence[TableLine], metric: str) -> float | None:
     return max(medians) if metric in ("angle_r2", "angle_r", "force_r2") else min(medians)
 
 
-def families(rows: Sequence[dict[str, Any]]) -> list[Family]:
-    """The method against the other methods, for every error that has a unit."""
-    result = [Family(*words.METRICS[m], statistics.compare(rows, m)) for m in _COMPARED]
+def families(rows: Sequence[dict[str, Any]], method: str, apart: Primary | None) -> list[Family]:
+    """A method against the others, for every error that has a unit; the primary comparison stands by itself."""
+    result = [Family(*words.METRICS[m], statistics.compare(rows, m, method, apart)) for m in COMPARED]
     return [f for f in result if f.comparisons]
 
 
@@ -85,68 +79,6 @@ def verdict(c: Comparison) -> str:
     if c.significant:
         return "better" if c.difference < 0 else "worse"
     return "not significant" if c.attainable else "not significant (too few people)"
-
-
-def headline(rows: Sequence[dict[str, Any]], supervision: str) -> Headline:
-    """Generic against personalised, in the grade of supervision that the run is about."""
-    generic, personal = _pair(rows, "angle_rmse_deg", supervision)
-    if generic is None or personal is None:
-        text = "This run did not make both the generic and the personalised model with physics."
-        return Headline(text, "", generic, personal)
-    change = _against_generic(rows, "angle_rmse_deg", supervision)
-    if change is None or not change.significant:
-        verb = "does not measurably change"
-    else:
-        verb = "lowers" if change.difference < 0 else "raises"
-    sentence = (
-        f"Personalisation {verb} the joint-angle error of {_people(personal.count)} never seen in training: "
-        f"{words.number(generic.median)}° before, {words.number(personal.median)}° after (median RMSE)."
-    )
-    before, after = _pair(rows, "force_rmse_n", supervision)
-    if before is not None and after is not None:
-        sentence += f" Muscle forces: {words.number(before.median)} N before, {words.number(after.median)} N after."
-    return Headline(sentence, _verdicts(rows, supervision, personal), generic, personal)
-
-
-def _pair(rows: Sequence[dict[str, Any]], metric: str, supervision: str) -> tuple[Quartiles | None, Quartiles | None]:
-    keys = (_GENERIC, (METHOD, supervision))
-    generic, personal = (statistics.quartiles(statistics.per_subject(rows, metric, *k).values()) for k in keys)
-    return generic, personal
-
-
-def _against_generic(rows: Sequence[dict[str, Any]], metric: str, supervision: str) -> Comparison | None:
-    result = statistics.compare(rows, metric)
-    return next((c for c in result if (c.supervision, c.against) == (supervision, _GENERIC[0])), None)
-
-
-def _verdicts(rows: Sequence[dict[str, Any]], supervision: str, personal: Quartiles) -> str:
-    parts = []
-    for name, metric in (("Angle", "angle_rmse_deg"), ("Forces", "force_rmse_n")):
-        c = _against_generic(rows, metric, supervision)
-        if c is not None:
-            p = "" if c.p_holm is None else f"Holm-corrected p {_equals(words.probability(c.p_holm))}, "
-            parts.append(
-                f"{name} against the generic model: {verdict(c)} ({p}smaller error in {c.better} of {c.count})."
-            )
-    medians = {
-        method: q.median
-        for method, s in statistics.arms_in(rows)
-        if s == supervision
-        and (q := statistics.quartiles(statistics.per_subject(rows, "angle_rmse_deg", method, s).values())) is not None
-    }
-    first = min(medians, key=lambda a: medians[a])
-    if first == METHOD:
-        parts.append("No other method with the same labels has a lower median angle error.")
-    else:
-        parts.append(
-            f"The lowest median angle error with the same labels is that of another method, {words.method(first)}: "
-            f"{words.number(medians[first])}° against {words.number(personal.median)}°."
-        )
-    return " ".join(parts)
-
-
-def _equals(p: str) -> str:
-    return p if p.startswith("<") else f"= {p}"
 
 
 def _people(count: int) -> str:

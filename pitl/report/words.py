@@ -20,15 +20,8 @@ METRICS = {
     "residual_nm": ("Residual", "N m", 1.0),
     "seconds": ("Time per person", "s", 1.0),
 }
-SUMMARY = (
-    "angle_rmse_deg",
-    "angle_r2",
-    "force_rmse_n",
-    "force_nrmse",
-    "torque_rmse_nm",
-    "residual_nm",
-    "seconds",
-)
+SUMMARY = ("angle_rmse_deg", "angle_r2", "force_rmse_n", "force_nrmse", "torque_rmse_nm", "residual_nm", "seconds")
+ERRORS = tuple(m for m in METRICS if m != "seconds")
 
 
 def method(name: str) -> str:
@@ -47,18 +40,17 @@ def short_labels(name: str) -> str:
 
 
 def force_labels(source: str | None) -> str:
-    """What the force labels are, in a sentence that stands beside every force error."""
+    """What the reference of the forces is, in a sentence that stands beside every force error."""
     if source in (None, "none"):
-        return "There are no force labels, so no force errors."
+        return "There is no reference for the forces, so no force error."
     if source == "truth":
-        return "Forces are judged against the true forces of the virtual cohort."
+        return "The reference of the forces is the true muscle force of the virtual people."
     if source == "static_optimisation":
         return (
-            "Nobody measured these forces: they are judged against static optimisation along the measured motion, the "
-            "output of the same mechanics that the learner uses. A small error shows agreement with that model, "
-            "not with the person."
+            "These forces were not measured: the reference is static optimisation along the measured motion, which "
+            "uses the same limb model as the network. A small error shows agreement with that model alone."
         )
-    return f"Forces are judged against labels from {source}: the output of another model, not a measurement."
+    return f"The reference of the forces is {source}: the output of another model, not a measurement."
 
 
 def number(value: float | None) -> str:

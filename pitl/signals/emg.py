@@ -7,40 +7,27 @@ between two samples, which is how the envelope is resampled.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import signal
 
+from pitl.config.schema import EmgConfig
 from pitl.errors import PitlError
 
 # A chunk bounds the memory that the complex modes take; any size gives the same output.
 _CHUNK = 65536
 
 
-class EmgSettings(Protocol):
-    """The part of the configuration that this room reads (see `pitl.config.toml.EmgConfig`)."""
-
-    @property
-    def bandpass_hz(self) -> tuple[float, float]: ...
-    @property
-    def lowpass_hz(self) -> float: ...
-    @property
-    def lowpass_order(self) -> int: ...
-    @property
-    def lowpass_kind(self) -> Literal["bessel", "butterworth"]: ...
-    @property
-    def rate_hz(self) -> float: ...
-
-
 class EnvelopeFilter(NamedTuple):
     """Constants of the pipeline for one sampling rate. K modes: poles of the low-pass, one per conjugate pair."""
 
-    sos: np.ndarray  # (S, 6) band-pass, second-order sections
+    sos: np.ndarray  # (S, 6) band-pass, second-order sections; none where the EMG was rectified before
     poles: np.ndarray  # (K,) 1/s, imaginary part >= 0
     readout: np.ndarray  # (3, K) envelope, its rate and its acceleration from the modes: 1, 1/s, 1/s2
     raw_rate_hz: float
     rate_hz: float
+    kind: str = "raw"  # of the EMG: "raw", "rectified" or "envelope"
 
 
 class EnvelopeState(NamedTuple):
@@ -59,12 +46,14 @@ class Envelope(NamedTuple):
     jets: np.ndarray  # (N, 3, C): V, V/s, V/s2
 
 
-def design(settings: EmgSettings, raw_rate_hz: float) -> EnvelopeFilter:
-    """Designs the pipeline for one raw sampling rate [Hz].
+def design(settings: EmgConfig, raw_rate_hz: float, kind: str = "raw") -> EnvelopeFilter:
+    """Designs the pipeline for one raw sampling rate [Hz] and kind of EMG.
 
     The upper edge of the band-pass is bounded by 0.45 of the raw rate. The low-pass is a Bessel (default: no
     overshoot to speak of, flat group delay) or Butterworth filter of order three or more; a lower order has no
     continuous second derivative, and what it leaves of the EMG's noise then swamps the joint acceleration.
+    Rectified EMG and envelopes are neither band-passed nor rectified again: the same
+    low-pass gives them exact derivatives.
 
     Raises:
         PitlError: if the order is below 3, or the rate is too low for the band or the output.
@@ -75,14 +64,16 @@ def design(settings: EmgSettings, raw_rate_hz: float) -> EnvelopeFilter:
         raise PitlError(
             f"emg.lowpass_order is {settings.lowpass_order}; the second derivative needs at least 3 (use 4)."
         )
-    if high_hz <= 1.5 * low_hz:
+    if kind == "raw" and high_hz <= 1.5 * low_hz:
         raise PitlError(
             f"EMG sampled at {raw_rate_hz:g} Hz has no band left above {low_hz:g} Hz; raw surface EMG needs about "
-            "1000 Hz. If the file holds envelopes, it is not raw EMG."
+            "1000 Hz. If the file holds envelopes, say so: [emg] kind = 'envelope' in cohort.toml."
         )
     if settings.rate_hz > raw_rate_hz:
         raise PitlError(f"emg.rate_hz = {settings.rate_hz:g} is above the raw rate of {raw_rate_hz:g} Hz; lower it.")
-    sos: Any = signal.butter(2, (low_hz, high_hz), "bandpass", fs=raw_rate_hz, output="sos")
+    sos: Any = np.zeros((0, 6))
+    if kind == "raw":
+        sos = signal.butter(2, (low_hz, high_hz), "bandpass", fs=raw_rate_hz, output="sos")
     corner = 2 * np.pi * settings.lowpass_hz  # rad/s
     if settings.lowpass_kind == "bessel":
         zpk: Any = signal.bessel(settings.lowpass_order, corner, analog=True, output="zpk", norm="mag")
@@ -96,7 +87,7 @@ def design(settings: EmgSettings, raw_rate_hz: float) -> EnvelopeFilter:
     # a conjugate pair contributes twice the real part of one of its modes
     residues = np.where(poles.imag > 1e-9 * np.abs(poles), 2.0, 1.0) * residues
     readout = residues * poles ** np.arange(3)[:, None]
-    return EnvelopeFilter(sos, poles, readout, float(raw_rate_hz), float(settings.rate_hz))
+    return EnvelopeFilter(sos, poles, readout, float(raw_rate_hz), float(settings.rate_hz), kind)
 
 
 def initial_state(filter_: EnvelopeFilter, channels: int) -> EnvelopeState:
@@ -140,10 +131,16 @@ def group_delay_s(filter_: EnvelopeFilter) -> float:
 
 def _advance_chunk(filter_: EnvelopeFilter, state: EnvelopeState, raw: np.ndarray) -> tuple[EnvelopeState, Envelope]:
     bandpass = state.bandpass
-    if bandpass is None:  # start at rest at the first sample, so that an electrode offset makes no step
-        bandpass = signal.sosfilt_zi(filter_.sos)[:, :, None] * raw[0]
-    band, bandpass = signal.sosfilt(filter_.sos, raw, axis=0, zi=bandpass)
-    rectified = np.abs(band)  # V
+    if filter_.kind != "raw":
+        rectified = np.abs(raw) if filter_.kind == "rectified" else np.maximum(raw, 0.0)  # V, or parts of the maximum
+        if bandpass is None and filter_.kind == "envelope":  # it was there before the recording began
+            state = state._replace(modes=-rectified[0][None] / filter_.poles[:, None])
+        bandpass = np.zeros((0, 2, raw.shape[1]))
+    else:
+        if bandpass is None:  # start at rest at the first sample, so that an electrode offset makes no step
+            bandpass = signal.sosfilt_zi(filter_.sos)[:, :, None] * raw[0]
+        band, bandpass = signal.sosfilt(filter_.sos, raw, axis=0, zi=bandpass)
+        rectified = np.abs(band)  # V
 
     step = 1.0 / filter_.raw_rate_hz  # s
     before = np.empty((len(filter_.poles), len(raw), raw.shape[1]), complex)  # modes at the previous sample

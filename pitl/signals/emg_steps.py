@@ -35,6 +35,7 @@ class SampleFilter(NamedTuple):
 # Up to so many samples at once it is quicker than `emg.advance`.
 FEW = 160
 _LONGEST = 64
+_FORGOTTEN = 1e-4
 
 
 def sample_filter(design: EnvelopeFilter) -> SampleFilter:
@@ -48,6 +49,17 @@ def sample_filter(design: EnvelopeFilter) -> SampleFilter:
         design.readout[:1],
         ratio,
     )
+
+
+def memory_s(design: EnvelopeFilter) -> float:
+    """How long the filter remembers what was before a gap [s]: until less than `_FORGOTTEN` of it is in the envelope.
+
+    The worst that a gap leaves: the old envelope, and an electrode offset of its size that the band-pass does not know.
+    """
+    before = EnvelopeState(np.zeros((len(design.sos), 2, 1)), -1.0 / design.poles[:, None] + 0j, 0, 0)  # 1 V
+    longest = 40.0 / float(np.min(-np.real(design.poles))) + 1.0  # s
+    left = emg.advance(design, before, np.ones((round(longest * design.raw_rate_hz), 1)))[1].jets[:, 0, 0]
+    return float(np.flatnonzero(np.abs(left) > _FORGOTTEN)[-1] + 1) / design.rate_hz
 
 
 def _run(design: EnvelopeFilter, count: int) -> Run:

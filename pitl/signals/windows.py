@@ -90,6 +90,12 @@ def tabulate(
         PitlError: if a trial is too short to be split, or has a posture that the model does not know.
     """
     gap_s = max(data.gap_s, window / emg_settings.rate_hz)
+    kinds = {r.emg_kind: f"{s.name}/{r.trial}" for s in cohort.subjects for r in s.recordings}
+    if len(kinds) > 1:
+        raise PitlError(
+            f"cohort {cohort.name} mixes kinds of EMG ({', '.join(f'{k} in {v}' for k, v in kinds.items())}); a model "
+            "learns from one: choose with data.subjects, or bring them to one kind."
+        )
     rows = 0
     trials: list[TrialRows] = []
     pieces: list[dict[str, np.ndarray]] = []
@@ -98,7 +104,8 @@ def tabulate(
     for s, subject in enumerate(cohort.subjects):
         raw = [_filled(r) for r in subject.recordings]
         envelopes = [
-            emg.envelope(emg.design(emg_settings, r.rate_hz), x) for r, x in zip(subject.recordings, raw, strict=True)
+            emg.envelope(emg.design(emg_settings, r.rate_hz, r.emg_kind), x)
+            for r, x in zip(subject.recordings, raw, strict=True)
         ]
         spans = []
         for recording, env in zip(subject.recordings, envelopes, strict=True):
@@ -131,7 +138,7 @@ def tabulate(
                 # as far back as the first test window reaches, which the gap keeps clear of calibration
                 at = [round(x / emg_settings.rate_hz * recording.rate_hz) for x in (calibration, test - window)]
                 spoilt = perturb.perturb(perturbation, recording, raw[k], max(at), at[0], s)
-                envelopes[k] = emg.envelope(emg.design(emg_settings, recording.rate_hz), spoilt)
+                envelopes[k] = emg.envelope(emg.design(emg_settings, recording.rate_hz, recording.emg_kind), spoilt)
         maximum = maximum_envelope(subject, emg_settings)
         maxima.append(maximum)
         scale = _subject_scale(subject, envelopes, spans, emg_settings, maximum)
@@ -236,7 +243,7 @@ def maximum_envelope(subject: Subject, settings: EmgConfig) -> np.ndarray | None
         return None if subject.mvc is None else np.asarray(subject.mvc, float)
     largest = np.zeros(len(subject.recordings[0].channels))
     for c in subject.contractions:
-        envelope = emg.envelope(emg.design(settings, c.rate_hz), c.emg).jets[:, 0]
+        envelope = emg.envelope(emg.design(settings, c.rate_hz, subject.recordings[0].emg_kind), c.emg).jets[:, 0]
         places = list(c.places)
         largest[places] = np.maximum(largest[places], envelope.max(axis=0))
     return largest
@@ -282,12 +289,16 @@ def _subject_scale(
     maximum: np.ndarray | None,
 ) -> normalise.ChannelScale:
     calibration = np.concatenate([e.jets[:c, 0] for e, (c, _, _) in zip(envelopes, spans, strict=True)])
+    method, fixed, first = settings.normalisation, settings.fixed_scale_v, subject.recordings[0]
+    if first.emg_unit == "1" and method in ("blend", "fixed"):  # there are no volts to compare with
+        # envelopes are parts of the maximum already and stay as they are; of other numbers only ratios count
+        method, fixed = ("fixed", 1.0) if first.emg_kind == "envelope" else ("trial_max", fixed)
     return normalise.fit_scale(
-        settings.normalisation,
+        method,
         calibration,
-        subject.recordings[0].channels,
+        first.channels,
         mvc=maximum,
-        fixed_v=settings.fixed_scale_v,
+        fixed_v=fixed,
         window_s=settings.zscore_s,
     )
 

@@ -1,1 +1,1 @@
-"""What people do today, under the same protocol."""
+"""Regressions and recalibrations that need no physics."""

@@ -1,4 +1,4 @@
-"""A low-shot network: tens of labelled samples, a discriminator that knows them, and the equation of motion everywhere."""
+"""A low-shot network: tens of labelled samples, a discriminator of them, the equation of motion everywhere."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -147,7 +147,7 @@ def discriminator_loss(
 
 @dataclass(frozen=True)
 class LowShotLearner(optimise.Everything):
-    """What is fixed before a step is compiled (see `pitl.learn.optimise.Learner`); the discriminator is carried along."""
+    """What is fixed before a step is compiled (see `pitl.learn.optimise.Learner`); it carries the discriminator."""
 
     net: network.Network
     forces: bool

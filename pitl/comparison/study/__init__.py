@@ -104,6 +104,7 @@ def _gather(study: Study, out: Path, seconds: float, processes: int, command: st
         "title": file.title,
         "about": file.about,
         "method": file.method,
+        "against": file.against,
         "grade": file.grade,
         "cells": [_told(c) for c in study.cells],
         "judged": [c.name for c in file.cell if c.judged],

@@ -16,13 +16,8 @@ from pitl.config.toml import Config, to_dict
 from pitl.errors import PitlError
 
 Role = Literal["main", "curve", "ablation"]
-_NOT_NUMBERS = (
-    "methods",
-    "supervision",
-    "seeds",
-    "lost_channels",
-    "intervals",
-)  # of evaluate: which answers, not what they are
+# of evaluate: which answers, not what they are
+_NOT_NUMBERS = ("methods", "supervision", "seeds", "primary", "lost_channels", "intervals")
 
 
 class _Compared(Section):
@@ -43,7 +38,7 @@ class CellEntry(_Compared):
     name: str = Field(pattern=r"^[\w.-]+$")
     base: str
     title: str = ""
-    judged: bool = True  # whether the targets are judged here
+    judged: bool = True  # whether the goals of the project are judged here (`benchmarks/targets.py`)
 
 
 class CurveEntry(_Compared):
@@ -74,11 +69,17 @@ class StudyFile(Section):
 
     title: str = ""
     about: str = ""
-    method: str = "head_physics"
+    method: str = "head_physics"  # of the primary comparison, with the labels `grade`
+    against: str = "generic_physics"
     grade: Supervision = "angle"
     cell: tuple[CellEntry, ...] = Field(min_length=1)
     curve: tuple[CurveEntry, ...] = ()
     folder: tuple[FolderEntry, ...] = ()
+
+    @field_validator("method", "against")
+    @classmethod
+    def _compared(cls, value: str) -> str:
+        return known_methods((value,))[0]
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def _on(cell: Cell, data: Path) -> Cell:
     def moved(config: Config | None) -> Config | None:
         if config is None:
             return None
-        return config.model_copy(update={"data": config.data.model_copy(update={"dir": str(data.resolve())})})
+        return configuration.change(config, data={**config.data.model_dump(), "dir": str(data.resolve())})
 
     return replace(cell, config=moved(cell.config), generic=moved(cell.generic))
 

@@ -1,7 +1,7 @@
 """One worker of a study: makes what is its share and not done, generic models first, and leaves errors as files.
 
 OUT/generic/DIGEST/seed0/fold0/data|physics   generic models, shared by all cells that would train the same
-OUT/cells/COHORT-DIGEST/seed0-ARM-GRADE.csv   errors of everybody under one method; .failed.txt says what went wrong
+OUT/cells/COHORT-DIGEST/seed0-METHOD-GRADE.csv   errors of everybody under one method; .failed.txt says what went wrong
 """
 
 import hashlib
@@ -31,6 +31,7 @@ from pitl.config.schema import Config, Supervision
 from pitl.data.load import load_cohort
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text
+from pitl.learn import devices
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.split import Split, split_rows
@@ -183,6 +184,7 @@ def _group(desk: Desk, group: list[MethodRun]) -> None:
         except Exception as e:
             atomic_write_text(a.failure, _sentence(e))
             end = f"failed: {_sentence(e)}"
+        devices.drop_programs()
         desk.say(f"{cell.name} seed {seed}: {a.method}, labels: {a.supervision}, {end}")
 
 
@@ -219,7 +221,7 @@ def _answer(a: MethodRun, task: Task) -> list[table.Row]:
         if a.supervision != "none":
             before = coverage.kept_out(task)
             earlier = run_method(a.method, before).estimates
-        intervals = coverage.method_coverage(task, a.method, result.estimates, before, earlier)
+        intervals = coverage.method_coverage(task, a.method, result.estimates, before, earlier).outputs
         for name, own_row in of_person.items():
             own_row |= _intervals(intervals, name)
     spread = np.asarray(task.generic.physics.spread.force)

@@ -1,1 +1,1 @@
-"""."""
+"""What is wrong with recordings: `faults` finds it, `usable` masks it or leaves it out, `quality` tells."""

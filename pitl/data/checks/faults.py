@@ -33,7 +33,12 @@ class Masks(NamedTuple):
 
 
 def masks(r: Recording) -> Masks:
-    """Finds spoilt samples of a recording; channels that are dead throughout are spoilt nowhere."""
+    """Finds spoilt samples of a recording; channels that are dead throughout are spoilt nowhere.
+
+    Rectified EMG and envelopes rest at zero and are slow, as faults of raw EMG are: there nothing is looked for.
+    """
+    if r.emg_kind != "raw":
+        return Masks(*(np.zeros(r.emg.shape, bool) for _ in Masks._fields))
     out = Masks(still(r.emg, r.rate_hz), clipped(r.emg, r.rate_hz), artefacts(r.emg, r.rate_hz, r.valid))
     for c in dead(r):
         for m in out:

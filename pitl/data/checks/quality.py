@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from pitl.config.schema import DataConfig
-from pitl.data import alignment, copies
-from pitl.data.checks import faults
+from pitl.data import alignment
+from pitl.data.checks import faults, suspicions, usable
 from pitl.data.recording import Cohort, Recording
 from pitl.data.uci import goniometer
+from pitl.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 Severity = Literal["error", "warning", "info"]
 
 SHORT_S = 3.0
-LOWEST_RATE_HZ = 400.0  # raw EMG has power up to some 200 Hz at least
-STILL_DEG = 2.0
+_LEAST_TEST_S = 0.4
+LOWEST_RATE_HZ = {"raw": 400.0, "rectified": 400.0, "envelope": 20.0}  # raw EMG has power up to 200 Hz at least
 SUSPICIOUS_S = 0.3  # offset beyond what the method cannot tell
 ANGLE_DEG = (-30.0, 160.0)  # unless the joint is in the next line
 JOINT_DEG = {"wrist": (-90.0, 90.0)}
@@ -47,12 +48,18 @@ def check(cohort: Cohort) -> list[Finding]:
     result = [Finding("info", cohort.name, note, "") for note in cohort.notes]
     result += [Finding("error", cohort.name, what.rstrip("."), "everything else is used") for what in cohort.left_out]
     recordings = [r for s in cohort.subjects for r in s.recordings]
+    usual = DataConfig()
     for r in recordings:
         result += _check_recording(r, JOINT_DEG.get(cohort.joint, ANGLE_DEG))
         result += _check_offset(r)
         if cohort.joint == "knee":
             result += _check_posture(r)
-    result += _duplicates(recordings)
+    for s in suspicions.find(recordings):
+        where = f"{recordings[s.recording].subject}/{recordings[s.recording].trial}"
+        severity: Severity = "error" if s.certain else "warning"
+        result.append(Finding(severity, f"{where}, {s.column}" if s.column else where, s.what, s.advice))
+    for name, why in usable.without_test(cohort, usual.calibration_fraction, _LEAST_TEST_S, usual.gap_s).items():
+        result.append(Finding("error", name, why, "`pitl run` leaves this person out; record more"))
     for k, a, b in faults.swapped(recordings):
         r = recordings[k]
         what = f"channels {r.channels[a]} and {r.channels[b]} behave like each other's in other people"
@@ -94,8 +101,11 @@ def check_recordings(people: str | Path | Cohort) -> list[Finding]:
 def render(cohort: Cohort, findings: list[Finding], console: "Console") -> None:
     """Shows the recordings, what was decided while reading them, and the findings."""
     from rich import box
-    from rich.markup import escape
+    from rich.markup import escape as escape_markup
     from rich.table import Table
+
+    def escape(text: str) -> str:
+        return escape_markup(printable(text))
 
     recordings = [r for s in cohort.subjects for r in s.recordings]
     people = f"{len(cohort.subjects)} {'person' if len(cohort.subjects) == 1 else 'people'}"
@@ -138,7 +148,7 @@ def _angle_range(r: Recording) -> str:
 def _offset(r: Recording) -> str:
     if r.angle is None:
         return "-"
-    result = alignment.estimate_offset(r.emg, r.angle, r.rate_hz, r.valid)
+    result = alignment.estimate_offset(r.emg, r.angle, r.rate_hz, r.valid, r.emg_kind)
     return "-" if result is None else f"{result.seconds:+.2f}" if result.certain else f"({result.seconds:+.2f})"
 
 
@@ -150,8 +160,9 @@ def _check_recording(r: Recording, limits: tuple[float, float]) -> Iterator[Find
     where = f"{r.subject}/{r.trial}"
     for note in r.notes:
         yield Finding("info", where, note, "")
-    if r.rate_hz < LOWEST_RATE_HZ:
-        what = f"{r.rate_hz:g} samples per second is too slow for raw EMG, expected at least {LOWEST_RATE_HZ:g}"
+    lowest = LOWEST_RATE_HZ[r.emg_kind]
+    if r.rate_hz < lowest:
+        what = f"{r.rate_hz:g} samples per second is too slow for {r.emg_kind} EMG, expected at least {lowest:g}"
         yield Finding("error", where, what, "check the rate, and that the EMG is raw and not an envelope")
     if r.seconds < SHORT_S:
         what = f"lasts only {r.seconds:.2f} s, expected at least {SHORT_S:g} s"
@@ -176,9 +187,6 @@ def _check_angle(r: Recording, where: str, limits: tuple[float, float]) -> Itera
     low, high = np.degrees(angle.min(axis=0)), np.degrees(angle.max(axis=0))
     for d, dof in enumerate(r.dofs):
         at = f"{where}, {dof}"
-        if high[d] - low[d] < STILL_DEG:
-            what = f"the angle hardly changes ({low[d]:.2f} to {high[d]:.2f} deg)"
-            yield Finding("error", at, what, "check the sensor, and that the unit is not radians called degrees")
         if low[d] < limits[0] or high[d] > limits[1]:
             what = f"the angle goes from {low[d]:.0f} to {high[d]:.0f} deg, expected {limits[0]:g} to {limits[1]:g} deg"
             yield Finding("warning", at, what, "check the unit, the sign (flexion is positive) and the zero")
@@ -194,9 +202,7 @@ def _check_emg(r: Recording, emg: np.ndarray, where: str) -> Iterator[Finding]:
         if c in dead:
             yield Finding("error", at, "the channel is dead (it does not change)", "check the electrode; leave it out")
             continue
-        if faults.is_envelope(r.emg[good & ~masks.artefact[:, c], c], r.rate_hz):
-            what = "nearly all power is below 20 Hz: this is an envelope, not raw EMG"
-            yield Finding("error", at, what, "give the EMG as it was recorded, before rectifying and smoothing")
+        if r.emg_kind != "raw" or suspicions.kind_of(r.emg[good & ~masks.artefact[:, c], c], r.rate_hz) != "raw":
             continue
         if faults.saturated(x):
             top = faults.extreme(x)
@@ -221,12 +227,12 @@ def _check_emg(r: Recording, emg: np.ndarray, where: str) -> Iterator[Finding]:
 
 def _check_offset(r: Recording) -> Iterator[Finding]:
     """Clocks of EMG and motion; the estimate is only as good as the motion is lively."""
-    result = None if r.angle is None else alignment.estimate_offset(r.emg, r.angle, r.rate_hz, r.valid)
+    result = None if r.angle is None else alignment.estimate_offset(r.emg, r.angle, r.rate_hz, r.valid, r.emg_kind)
     if result is None or not result.certain or abs(result.seconds) <= SUSPICIOUS_S:
         return
     what = (
-        f"the motion is {'late' if result.seconds > 0 else 'early'} against the EMG by about {abs(result.seconds):.2f} s "
-        f"(+-{alignment.LEAD_SPREAD_S:g} s, correlation {result.correlation:.2f})"
+        f"the motion is {'late' if result.seconds > 0 else 'early'} against the EMG by about "
+        f"{abs(result.seconds):.2f} s (+-{alignment.LEAD_SPREAD_S:g} s, correlation {result.correlation:.2f})"
     )
     advice = f"if their clocks differ, say emg_offset_s = {result.seconds:.2f} for this trial in cohort.toml"
     yield Finding("warning", f"{r.subject}/{r.trial}", what, advice)
@@ -245,12 +251,3 @@ def _check_posture(r: Recording) -> Iterator[Finding]:
     if why:
         advice = "check whether two files were swapped, and give the trial its right task and posture"
         yield Finding("warning", f"{r.subject}/{r.trial}", f"contradicts its posture '{r.posture}': {why}", advice)
-
-
-def _duplicates(recordings: list[Recording]) -> Iterator[Finding]:
-    for i, j, share in copies.pairs({i: r.emg for i, r in enumerate(recordings)}):
-        first, second = recordings[i], recordings[j]
-        how = "is identical to" if share > 0.99 else f"shares {share:.0%} of its samples with"
-        what = f"the EMG {how} that of {first.subject}/{first.trial}"
-        where = f"{second.subject}/{second.trial}"
-        yield Finding("error", where, what, "one is a copy: leave it out or find the right file")

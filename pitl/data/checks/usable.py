@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pitl.data import copies
 from pitl.data.checks import faults
 from pitl.data.recording import Cohort, MaximumContraction, Recording, Subject
 from pitl.errors import PitlError
@@ -28,7 +29,13 @@ def mask(recording: Recording) -> Recording:
     return replace(recording, valid=valid, notes=(*recording.notes, f"masked: {told}"))
 
 
-def usable(cohort: Cohort, shortest_s: float = 0.0, calibration_fraction: float = 1.0) -> Cohort:
+def usable(
+    cohort: Cohort,
+    shortest_s: float = 0.0,
+    calibration_fraction: float = 1.0,
+    least_window_s: float = 0.0,
+    gap_s: float = 0.0,
+) -> Cohort:
     """Masks what is spoilt and leaves out what cannot be used; `left_out` of the result says what and why.
 
     A channel that is dead in some recordings costs either these recordings or the channel in all of them: whichever is
@@ -38,6 +45,8 @@ def usable(cohort: Cohort, shortest_s: float = 0.0, calibration_fraction: float 
         cohort: as read.
         shortest_s: recordings need to last that long.
         calibration_fraction: first part of each recording that has to have usable samples too.
+        least_window_s: segment that every person needs in the calibration and in the test part.
+        gap_s: between these.
 
     Raises:
         PitlError: if nothing is left.
@@ -73,7 +82,56 @@ def usable(cohort: Cohort, shortest_s: float = 0.0, calibration_fraction: float 
             left_out.append(f"{s.name} was left out: no recording of this person can be used")
     if not people:
         raise PitlError(f"cohort {cohort.name}: no recording can be used; {'; '.join(left_out[-3:])}.")
-    return replace(cohort, subjects=tuple(people), left_out=tuple(dict.fromkeys(left_out)))
+    result = replace(cohort, subjects=tuple(people), left_out=tuple(dict.fromkeys(left_out)))
+    gone_people = without_test(result, calibration_fraction, least_window_s, gap_s) if least_window_s else {}
+    left_out += [f"{name} was left out: {why}" for name, why in gone_people.items()]
+    people = [s for s in people if s.name not in gone_people]
+    if not people:
+        raise PitlError(f"cohort {cohort.name}: no recording can be used; {'; '.join(left_out[-3:])}.")
+    return replace(result, subjects=tuple(people), left_out=tuple(dict.fromkeys(left_out)))
+
+
+def without_copies(cohort: Cohort) -> Cohort:
+    """Leaves out recordings whose EMG is in one before them, so that nobody is learned from and judged on at once."""
+    recordings = [r for s in cohort.subjects for r in s.recordings]
+    copied = {j: (i, share) for i, j, share in copies.pairs(dict(enumerate(r.emg for r in recordings)))}
+    gone = {id(recordings[j]) for j in copied}
+    people = []
+    for s in cohort.subjects:
+        own = tuple(r for r in s.recordings if id(r) not in gone)
+        people += [replace(s, recordings=own)] if own else []
+    told = [
+        f"{recordings[j].subject}/{recordings[j].trial} was left out: its EMG is that of "
+        f"{recordings[i].subject}/{recordings[i].trial} ({share:.0%})"
+        for j, (i, share) in copied.items()
+    ]
+    return replace(cohort, subjects=tuple(people), left_out=(*cohort.left_out, *told)) if copied else cohort
+
+
+def without_test(cohort: Cohort, calibration_fraction: float, window_s: float, gap_s: float) -> dict[str, str]:
+    """Why people have nothing to calibrate or to test on, by name: no usable window in that part of any recording."""
+    out = {}
+    for s in cohort.subjects:
+        for name, first in (("calibration", True), ("test", False)):
+            if calibration_fraction < 1 and not any(
+                _longest_s(r, calibration_fraction, None if first else gap_s) >= window_s for r in s.recordings
+            ):
+                side = "first" if first else "last"
+                share = calibration_fraction if first else 1 - calibration_fraction
+                out[s.name] = (
+                    f"the {name} part (the {side} {share:.0%} of a recording) has no {window_s:g} s in a row in which "
+                    "everything was recorded"
+                )
+    return out
+
+
+def _longest_s(r: Recording, fraction: float, gap_s: float | None) -> float:
+    """Longest usable segment in the first part of a recording, or in what follows it after a gap [s]."""
+    at = int(fraction * len(r.emg))
+    part = slice(None, at) if gap_s is None else slice(at + int(gap_s * r.rate_hz), None)
+    valid = np.ones(len(r.emg), bool)[part] if r.valid is None else r.valid[part]
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], valid.astype(np.int8), [0]])))
+    return float((edges[1::2] - edges[::2]).max(initial=0)) / r.rate_hz
 
 
 def _unusable(r: Recording, shortest_s: float, calibration_fraction: float) -> str:

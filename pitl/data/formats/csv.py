@@ -1,4 +1,4 @@
-"""Tables of text: CSV with commas, semicolons or tabs, decimal points or commas, with lines above the column names."""
+"""Tables of text: commas, semicolons, tabs or blanks between cells, decimal points or commas, lines above the names."""
 
 import io
 import re
@@ -9,41 +9,59 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pitl.data.formats.signals import Signals, Stream, known_unit, read_text, unique
+from pitl.data.formats import layouts
+from pitl.data.formats.layouts import TableSection
+from pitl.data.formats.signals import (
+    MOST_COLUMNS,
+    SECONDS,
+    Signals,
+    Stream,
+    known_unit,
+    read_text,
+    unique,
+    unit_in,
+)
 from pitl.errors import PitlError
 from pitl.files import atomic_write_bytes
 
-_TIME = ("time", "time_s", "t", "timestamp", "times", "seconds")
-_TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-_PREAMBLE = 100  # lines, most that may stand above the numbers
-_UNIT = re.compile(r"^(.*\S)\s*[\[(]\s*([^\])]*)\s*[\])]$")  # "EMG1 [mV]"
+_HEAD = 2**20  # characters in which the samples must begin
+_CLOCK = re.compile(
+    r"(?:(?:elapsed|relative|recording|absolute|unix|lsl)[ _]?)?"
+    r"(?:time|timestamps?|times|seconds|t|zeit|zeitstempel|temps|tiempo|tempo|tid|tijd|czas|aika|cas|čas|idő|время|时间|時間)"
+    r"(?:[ _-]?(?:series|stamps?|axis|vector|code|s|sec|ms|us|min))?"
+)
+_SPARSE = 0.6  # part of the rows that must be empty before a column is taken for a slower stream
 
 
 def read(path: Path) -> Signals:
-    """Reads a table; a column called time is its clock, empty cells are missing samples.
+    """Reads tables of text; a column of times is the clock of those that follow, empty cells are missing samples.
 
-    Names may carry units, "EMG1 (mV)", or have a line of units below them.
+    Names may carry units, "EMG1 (mV)", or have a line of units below them. Exports of Vicon Nexus, Delsys, LabChart,
+    AcqKnowledge, OpenSignals, OpenBCI and Noraxon are recognised.
 
     Raises:
         PitlError: if it is not a table of numbers; says in which line.
     """
     path = Path(path)
-    lines = read_text(path).rstrip().split("\n")
-    separator, head, start = _layout(path, lines)
-    names = [c.strip().strip('"') for c in lines[head].split(separator)] if head is not None else []
-    if head is None:
-        names = [""] * (lines[start].count(separator) + 1)
-    elif names and not names[-1] and all(row.rstrip().endswith(separator) for row in lines[start : start + 5]):
-        names[-1] = "(nothing)"  # a separator that ends every line
-    _distinct(path, head, names)
-    units = [""] * len(names)
-    if head is not None and start == head + 2:
-        units = [c.strip().strip('"') for c in lines[head + 1].split(separator)]
-    body = "\n".join(lines[start:])
-    # 1;2,5 or 1<tab>2,5: a comma that cannot separate cells is a decimal one
-    decimal = "," if separator != "," and re.search(r"\d,\d", body[:20000]) else "."
-    frame = _table(path, body, separator, names, decimal, start)
-    return _signals(path, frame, list(unique(names)), units, start + 1, decimal)
+    text = read_text(path).rstrip()
+    lines = text[:_HEAD].split("\n")
+    if len(text) > _HEAD and len(lines) > 1:
+        lines.pop()
+    if layouts.has_sections(lines):
+        lines = text.split("\n")
+    streams: list[Stream] = []
+    notes: list[str] = []
+    for section in layouts.sections(lines):
+        if max(len(section.names), lines[min(section.start, len(lines) - 1)].count(section.separator)) > MOST_COLUMNS:
+            raise PitlError(
+                f"{path}: has more than {MOST_COLUMNS} columns; export the EMG and the angles alone, a row per sample."
+            )
+        if section.stop is not None:
+            body = "\n".join(lines[section.start : section.stop])
+        else:
+            body = text[sum(len(line) + 1 for line in lines[: section.start]) :]
+        streams += _streams(path, section, body, notes)
+    return Signals(path, tuple(streams), tuple(notes))
 
 
 def write(path: Path, names: Sequence[str], columns: Sequence[np.ndarray]) -> None:
@@ -60,130 +78,232 @@ def write(path: Path, names: Sequence[str], columns: Sequence[np.ndarray]) -> No
     # one format for many lines: several times faster than line by line
     chunks = [table[i : i + 1000] for i in range(0, len(table), 1000)]
     body = "".join((line * len(c)) % tuple(c.ravel().tolist()) for c in chunks)
-    atomic_write_bytes(path, (",".join(names) + "\n" + body).encode())
+    atomic_write_bytes(path, (",".join(map(as_text, names)) + "\n" + body).encode())
 
 
-def _layout(path: Path, lines: list[str]) -> tuple[str, int | None, int]:
-    """What separates cells, the line of names (None if there is none) and the first line of samples, from 0."""
-    first = next((k for k, line in enumerate(lines) if line.strip()), 0)
-    at = next((k for k in range(first, min(len(lines), first + _PREAMBLE)) if _numeric(lines[k])), None)
-    if at is None:
-        if len(lines) - first < 2:
-            raise PitlError(
-                f"{path}: has a first line but no samples; expected column names and then one line per sample."
+def as_text(cell: str) -> str:
+    """A cell of words that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+
+
+def _streams(path: Path, section: TableSection, body: str, notes: list[str]) -> list[Stream]:
+    names = [n[1:] if n[:1] == "'" and n[1:2] in ("=", "+", "-", "@") else n for n in section.names]
+    wide = [layouts.cells(row, section.separator) for row in body[:20_000].split("\n")[:6]]
+    if all(not any(w[len(names) :]) for w in wide):  # separators that end every line
+        names += [""] * (len(wide[0]) - len(names))
+    decimal = "," if section.separator != "," and re.search(r"\d,\d", body[:20_000]) else "."
+    frame = _table(path, body, section, len(names), decimal)
+    empty = np.asarray(frame.isna().all(axis=1))
+    first_line: int | None = section.start + 1
+    if empty.any() and not empty.all():
+        frame, first_line = pd.DataFrame(frame[~empty]).reset_index(drop=True), None
+    flaws: dict[str, str] = {}
+    kept = [k for k, n in enumerate(names) if n or frame.iloc[:, k].notna().any()]
+    labels = unique(names[k] for k in kept)
+    for k, label in zip(kept, labels, strict=True):
+        if names.count(names[k]) > 1 and names[k] and label == names[k]:
+            flaws[label] = (
+                f"{path}, line {(section.head or 0) + 1}: the column {label!r} appears twice in the table; give each "
+                "its own name, or write the one that is meant with its number, such as "
+                f"{label + ' (2)'!r}."
             )
-        separator = _separator(lines[first])
-        return separator, first, first + 1
-    separator = _separator(lines[at])
-    width = lines[at].count(separator)
-    # names in line 1 and as wide as the samples: everything below it is meant to be samples, also if it is damaged
-    top = lines[first].split(separator)
-    if at > first and (len(top) == width + 1 or at == first + 1) and not any(map(_is_number, top)):
-        units = at > first + 1 and all(_is_unit(c) for c in lines[first + 1].split(separator))
-        return separator, first, first + 2 if units else first + 1
-    above = [k for k in range(first, at) if lines[k].strip() and lines[k].count(separator) == width]
-    if not above:
-        return separator, None, at
-    names = [k for k in above if not all(_is_unit(c) for c in lines[k].split(separator))]
-    head = names[-1] if names else above[-1]
-    return separator, head, at if at <= head + 2 else head + 1
+    units = _units(path, section, names)
+    columns = {}
+    for k, label in zip(kept, labels, strict=True):
+        values, flaw = _column(frame.iloc[:, k], path, label, section.start + 1, decimal)
+        columns[k] = values
+        if flaw:
+            flaws[label] = flaw
+    names = dict(zip(kept, labels, strict=True))
+    where = section.name or path.stem
+    groups = _clocks(path, section, names, units, columns, frame, flaws)
+    result = []
+    for time, members in groups:
+        length = _length(columns, members, time)
+        taken = sum(s.name.split(" (")[0] == where for s in result)
+        stream = Stream(
+            f"{where} ({taken + 1})" if taken else where,
+            tuple(names[k] for k in members),
+            tuple(units[k] for k in members),
+            np.stack([columns[k][:length] for k in members], axis=1),
+            None if time is None else time[:length],
+            section.rate_hz if time is None else None,
+            first_line,
+            {names[k]: flaws[names[k]] for k in members if names[k] in flaws},
+        )
+        result += _by_rate(stream, notes, path)
+    return result
 
 
-def _separator(line: str) -> str:
-    # a comma beside tabs or semicolons is a decimal one
-    return next((c for c in "\t;" if c in line), ",")
-
-
-def _numeric(line: str) -> bool:
-    cells = [c.strip().strip('"') for c in line.split(_separator(line))]
-    filled = [c for c in cells if c]
-    return bool(filled) and all(_is_number(c) for c in filled)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.strip().strip('"').replace(",", "."))
-    except ValueError:
-        return cell.strip() in ("NA", "N/A")
-    return True
-
-
-def _is_unit(cell: str) -> bool:
-    cell = cell.strip().strip('"').strip("[]()")
-    return not cell or known_unit(cell) in ("V", "mV", "uV", "deg", "rad", "N", "N m", "s", "ms", "m", "mm", "g")
-
-
-def _distinct(path: Path, head: int | None, names: list[str]) -> None:
-    for k, name in enumerate(names):
-        if name and name in names[:k]:
-            raise PitlError(
-                f"{path}, line {(head or 0) + 1}: the column {name!r} appears twice; give each its own name."
-            )
-
-
-def _table(path: Path, body: str, separator: str, names: list[str], decimal: str, start: int) -> pd.DataFrame:
+def _table(path: Path, body: str, section: TableSection, width: int, decimal: str) -> pd.DataFrame:
     if not body.strip():
         raise PitlError(f"{path}: has a first line but no samples; expected column names and then one line per sample.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
             return pd.read_csv(
-                io.StringIO(body), sep=separator, names=range(len(names)), header=None, index_col=False,
-                decimal=decimal, skip_blank_lines=False, skipinitialspace=True, quoting=3, low_memory=False,
+                io.BytesIO(body.encode("utf-8", "replace")), sep=section.separator, names=range(width), header=None,
+                index_col=False, decimal=decimal, skip_blank_lines=False, skipinitialspace=True, low_memory=False,
+                quoting=0 if '"' in body else 3,
             )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, ValueError, OverflowError) as e:
-        wide = (i for i, line in enumerate(body.split("\n"), start + 1) if line.count(separator) >= len(names))
-        line = next(wide, None)
-        where = f"line {line} has more cells than there are names" if line else f"cannot be read as a table: {e}"
+        lines = enumerate(body.split("\n"), section.start + 1)
+        line = next((i for i, text in lines if len(layouts.cells(text, section.separator)) > width), None)
+        reason = (str(e).strip().splitlines() or [""])[-1][:120]
+        where = f"line {line} has more cells than there are names" if line else f"cannot be read as a table ({reason})"
+        what = "blanks" if section.separator == layouts.SPACES else repr(section.separator)
+        raise PitlError(f"{path}: {where}; expected {width} cells separated by {what} in every line.") from e
+
+
+def _units(path: Path, section: TableSection, names: Sequence[str]) -> list[str]:
+    """One unit for each column, from its name or from the line below."""
+    out = []
+    for k, name in enumerate(names):
+        below = known_unit(section.units[k]) if k < len(section.units) else ""
+        own = known_unit(unit_in(name)[1])
+        if below and own and below != own:
+            raise PitlError(
+                f"{path}: the name of column {name!r} says {own}, the line of units {below}; correct the wrong one."
+            )
+        out.append(below or own)
+    return out
+
+
+_Group = tuple[np.ndarray | None, list[int]]
+
+
+def _clocks(
+    path: Path, section: TableSection, names: dict[int, str], units: Sequence[str], columns: dict[int, np.ndarray],
+    frame: pd.DataFrame, flaws: dict[str, str],
+) -> list[_Group]:  # fmt: skip
+    """Columns by the clock that they are on, and the times."""
+    order = list(names)
+    if section.frames and section.rate_hz and len(order) > 2:
+        count, sub = columns[order[0]], np.nan_to_num(columns[order[1]])
+        inside = max(1.0, float(sub.max(initial=0.0)) + 1)
+        return [((count - 1 + sub / inside) * inside / section.rate_hz, order[2:])]
+    named = [k for k in order if _CLOCK.fullmatch(_bare_name(names[k]))]
+    if not named and order and units[order[0]] in SECONDS and _rises(columns[order[0]]):
+        named = order[:1]
+    pairs = [k for k in order if k in named or (units[k] in SECONDS and _rises(columns[k]))]
+    pairs = [k for k in pairs if names[k] not in flaws or "appears twice" in flaws[names[k]]]
+    if len(pairs) > 1 and pairs[0] == order[0] and all(k + 1 not in pairs and k + 1 in names for k in pairs):
+        ends = [*pairs[1:], order[-1] + 1]
+        spans = [[k for k in order if a <= k < b] for a, b in zip(pairs, ends, strict=True)]
+        times = [_seconds(path, names[k], units[k], columns[k]) for k in pairs]
+        out: list[_Group] = []
+        for time, span in zip(times, spans, strict=True):
+            same = next((g for g in out if g[0] is not None and np.array_equal(g[0], time, equal_nan=True)), None)
+            same[1].extend(span) if same else out.append((time, span))
+        return out
+    numeric = [k for k in named if names[k] not in flaws]
+    if numeric:
+        k = numeric[0]
+        return [(_seconds(path, names[k], units[k], columns[k]), order)]
+    for k in named:
+        moments = _moments(frame.iloc[:, k])
+        if moments is None:
+            raise PitlError(flaws[names[k]])
+        return [(moments, order)]
+    return [(None, order)]
+
+
+def _bare_name(name: str) -> str:
+    return unit_in(name)[0].lower().strip() if len(name) < 200 else name
+
+
+def _rises(x: np.ndarray) -> bool:
+    good = x[np.isfinite(x)]
+    return len(good) > 2 and bool((np.diff(good) >= 0).all()) and good[-1] > good[0]
+
+
+def _seconds(path: Path, name: str, unit: str, values: np.ndarray) -> np.ndarray:
+    """Times in seconds."""
+    bare = _bare_name(name)
+    last = re.split(r"[ _-]", bare)[-1]
+    unit = unit or (last if last in ("ms", "us", "min") else "s")
+    if unit not in SECONDS:
         raise PitlError(
-            f"{path}: {where}; expected {len(names)} cells separated by {separator!r} in every line."
-        ) from e
+            f"{path}: the time in column {name!r} is in {unit!r}, which is no unit of time that is known; use one of "
+            f"{', '.join(SECONDS)}."
+        )
+    return values * SECONDS[unit]
 
 
-def _signals(
-    path: Path, frame: pd.DataFrame, names: list[str], units: list[str], first_line: int, decimal: str
-) -> Signals:
-    flaws: dict[str, str] = {}
-    columns = []
-    for k, name in enumerate(names):
-        values, flaw = _column(frame.iloc[:, k], path, name, first_line, decimal)
-        if flaw:
-            flaws[name] = flaw
-        columns.append(values)
-    bare = list(names)
-    for k, name in enumerate(names):
-        match = _UNIT.match(name)
-        if match and not units[k]:
-            units[k] = match[2]
-            bare[k] = match[1]
-    table = np.stack(columns, axis=1) if columns else np.zeros((len(frame), 0))
-    clock = next((k for k, b in enumerate(bare) if b.lower() in (*_TIME, "time_ms", "time ms")), None)
-    time = None
-    if clock is not None and names[clock] not in flaws and np.isfinite(table[:, clock]).all():
-        unit = known_unit(units[clock]) or ("ms" if "ms" in bare[clock].lower() else "s")
-        time = table[:, clock] * _TIME_UNITS.get(unit, 1.0)
-    kept = [k for k in range(len(names)) if names[k] != "(nothing)"]
-    stream = Stream(
-        path.stem, tuple(names[k] for k in kept), tuple(known_unit(units[k]) for k in kept), table[:, kept], time,
-        first_line=first_line, flaws=flaws,
-    )  # fmt: skip
-    return Signals(path, (stream,))
+def _moments(words: pd.Series) -> np.ndarray | None:
+    """Seconds since the first of moments such as 2024-01-01 10:00:00.001 or 10:00:00.001; None if they are no such."""
+    text = words.astype(str).str.strip()
+    if text.str.len().max() > 40 or not text.str.contains(":", regex=False).all():
+        return None
+    for parse in (pd.to_timedelta, lambda t, errors: pd.to_datetime(t, errors=errors, format="ISO8601")):
+        try:
+            moments = pd.Series(parse(text, errors="coerce"))
+            if moments.notna().all():
+                return (moments - moments.iloc[0]).dt.total_seconds().to_numpy(dtype=float)
+        except (ValueError, OverflowError, TypeError):
+            continue
+    return None
+
+
+def _length(columns: dict[int, np.ndarray], members: Sequence[int], time: np.ndarray | None) -> int:
+    """Rows until the last that holds something; a sensor that is slower than another has fewer."""
+    holds = np.any([~np.isnan(columns[k]) for k in members], axis=0)
+    rows = np.flatnonzero(holds if time is None else holds | ~np.isnan(time))
+    return int(rows[-1]) + 1 if len(rows) else len(holds)
+
+
+def _by_rate(stream: Stream, notes: list[str], path: Path) -> list[Stream]:
+    """Columns that are filled in one row of several only become a stream with a rate of their own."""
+    slow: dict[tuple[int, int], list[int]] = {}
+    for k in range(len(stream.columns)):
+        rows = np.flatnonzero(np.isfinite(stream.values[:, k]))
+        steps = np.diff(rows)
+        sparse = 4 < len(rows) < (1 - _SPARSE) * len(stream.values)
+        if sparse and (steps == np.median(steps)).mean() > 0.9:
+            slow.setdefault((int(rows[0]), int(np.median(steps))), []).append(k)
+    if not slow or (stream.time_s is None and stream.rate_hz is None):
+        return [stream]
+    out = []
+    fast = [k for k in range(len(stream.columns)) if not any(k in v for v in slow.values())]
+    for (first, step), members in [((0, 1), fast), *slow.items()]:
+        if not members:
+            continue
+        rows = slice(first, None, step)
+        name = stream.name if step == 1 else f"{stream.name} (every {step} rows)"
+        time = stream.time_s
+        if time is None and stream.rate_hz:
+            time = np.arange(len(stream.values)) / stream.rate_hz
+        values = stream.values[rows][:, members]
+        columns = tuple(stream.columns[k] for k in members)
+        out.append(
+            Stream(
+                name, columns, tuple(stream.units[k] for k in members), values, None if time is None else time[rows],
+                None, stream.first_line if step == 1 else None,
+                {c: stream.flaws[c] for c in columns if c in stream.flaws},
+            )
+        )  # fmt: skip
+        if step > 1:
+            told = ", ".join(stream.columns[k] for k in members)
+            notes.append(f"{path.name}: {told} stands in every {step} rows only and was read at that rate")
+    return out
 
 
 def _column(cells: pd.Series, path: Path, name: str, first_line: int, decimal: str) -> tuple[np.ndarray, str]:
     if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
         return cells.to_numpy(dtype=float), ""
     text = cells.astype(str).where(cells.notna()).str.strip().str.strip('"')
-    if decimal == ",":
-        text = text.str.replace(",", ".")
-    text = text.where(text != "")
-    numbers = pd.Series(pd.to_numeric(text, errors="coerce"))
-    wrong = np.asarray(numbers.isna() & text.notna() & ~text.str.lower().isin(["nan", "na", "n/a"]).fillna(False))
+    # a comma that is left within a cell is a decimal one
+    text = text.str.replace(",", ".", regex=False).where(lambda t: t != "")
+    ascii_ = text.where(text.map(lambda t: isinstance(t, str) and t.isascii() and "_" not in t and len(t) < 400))
+    numbers = pd.Series(pd.to_numeric(ascii_, errors="coerce"))
+    said_missing = text.str.lower().isin(["nan", "na", "n/a", "-nan", "-nan(ind)", "-1.#ind", "1.#qnan"])
+    wrong = np.asarray(numbers.isna() & text.notna() & ~said_missing.fillna(False))
     flaw = ""
     if wrong.any():
         row = int(np.argmax(wrong))
         flaw = (
-            f"{path}, line {first_line + row}, column {name!r}: found {str(cells.iloc[row])!r:.40}, expected a number; "
-            "correct it, or leave the cell empty where the sample is missing."
+            f"{path}, line {first_line + row}, column {name!r}: found {str(cells.iloc[row])[:60]!r:.40}, expected a "
+            "number; correct it, or leave the cell empty where the sample is missing."
         )
     return numbers.to_numpy(dtype=float), flaw

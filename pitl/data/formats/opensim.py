@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pitl.data.formats.signals import Signals, Stream, read_text, unique
+from pitl.data.formats.layouts import cells
+from pitl.data.formats.signals import MOST_COLUMNS, Signals, Stream, read_text, unique
+from pitl.data.formats.words import is_coordinate, is_muscle, is_rough
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text
 
 _LONGEST_HEADER = 500  # lines
+_LEAST_ROWS = 0.9  # of those that the header promises
 _COUNT = {"rows": ("nrows", "datarows"), "columns": ("ncolumns", "datacolumns")}
 _AGAIN = "export the file again, or leave it out"
 
@@ -28,29 +31,42 @@ def read(path: Path) -> Signals:
     """
     path = Path(path)
     lines = read_text(path).split("\n")
-    end = next((k for k, line in enumerate(lines[:_LONGEST_HEADER]) if line.strip().lower() == "endheader"), None)
+    end = next((k for k, line in enumerate(lines[:_LONGEST_HEADER]) if _bare(line).lower() == "endheader"), None)
     if end is None:
         raise PitlError(
             f"{path}: has no line 'endheader' within its first {_LONGEST_HEADER}, so it is not an OpenSim table "
             f"(.mot, .sto) or is cut off; {_AGAIN}."
         )
-    stated = dict(_pair(line) for line in lines[:end] if line.strip())
-    labels = next((k for k in range(end + 1, len(lines)) if lines[k].strip()), None)
+    stated = dict(_pair(_bare(line)) for line in lines[:end] if line.strip())
+    labels = next((k for k in range(end + 1, len(lines)) if lines[k].strip(" ,;\t")), None)
     if labels is None:
         raise PitlError(f"{path}: nothing follows the header in line {end + 1}; {_AGAIN}.")
-    names = _labels(lines[labels])
+    # a spreadsheet saves the table with commas or semicolons, behind the lines of the header too
+    separator = next((c for c in "\t;," if c in lines[labels]), None)
+    names = _labels(lines[labels], separator)
     if names[0].lower() != "time":
         raise PitlError(
             f"{path}, line {labels + 1}: the first column is {names[0][:40]!r}, expected 'time' and then one name per "
             f"column; {_AGAIN}."
         )
+    if len(names) > MOST_COLUMNS:
+        raise PitlError(f"{path}: has {len(names)} columns, at most {MOST_COLUMNS} are read; export fewer.")
+    if separator in (",", ";"):
+        decimal = separator == ";" or '"' in "".join(lines[labels + 1 : labels + 20])
+        lines[labels + 1 :] = [_plain(line, separator, decimal) for line in lines[labels + 1 :]]
     table = _numbers(path, lines, labels, names)
     notes = _counts(path, stated, table, len(names))
     degrees = stated.get("indegrees", "no").lower() in ("yes", "true", "y", "1")
-    if "indegrees" not in stated and any("angles are in degrees" in line.lower() for line in lines[:end]):
-        degrees = True
+    told = any("angles are in degrees" in line.lower() for line in lines[:end])
+    if "indegrees" in stated and not degrees and told:
+        raise PitlError(
+            f"{path}: the header says inDegrees={stated['indegrees'][:20]} and that angles are in degrees; correct the "
+            "wrong one."
+        )
     kind = f"{lines[0]} {path.stem}".lower()
-    units = tuple(_unit(name, kind, degrees, "indegrees" in stated) for name in names[1:])
+    units = tuple(
+        _unit(name, kind, degrees or told, "indegrees" in stated, table[:, k]) for k, name in enumerate(names[1:], 1)
+    )
     stream = Stream(
         path.stem, unique(names[1:]), units, table[:, 1:], table[:, 0], first_line=labels + 2
     )  # fmt: skip
@@ -88,13 +104,23 @@ def _pair(line: str) -> tuple[str, str]:
     return key.strip().lower(), value.strip()
 
 
-def _labels(line: str) -> list[str]:
-    names = [c.strip() for c in line.strip("\n\r ").split("\t")]
-    if len(names) == 1:  # some programs separate by spaces
-        names = line.split()
+def _bare(line: str) -> str:
+    return line.strip(' ,;\t"')
+
+
+def _labels(line: str, separator: str | None) -> list[str]:
+    names = [c.strip().strip('"') for c in line.split(separator)]
     while len(names) > 1 and not names[-1]:
         names.pop()
     return names
+
+
+def _plain(line: str, separator: str, decimal: bool) -> str:
+    """A line of a spreadsheet with blanks between the cells; a comma that does not separate cells is a decimal one."""
+    if not line.strip():
+        return ""
+    row = [c or "nan" for c in cells(line.rstrip(" ,;"), separator)]
+    return " ".join(c.replace(",", ".") if decimal else c for c in row)
 
 
 def _numbers(path: Path, lines: list[str], labels: int, names: list[str]) -> np.ndarray:
@@ -132,37 +158,38 @@ def _numbers(path: Path, lines: list[str], labels: int, names: list[str]) -> np.
 
 
 def _counts(path: Path, stated: dict[str, str], table: np.ndarray, columns: int) -> list[str]:
-    result = {"rows": len(table), "columns": columns}
+    """What the header counts otherwise; as in OpenSim the table holds, unless a large part of its rows is missing."""
+    result, notes = {"rows": len(table), "columns": columns}, []
     for what, keys in _COUNT.items():
         text = next((stated[k] for k in keys if k in stated), None)
         if text is None:
             continue
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit() and len(text) < 12):
             raise PitlError(f"{path}: the header says {text[:40]!r} {what}, expected a number; {_AGAIN}.")
-        if what == "columns" and int(text) != columns:
-            raise PitlError(f"{path}: the header promises {text[:20]} columns but {columns} are named; {_AGAIN}.")
-        if what == "rows" and len(table) < (int(text) if len(text) < 12 else 10**12):
+        if what == "rows" and len(table) < _LEAST_ROWS * int(text):
             raise PitlError(
-                f"{path}: the header promises {text[:20]} rows but only {result[what]} are there: the file is cut off; "
+                f"{path}: the header promises {text} rows but only {len(table)} are there: the file is cut off; "
                 f"{_AGAIN}."
             )
-        if what == "rows" and len(table) > int(text):
-            return [f"{path.name}: the header promises {text} rows, {len(table)} were found and taken"]
-    return []
+        if int(text) != result[what]:
+            notes.append(f"{path.name}: the header promises {text} {what}, {result[what]} were found and taken")
+    return notes
 
 
-def _unit(name: str, kind: str, degrees: bool, stated: bool) -> str:
+def _unit(name: str, kind: str, degrees: bool, stated: bool, values: np.ndarray) -> str:
     """What a column is measured in, as far as OpenSim's own naming tells."""
-    low = name.lower()
-    if low.endswith("_moment") or "torque" in low:
+    low = name.lower().removesuffix("/value")
+    if low.endswith(("_moment", "/moment")) or "torque" in low:
         return "N m"
-    if re.search(r"force_v[xyz]?$", low) or low.endswith("_force"):
+    if low.endswith(("force_vx", "force_vy", "force_vz", "_force", "force_v")):
         return "N"
-    if re.search(r"(_t[xyz]|_p[xyz]|force_p[xyz])$", low):
+    if low.endswith(("_tx", "_ty", "_tz", "_px", "_py", "_pz")):
         return "m"
-    if "emg" in kind or "activation" in kind or "states" in kind:
+    if re.search(r"emg|activation|states|electromyo|envelope|excitation", kind):
         return ""
     if "force" in kind:
         return "N"
+    if not is_coordinate(low) and (is_muscle(low) or (not degrees and is_rough(values))):
+        return ""  # inDegrees speaks of coordinates
     # without the flag nothing is known: OpenSim would take such a table as radians
     return ("deg" if degrees else "rad") if stated or degrees else ""

@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from pitl.data.formats.signals import Signals
+from pitl.data.formats.signals import Signals, must_be_file
 from pitl.errors import PitlError
 
 # by ending: modules with `read(path) -> Signals`
@@ -29,6 +29,12 @@ def read(path: Path) -> Signals:
     if ending not in READERS:
         todo = _INSTEAD.get(ending, f"export it as one of {', '.join(READERS)}")
         raise PitlError(f"{path}: files ending in {ending or 'nothing'} are not read; {todo}.")
-    if path.is_dir():
-        raise PitlError(f"{path}: is a folder, expected a file; correct the file name.")
-    return importlib.import_module(f"pitl.io.{READERS[ending]}").read(path)
+    must_be_file(path)
+    try:
+        return importlib.import_module(f"pitl.data.formats.{READERS[ending]}").read(path)
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError, MemoryError) as e:
+        # what a reader did not foresee about one file must not end the reading of the others
+        what = (str(e).strip().splitlines() or [""])[0][:120]
+        raise PitlError(
+            f"{path}: cannot be read ({type(e).__name__}: {what}); export it again, or leave it out."
+        ) from e

@@ -4,6 +4,9 @@ Every reader gives `Signals`; `pitl.data.cohort` makes recordings out of them.
 """
 
 import difflib
+import stat
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +17,24 @@ import numpy as np
 from pitl.errors import PitlError
 
 VOLTS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6}
+# A count of a converter whose gain nobody wrote down is called a microvolt, so that sizes stay usual; only ratios count
+EMG_UNITS = {**VOLTS, "counts": 1e-6, "%": 1e-2, "1": 1.0}
 RADIANS = {"rad": 1.0, "deg": np.pi / 180}
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+MOST_BYTES = 256 * 2**20  # of a file, and of what it unpacks to
+MOST_COLUMNS = 4096
 _SPELLINGS = {
     "volt": "V", "volts": "V", "v": "V", "millivolt": "mV", "millivolts": "mV", "mv": "mV", "microvolt": "uV",
     "microvolts": "uV", "uv": "uV", "µv": "uV", "μv": "uV", "°": "deg", "degree": "deg", "degrees": "deg",
     "deg": "deg", "rad": "rad", "radian": "rad", "radians": "rad", "n": "N", "newton": "N", "newtons": "N",
-    "nm": "N m", "n*m": "N m", "n.m": "N m", "n·m": "N m", "n m": "N m", "nmm": "N mm", "s": "s", "sec": "s",
-    "seconds": "s", "ms": "ms", "m": "m", "mm": "mm", "g": "g",
+    "nm": "N m", "n*m": "N m", "n.m": "N m", "n·m": "N m", "n m": "N m", "nmm": "N mm", "m": "m", "mm": "mm", "g": "g",
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden", "secondes", "segundos", "secondi"), "s"),
+    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"), "ns": "ns", "nsec": "ns",
+    **dict.fromkeys(("us", "µs", "μs", "usec", "µsec", "μsec", "microsecond", "microseconds"), "us"),
+    **dict.fromkeys(("min", "mins", "minute", "minutes", "minuten", "minutos", "minuti"), "min"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "stunden", "heures", "horas", "ore"), "h"),
+    "%": "%", "%mvc": "%", "% mvc": "%", "percent": "%", "counts": "counts", "count": "counts", "adc": "counts",
+    "lsb": "counts", "raw": "counts", "kn": "kN", "knm": "kN m", "n m/kg": "N m/kg", "nm/kg": "N m/kg",
 }  # fmt: skip
 
 
@@ -75,7 +89,12 @@ class Signals:
         for s in self.streams:
             if s.values.ndim != 2 or s.values.shape[1] != len(s.columns) or len(s.units) != len(s.columns):
                 raise PitlError(f"{self.source}: {s.name} has shape {s.values.shape} for {len(s.columns)} columns.")
-            repeated = sorted({c for c in s.columns if s.columns.count(c) > 1})
+            if len(s.columns) > MOST_COLUMNS:
+                raise PitlError(
+                    f"{self.source}: {s.name} has {len(s.columns)} columns, at most {MOST_COLUMNS} are read; export "
+                    "the EMG and the angles alone."
+                )
+            repeated = sorted(c for c, n in Counter(s.columns).items() if n > 1)
             if repeated:
                 raise PitlError(
                     f"{self.source}: the column {repeated[0]!r} appears twice in {s.name}; give each its own name."
@@ -113,7 +132,7 @@ def column(signals: Signals, name: str, advice: str) -> Column:
             for s in signals.streams
             for c in dict.fromkeys((wanted, wanted.removeprefix(f"{s.name}/")))
             if c in s.columns
-        ]
+        ] or _by_last_name(signals, wanted)
         if len(result) > 1:
             places = ", ".join(f"{s.name}/{s.columns[i]}" for s, i in result)
             raise PitlError(f"{signals.source}: the column {wanted!r} is in several streams; write one of {places}.")
@@ -126,10 +145,21 @@ def column(signals: Signals, name: str, advice: str) -> Column:
     raise PitlError(f"{signals.source}: has no column {name!r}{nearest(name, known)}; {advice}.")
 
 
+def _by_last_name(signals: Signals, name: str) -> list[tuple[Stream, int]]:
+    """Columns called by the last part of a path in an OpenSim model, or the other way round."""
+
+    def last(text: str) -> str:
+        return text.removesuffix("/value").rpartition("/")[2]
+
+    every = [(s, i) for s in signals.streams for i, c in enumerate(s.columns) if last(c) == last(name)]
+    paths = [(s, i) for s, i in every if "/value" in (s.columns[i] + name)[-200:]]
+    return paths if "/" in name or any("/" in s.columns[i] for s, i in paths) else []
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about a word that is not known."""
-    names = list(known)
-    close = difflib.get_close_matches(word, names, 1, 0.5)
+    names = [n[:80] for n in known]
+    close = difflib.get_close_matches(word[:80], names[:1000], 1, 0.5)
     if close:
         return f", did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
@@ -142,42 +172,112 @@ def known_unit(text: str) -> str:
     return text if text in ("V", "mV", "uV") else _SPELLINGS.get(text.lower(), text)
 
 
+def unit_in(name: str) -> tuple[str, str]:
+    """A column's name without its unit, and the unit: "EMG 1 [mV]", "EMG 1 (mV)", "EMG 1, mV"; "" if there is none."""
+    name = name.strip()
+    if name[-1:] in ("]", ")"):
+        at = name.rfind("[" if name[-1] == "]" else "(")
+        if at > 0:
+            return name[:at].strip(), name[at + 1 : -1].strip()
+    bare, comma, unit = name.rpartition(",")
+    if comma and (known_unit(unit) in _UNITS or unit.strip() in ("%", "°")):
+        return bare.strip(), unit.strip()
+    return name, ""
+
+
+_UNITS = {*VOLTS, *RADIANS, *SECONDS, *_SPELLINGS.values()} - {"h", "g"}
+
+
+def is_unit(text: str) -> bool:
+    """Whether a cell is a unit, or empty."""
+    text = text.strip()
+    return not text or known_unit(text) in _UNITS | {"h", "g"}
+
+
 def unique(names: Iterable[str]) -> tuple[str, ...]:
     """Names made distinct by a number, empty ones named after their place."""
-    out: list[str] = []
+    out: dict[str, None] = {}
+    counts: Counter[str] = Counter()
     for k, name in enumerate(names, 1):
-        name = name.strip() or f"column {k}"
-        base, n = name, 2
+        base = name = name.strip()[:200] or f"column {k}"
         while name in out:
-            name, n = f"{base} ({n})", n + 1
-        out.append(name)
+            counts[base] += 1
+            name = f"{base} ({counts[base] + 1})"
+        out[name] = None
     return tuple(out)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes.
+    """The bytes of a regular file of at most `MOST_BYTES`.
 
     Raises:
-        PitlError: if it is missing, a folder, empty or unreadable.
+        PitlError: if it is missing, no regular file (a folder, a pipe, a device), too large, empty or unreadable.
     """
+    path = Path(path)
+    must_be_file(path)
     try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError as e:
-        raise PitlError(f"{path} does not exist; correct the file name, or add the file.") from e
-    except (OSError, ValueError) as e:
-        raise PitlError(f"cannot read {path}: {e}; expected a file that may be read.") from e
+        data = path.read_bytes()
+    except OSError as e:
+        raise PitlError(f"cannot read {path}: {e.strerror}; expected a file that may be read.") from e
     if not data.strip(b" \t\r\n\0"):
         raise PitlError(f"{path}: is empty, expected a recording; copy the file again, or leave it out.")
     return data
 
 
-def read_text(path: Path) -> str:
-    """The file as text with plain line ends.
+def must_be_file(path: Path) -> None:
+    """Refuses what would never end or is too large, before it is opened.
 
     Raises:
-        PitlError: as `read_bytes`, and if it is not text.
+        PitlError: as `read_bytes`.
     """
-    data = read_bytes(path)
+    try:
+        about = path.stat()
+    except FileNotFoundError as e:
+        raise PitlError(f"{path} does not exist; correct the file name, or add the file.") from e
+    except (OSError, ValueError) as e:  # links in a circle, names that are too long or hold NUL
+        raise PitlError(f"cannot read {str(path)[:200]}: {_reason(e)}; correct the file name.") from e
+    if not stat.S_ISREG(about.st_mode):
+        what = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or device"
+        raise PitlError(f"{path}: is {what}, expected a file; correct the file name.")
+    if about.st_size > MOST_BYTES:
+        raise PitlError(
+            f"{path}: has {about.st_size / 2**20:.0f} MiB, at most {MOST_BYTES >> 20} are read; cut it into trials."
+        )
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def unpack(path: Path, data: bytes) -> bytes:
+    """The content of a gzip file; data that are not packed as they are.
+
+    Raises:
+        PitlError: if it is damaged, or unpacks to more than `MOST_BYTES`.
+    """
+    out, size = [], 0
+    while data[:2] == b"\x1f\x8b":
+        part = zlib.decompressobj(31)
+        try:
+            out.append(part.decompress(data, MOST_BYTES - size + 1))
+        except zlib.error as e:
+            raise PitlError(f"{path}: cannot be unpacked ({e}); the file is damaged, copy it again.") from e
+        size += len(out[-1])
+        if size > MOST_BYTES:
+            raise PitlError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MiB; cut it into trials.")
+        if not part.eof:
+            raise PitlError(f"{path}: ends before it is whole; the file is damaged or truncated, copy it again.")
+        data = part.unused_data.lstrip(b"\0")
+    return b"".join(out) if out else data
+
+
+def read_text(path: Path) -> str:
+    """The file as text with plain line ends, unpacked if it was gzipped.
+
+    Raises:
+        PitlError: as `read_bytes` and `unpack`, and if it is not text.
+    """
+    data = unpack(Path(path), read_bytes(path))
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = data.decode("utf-16", "replace")
     elif b"\0" in data:
@@ -189,5 +289,14 @@ def read_text(path: Path) -> str:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            text = data.decode("latin-1")  # older European programs; bytes in names, numbers are ASCII in both
+            text = data.decode("cp1252", "replace")  # older European programs; numbers are ASCII in all of them
+    return plain_lines(text)
+
+
+def plain_lines(text: str) -> str:
+    """Text whose lines end in one newline, also those that some transfer ended twice."""
+    if "\r" not in text:
+        return text
+    if "\r\r\n" in text:
+        text = "\n".join(line.rstrip("\r") for line in text.split("\n"))
     return text.replace("\r\n", "\n").replace("\r", "\n")

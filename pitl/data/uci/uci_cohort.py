@@ -17,6 +17,7 @@ from pitl.data import copies
 from pitl.data.recording import Cohort, Recording, Subject
 from pitl.data.uci import goniometer
 from pitl.data.uci.uci_text import CHANNELS, Raw, read_file
+from pitl.data.walk import files_below
 from pitl.errors import PitlError
 
 __all__ = ["CHANNELS", "POSTURES", "Key", "Raw", "find", "read_cohort", "read_file"]
@@ -24,7 +25,7 @@ __all__ = ["CHANNELS", "POSTURES", "Key", "Raw", "find", "read_cohort", "read_fi
 POSTURES = {"sen": "seated", "pie": "standing", "mar": "standing"}
 # 1Nsen.txt, 10A_pie.TXT.gz, subject-1N-sen.txt, 01Nsentado (2).txt; but not 1Nsensor.txt
 _FILE = re.compile(
-    r"(?:.*[^0-9a-z])?0*(\d+)[\s_-]*([an])[\s_-]*(sen|pie|mar)(?:tado|cha)?(?:[^0-9a-z].*)?\.(?:txt|log)(?:\.gz)?",
+    r"(?:.*[^0-9a-z])?0*(\d{1,6})[\s_-]*([an])[\s_-]*(sen|pie|mar)(?:tado|cha)?(?:[^0-9a-z].*)?\.(?:txt|log)(?:\.gz)?",
     re.IGNORECASE,
 )
 _OVERRIDES = ("sign", "offset_deg", "task", "drop")
@@ -72,6 +73,9 @@ def read_cohort(
     if not any(k.task in tasks for k in files):
         raise PitlError(_nothing(Path(folder), tasks))
     notes: list[str] = []
+    native = [p.name for p in files_below(Path(folder)) if _is_native(p) and p not in everything.values()]
+    if native:
+        notes.append(f"{len(native)} .log file(s) of the recorder were passed over, such as {native[0]}")
     raws, left_out = _whole({k: path for k, path in files.items() if not asked(k, "drop")})
     raws = _without_copies(raws, asked, notes)
     recordings: list[Recording] = []
@@ -99,6 +103,8 @@ def _whole(files: Mapping[Key, Path]) -> tuple[dict[Key, Raw], list[str]]:
             raws[k] = read_file(path)
         except PitlError as e:
             failures[k] = e
+        except (ValueError, ArithmeticError, LookupError, MemoryError) as e:
+            failures[k] = PitlError(f"{path}: cannot be read ({type(e).__name__}: {str(e)[:100]}); copy it again.")
     if failures and not raws:
         raise next(iter(failures.values()))
     return raws, [f"{k.trial} was left out: {e}" for k, e in failures.items()]
@@ -110,26 +116,38 @@ def find(folder: Path, tasks: Collection[str]) -> dict[Key, Path]:
     Raises:
         PitlError: if two different files claim the same subject and task.
     """
-    result: dict[Key, Path] = {}
-    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file() and not p.name.startswith(".")):
+    candidates: dict[Key, list[Path]] = {}
+    for path in files_below(Path(folder)):
         match = _FILE.fullmatch(path.name)
         if match and match[3].lower() in tasks:
-            key = Key(f"{match[1]}{match[2].upper()}", match[3].lower())
-            if key not in result:
-                result[key] = path
-            elif not _same_recording(result[key], path):
-                raise PitlError(f"{path} and {result[key]} are the same subject and task; remove one of them.")
+            key = Key(f"{int(match[1][-9:])}{match[2].upper()}", match[3].lower())
+            candidates.setdefault(key, []).append(path)
+    result: dict[Key, Path] = {}
+    for key, paths in candidates.items():
+        # a .log is the recorder's own file, from which the text was exported
+        paths = [p for p in paths if not _is_native(p)] or paths[:1]
+        result[key] = paths[0]
+        for path in paths[1:]:
+            if not _same_recording(paths[0], path):
+                raise PitlError(f"{path} and {paths[0]} are the same subject and task; remove one of them.")
     return dict(sorted(result.items(), key=lambda item: (_natural(item[0].subject), item[0].task)))
+
+
+def _is_native(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(".log")
 
 
 def _same_recording(one: Path, other: Path) -> bool:
     # somebody unpacked the file and kept the packed one
-    a, b = read_file(one), read_file(other)
+    try:
+        a, b = read_file(one), read_file(other)
+    except PitlError:  # a damaged one is named when it is read
+        return True
     return np.array_equal(a.emg, b.emg) and np.array_equal(a.angle_deg, b.angle_deg)
 
 
 def _nothing(folder: Path, tasks: Sequence[str]) -> str:
-    packed = sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in (".rar", ".zip", ".7z"))
+    packed = sorted(p.name for p in files_below(folder) if p.suffix.lower() in (".rar", ".zip", ".7z"))
     todo = f"unpack {packed[0]} first" if packed else "give the folder of the UCI lower-limb data set"
     return f"{folder}: no file named like 1Nsen.txt or 10Apie.txt.gz with a task among {', '.join(tasks)}; {todo}."
 

@@ -1,15 +1,15 @@
 """One text file of the UCI lower-limb set, as it is: columns, units and gaps, before any decision about the knee."""
 
-import gzip
 import io
 import re
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from pitl.data.formats.layouts import is_number
+from pitl.data.formats.signals import plain_lines, read_bytes, unpack
 from pitl.errors import PitlError
 
 CHANNELS = ("RF", "BF", "VM", "ST")
@@ -25,6 +25,7 @@ _NAMES = {
 _VOLTS = {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6}
 _DEFAULT_RATE_HZ = 1000.0  # of the whole set; most headers do not say
 _HEADER_LINES = 200
+_LONGEST_LINE = 500  # of the header, of which patterns see no more
 _WIDEST = 32
 # A stray character or two is a gap; more than this part of the rows is a file of another kind.
 _STRAY = 0.01
@@ -51,7 +52,7 @@ def read_file(path: Path) -> Raw:
     path = Path(path)
     lines = _lines(path)
     start, separator = _first_row(path, lines)
-    header = lines[:start]
+    header = [line[:_LONGEST_LINE] for line in lines[:start]]
     table, notes = _numbers(path, lines[start:], separator, start)
     order, stated = _columns(header, table.shape[1])
     notes += stated
@@ -77,7 +78,7 @@ def read_file(path: Path) -> Raw:
         )
         where = np.arange(len(values))
         values = np.stack([np.interp(where, where[complete], v[complete]) for v in values.T], axis=1)
-    promised = max((int(n) for line in header for n in re.findall(r"(\d+) values", line)), default=0)
+    promised = max((int(n) for line in header for n in re.findall(r"(\d{1,9}) values", line)), default=0)
     if last < 0.98 * promised:
         notes.append(f"the header promises {promised} samples but only {last} are there: the file may be truncated")
     rate_hz, slow_hz = _rates(" ".join(header))
@@ -89,14 +90,13 @@ def read_file(path: Path) -> Raw:
 
 def _lines(path: Path) -> list[str]:
     try:
-        data = path.read_bytes()
-        if path.name.lower().endswith(".gz") or data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as e:
-        raise PitlError(f"{path}: cannot be read ({e}); the file is damaged or truncated: {_AGAIN}.") from e
+        data = unpack(path, read_bytes(path))
+    except PitlError as e:
+        raise PitlError(f"{e} {_AGAIN.capitalize()}.") from e
+    if data[:8_192].count(0) > 0.3 * len(data[:8_192]) and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        raise PitlError(f"{path}: is not text but the recorder's own format; export it as text, or leave it out.")
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
-    text = data.decode(encoding, "replace")
-    return re.sub(r"\r*\n|\r", "\n", text.replace("\0", " ")).split("\n")
+    return plain_lines(data.decode(encoding, "replace").replace("\0", " ")).split("\n")
 
 
 def _first_row(path: Path, lines: list[str]) -> tuple[int, str]:
@@ -104,7 +104,7 @@ def _first_row(path: Path, lines: list[str]) -> tuple[int, str]:
     for k, line in enumerate(lines[:_HEADER_LINES]):
         for separator in ("\t", ";", None, ","):
             cells = [c.strip() for c in line.split(separator)]
-            if len(cells) > 1 and any(cells) and all(not c or _is_number(c) for c in cells):
+            if len(cells) > 1 and any(cells) and all(not c or is_number(c) for c in cells):
                 return k, separator or r"\s+"
     if _channel_lines(lines[:_HEADER_LINES]):
         raise PitlError(f"{path}: the header is there but no data follow, expected rows of five numbers; {_AGAIN}.")
@@ -113,14 +113,6 @@ def _first_row(path: Path, lines: list[str]) -> tuple[int, str]:
         f"{path}, line 1: the file {result} and has no rows of five numbers, so it is not a file of the UCI lower-limb "
         f"set; {_AGAIN}."
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.replace(",", "."))
-    except ValueError:
-        return False
-    return True
 
 
 def _numbers(path: Path, rows: list[str], separator: str, above: int) -> tuple[np.ndarray, list[str]]:
@@ -184,10 +176,11 @@ def _channel_lines(header: list[str]) -> list[str]:
 
 def _rates(header: str) -> tuple[float, float | None]:
     """Rows per second and, if it was slower, the goniometer's own rate [Hz]."""
-    both = re.search(r"from (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?) samples", header)
+    number = r"(\d{1,6}(?:\.\d{1,6})?)"
+    both = re.search(rf"from {number} to {number} samples", header)
     if both and float(both[2]) > 0:
         return float(both[2]), float(both[1])
-    one = re.search(r"(\d+(?:\.\d+)?) ?(?:samples per second|samples/s|hz\b)", header, re.IGNORECASE)
+    one = re.search(rf"\b{number} ?(?:samples per second|samples/s|hz\b)", header, re.IGNORECASE)
     return (float(one[1]) if one and float(one[1]) >= 100 else _DEFAULT_RATE_HZ), None
 
 

@@ -23,7 +23,7 @@ from pitl.errors import PitlError
 from pitl.mechanics import dynamics
 from pitl.mechanics.correction import apply_correction, identity_correction
 from pitl.mechanics.model import MusculoskeletalModel
-from pitl.mechanics.redundancy import static_optimisation
+from pitl.mechanics.redundancy import Effort, static_optimisation
 from pitl.mechanics.scaling import scale_to_body
 
 _RATE_HZ = 100.0  # of the mechanics
@@ -127,7 +127,7 @@ def _effort(
     """Activations, forces, and the torque with what of it is missing."""
     torque = dynamics.inverse_dynamics(model, q, qd, qdd, posture)
     result = static_optimisation(
-        model, q, qd, torque, posture, exponent=exponent, force_length_velocity=False, lower=floor
+        model, q, qd, torque, posture, Effort(exponent=exponent, force_length_velocity=False, lower=floor)
     )
     return result.activation, result.force, (torque, result.reserve)
 

@@ -31,6 +31,7 @@ class Fibres(NamedTuple):
 
 
 def active_length(length: Array) -> Array:
+    """Active force [maximum force] at a fibre length [optimal lengths]."""
     return jnp.exp(-((length - 1) ** 2) / _WIDTH)
 
 

@@ -1,1 +1,1 @@
-"""From an OpenSim model (.osim) to a musculoskeletal model that needs no OpenSim."""
+"""Turns an OpenSim model into one of ours, once; using it needs no OpenSim."""

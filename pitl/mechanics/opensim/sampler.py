@@ -1,72 +1,37 @@
 """Asks OpenSim where things are: the only file that talks to it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pitl.errors import PitlError
+from pitl.mechanics.opensim.constraints import Followers, reachable
+from pitl.mechanics.sampling.sampler import Body, Muscle, Sampler, check_request, coordinate
 
-_UNLIMITED = 20.0  # rad; models write 99999 for "any angle"
-
-
-@dataclass(frozen=True)
-class Coordinate:
-    """A chosen coordinate."""
-
-    name: str
-    low: float  # rad
-    high: float  # rad
+_ROTATION = 1  # Coordinate::MotionType
+_PASSIVE = ("CoordinateLimitForce", "Ligament", "Spring", "Bushing", "ExpressionBased")  # in names of classes
 
 
-@dataclass(frozen=True)
-class Body:
-    """A rigid body, in its own frame."""
+class OpenSimSampler(Sampler):
+    """An OpenSim model."""
 
-    name: str
-    parent: str  # "ground" or another body
-    mass: float  # kg
-    centre: np.ndarray  # (3,) m
-    inertia: np.ndarray  # (3, 3) kg m2, about the centre of mass
-
-
-@dataclass(frozen=True)
-class Muscle:
-    """Parameters of a muscle, as the file has them."""
-
-    name: str
-    max_isometric_force: float  # N
-    optimal_fibre_length: float  # m
-    tendon_slack_length: float  # m
-    pennation: float  # rad
-    max_contraction_velocity: float  # optimal fibre lengths per s
-    geometry: str  # what its path has besides fixed points, such as "wraps KnExt_at_fem"
-
-
-@dataclass
-class Sampler:
-    """An opened model with its chosen coordinates; other coordinates stay where the posture puts them."""
-
-    model: Any
-    state: Any
-    coordinates: tuple[Coordinate, ...]
-    held: dict[str, float]  # rad or m
-    path: Path
-    version: str
-
-    def __post_init__(self) -> None:
-        self._set = self.model.updCoordinateSet()
-        self._muscles = {m.getName(): m for m in _items(self.model.getMuscles())}
-        self._chosen = [self._set.get(c.name) for c in self.coordinates]
-        self._couplers, self._others = _constraints(self.model)
+    def __init__(self, model: Any, state: Any, coordinates: Sequence[str], held: dict[str, float], path: Path) -> None:
+        self.model, self.state, self.path, self.held = model, state, path, held
+        self.coordinates = ()
+        self.program = f"OpenSim {_opensim().GetVersion()}"
+        self._set = model.updCoordinateSet()
+        self._muscles = {m.getName(): m for m in _items(model.getMuscles())}
+        self._chosen = [self._set.get(name) for name in coordinates]
+        others = [c for c in _items(self._set) if c.getName() not in coordinates]
+        couplers, constraints = _constraints(model, self._set)
+        self.followers = Followers(model, state, path, held, self._chosen, others, couplers, constraints)
+        self._notes = _passive_forces(model)
 
     def pose(self, q: np.ndarray) -> None:
         """Moves the model to q (D,) [rad]."""
-        for coordinate, value in zip(self._chosen, q, strict=True):
-            coordinate.setValue(self.state, float(value), False)
-        self._couple()
+        self.followers.follow(np.asarray(q, float))
         self.model.realizePosition(self.state)
 
     def move(self, q: np.ndarray, qd: np.ndarray) -> None:
@@ -85,10 +50,10 @@ class Sampler:
         """Musculotendon lengths [m] in the present pose."""
         return np.array([self._muscles[m].getLength(self.state) for m in muscles])
 
-    def arms(self, muscle: str) -> np.ndarray:
-        """Moment arms (D,) [m] in the present pose, as OpenSim computes them."""
-        m = self._muscles[muscle]
-        return np.array([m.computeMomentArm(self.state, c) for c in self._chosen])
+    def arms(self, muscle: str, along: Sequence[int] | None = None) -> np.ndarray:
+        """Moment arms [m] in the present pose, as OpenSim computes them, along all chosen coordinates or some."""
+        m, asked = self._muscles[muscle], range(len(self._chosen)) if along is None else along
+        return np.array([m.computeMomentArm(self.state, self._chosen[c]) for c in asked])
 
     def frames(self, bodies: Sequence[str]) -> np.ndarray:
         """Rotation | translation [m] (B, 3, 4) of bodies in the ground, in the present pose."""
@@ -139,24 +104,30 @@ class Sampler:
             _geometry(m),
         )
 
-    def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Poses (count, D) [rad] drawn evenly over the ranges."""
-        low, high = (np.array([getattr(c, k) for c in self.coordinates]) for k in ("low", "high"))
-        return low + (high - low) * rng.random((count, len(self.coordinates)))
+    def muscles_off(self) -> tuple[str, ...]:
+        """Muscles that the file switches off (`appliesForce`, in older files `isDisabled`)."""
+        return tuple(name for name, m in self._muscles.items() if not m.get_appliesForce())
 
-    def _couple(self) -> None:
-        for dependent, independent, function in self._couplers:
-            values = _vector([self._set.get(name).getValue(self.state) for name in independent])
-            self._set.get(dependent).setValue(self.state, function.calcValue(values), False)
-        if self._others:
-            wanted = [c.getValue(self.state) for c in self._chosen]
-            self.model.assemble(self.state)
-            moved = max(abs(c.getValue(self.state) - w) for c, w in zip(self._chosen, wanted, strict=True))
-            if moved > 1e-4:
-                raise PitlError(
-                    f"{self.path}: the constraint {self._others[0]} ties the chosen coordinates to others, so they "
-                    "cannot be moved alone; choose the coordinate that drives it."
-                )
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what is not taken over, or was changed."""
+        return self._notes
+
+    def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
+        """Ranges [rad], or the file's, of which only the part is sampled where the constraints can be met."""
+        result = []
+        for k, c in enumerate(self._chosen):
+            name = c.getName()
+            own = coordinate(self.path, name, *ranges.get(name, (c.getRangeMin(), c.getRangeMax())))
+            if self.followers.constraints and name not in ranges:
+                low, high, why = reachable(self.followers, k, own.low, own.high)
+                own = coordinate(self.path, name, low, high)
+                if why:
+                    self._notes += (
+                        f"{name} is sampled from {np.rad2deg(low):.0f} to {np.rad2deg(high):.0f} deg, as {why}; "
+                        "give another range with --range.",
+                    )
+            result.append(own)
+        self.coordinates = tuple(result)
 
 
 def open_model(
@@ -164,7 +135,7 @@ def open_model(
     coordinates: Sequence[str],
     held: Mapping[str, float] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
-) -> Sampler:
+) -> OpenSimSampler:
     """Opens a model and puts every coordinate that is not chosen into its posture.
 
     Args:
@@ -190,18 +161,11 @@ def open_model(
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise PitlError(f"OpenSim cannot read {path} as a model ({reason}); open it in OpenSim to see why.") from e
     known = {c.getName(): c for c in _items(model.getCoordinateSet())}
-    free = {k: c for k, c in known.items() if c.getMotionType() == 1 and not c.isDependent(state)}
+    ranges, held = ranges or {}, held or {}
     if not coordinates:
-        raise PitlError(f"no coordinate is chosen; {path} has {', '.join(sorted(free))}.")
-    if len(set(coordinates)) < len(coordinates):
-        raise PitlError(f"a coordinate is chosen twice: {', '.join(coordinates)}.")
-    for name in [*coordinates, *(held or {}), *(ranges or {})]:
-        if name not in known:
-            raise PitlError(f"{path} has no coordinate {name!r}; known are {', '.join(known)}.")
-    both = set(coordinates) & set(held or {})
-    if both:
-        raise PitlError(f"{both.pop()} is chosen to move and cannot be held by the posture as well.")
-    chosen = []
+        free = [k for k, c in known.items() if c.getMotionType() == _ROTATION and not c.isDependent(state)]
+        check_request(path, coordinates, free, held, ranges)
+    check_request(path, coordinates, list(known), held, ranges)
     for name in coordinates:
         c = known[name]
         if c.isDependent(state):
@@ -212,20 +176,16 @@ def open_model(
             raise PitlError(
                 f"{name} is locked in {path}; unlock it there (locked = false), or choose another coordinate."
             )
-        if c.getMotionType() != 1:
+        if c.getMotionType() != _ROTATION:
             raise PitlError(f"{name} of {path} is not a rotation; only joint angles can be chosen.")
-        low, high = (ranges or {}).get(name, (c.getRangeMin(), c.getRangeMax()))
-        if max(abs(low), abs(high)) > _UNLIMITED:
-            raise PitlError(f"{name} has no limits in {path}; give them, such as --range {name}=-60:60 (degrees).")
-        if not low < high:
-            raise PitlError(f"the range of {name} is {np.rad2deg(low):g} to {np.rad2deg(high):g} deg; it is empty.")
-        chosen.append(Coordinate(name, float(low), float(high)))
     values = {c.getName(): c.getDefaultValue() for c in known.values() if c.getName() not in coordinates}
-    values |= held or {}
+    values |= held
     for name, value in values.items():
         known[name].setLocked(state, False)
         known[name].setValue(state, float(value), False)
-    return Sampler(model, state, tuple(chosen), values, path, osim.GetVersion())
+    sampler = OpenSimSampler(model, state, coordinates, values, path)
+    sampler.set_ranges(ranges)
+    return sampler
 
 
 def _opensim() -> Any:
@@ -256,22 +216,44 @@ def _vector(values: Sequence[float]) -> Any:
     return vector
 
 
-def _constraints(model: Any) -> tuple[list[tuple[str, list[str], Any]], list[str]]:
-    """Couplers, which can be followed exactly, and the names of all others."""
+def _constraints(model: Any, coordinates: Any) -> tuple[list[tuple[Any, list[Any], Any]], list[str]]:
+    """Couplers, which can be followed exactly, and the names of all others that are enforced."""
     osim = _opensim()
     couplers, others = [], []
     for constraint in _items(model.getConstraintSet()):
         coupler = osim.CoordinateCouplerConstraint.safeDownCast(constraint)
+        if not constraint.get_isEnforced():
+            continue
         if coupler is None:
             others.append(constraint.getName())
             continue
         names = coupler.getIndependentCoordinateNames()
-        independent = [names.get(i) for i in range(names.getSize())]
-        couplers.append((coupler.getDependentCoordinateName(), independent, coupler.getFunction()))
+        independent = [coordinates.get(names.get(i)) for i in range(names.getSize())]
+        couplers.append((coordinates.get(coupler.getDependentCoordinateName()), independent, _value(coupler)))
     return couplers, others
 
 
+def _value(coupler: Any) -> Callable[[list[float]], float]:
+    function = coupler.getFunction()  # lives as long as the coupler
+    return lambda values: function.calcValue(_vector(values))
+
+
+def _passive_forces(model: Any) -> tuple[str, ...]:
+    names = [
+        f.getName()
+        for f in _items(model.getForceSet())
+        if f.get_appliesForce() and any(word in f.getConcreteClassName() for word in _PASSIVE)
+    ]
+    if not names:
+        return ()
+    few = ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
+    return (f"passive forces of the file are not taken over: {few}; set damping and stiffness yourself.",)
+
+
 def _geometry(muscle: Any) -> str:
+    kind = muscle.getPath().getConcreteClassName()
+    if kind != "GeometryPath":
+        return f"is a {kind}"
     path = muscle.getGeometryPath()
     wraps = [w.getWrapObjectName() for w in _items(path.getWrapSet())]
     kinds = {p.getConcreteClassName() for p in _items(path.getPathPointSet())} - {"PathPoint"}

@@ -1,0 +1,207 @@
+"""What the files of a folder are, told by what they hold: EMG, angles, torques or forces, of which person and trial."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pitl.data.cohort_file import NAME
+from pitl.data.formats import registry, words
+from pitl.data.formats.signals import RADIANS, VOLTS, Signals, Stream
+from pitl.data.walk import files_below
+from pitl.errors import PitlError
+
+_ROLES = {
+    "emg", "raw", "ik", "id", "so", "inverse", "kinematics", "dynamics", "inversekinematics", "inversedynamics",
+    "static", "optimization", "staticoptimization", "force", "forces", "activation", "angle", "angles", "joint",
+    "moments", "moment", "torque", "torques", "motion", "results", "controls", "goniometer", "coordinates",
+    "electromyography", "grf", "emgfilt", "filtered", "envelope", "envelopes",
+}  # fmt: skip
+_IGNORED = re.compile(
+    r"ground|grf|_p[xyz]$|(^|_)t[xyz]$|pelvis|lumbar|^arm_|marker|activation|control|frame|index|sample|nseq|counter"
+    r"|trigger|^other|battery|accel|^time|timestamp|^zeit|^acc(_|$)|gyro|valid"
+)
+_TASK = re.compile(
+    r"(?:trial|gait|walk|walking|run|running|rep|task|squat|jump|stairs?|static|stand|sit|mvc|free|fast|slow)"
+)
+PARTS = ("emg", "angle", "torque", "force")
+
+
+class DraftedFile(NamedTuple):
+    """One file and what its columns seem to be."""
+
+    path: Path
+    signals: Signals
+    columns: dict[str, list[tuple[Stream, int]]]  # by part
+
+
+class Found(NamedTuple):
+    """What a folder holds."""
+
+    trials: dict[tuple[str, str], dict[str, DraftedFile]]  # by person and name, each part with its file
+    contractions: list[tuple[str, Path]]  # maximum voluntary contractions, by person
+    models: list[Path]  # OpenSim models
+    left_out: list[str]  # files that nothing uses and why, one sentence each
+    files: list[DraftedFile]
+
+
+def look(folder: Path) -> Found:
+    """Reads every file below a folder and sorts what it holds into trials.
+
+    Raises:
+        PitlError: there are too many files.
+    """
+    files, models, left_out = _read(folder)
+    trials, contractions, spare = _sort(folder, files, models)
+    left_out += spare
+    return Found(trials, contractions, models, left_out, files)
+
+
+def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[str]]:
+    files: list[DraftedFile] = []
+    models: list[Path] = []
+    left_out: list[str] = []
+    stored: set[Path] = set()  # folders of imported models
+    for path in files_below(folder):
+        name = str(path.relative_to(folder))
+        if path.name == "pitl.json":
+            stored.add(path.parent)
+        if stored.intersection(path.parents):
+            continue
+        if path.suffix.lower() == ".osim":
+            models.append(path)
+        elif path.suffix.lower() in registry.READERS:
+            try:
+                name.encode()  # a name that is not UTF-8 cannot stand in a text file
+                signals = registry.read(path)
+            except (PitlError, UnicodeError) as e:
+                left_out.append(f"{name}: {e}" if isinstance(e, PitlError) else f"{name!a}: rename it in UTF-8")
+                continue
+            parts: dict[str, list[tuple[Stream, int]]] = {}
+            for s in signals.streams:
+                for i in range(len(s.columns)):
+                    part = part_of(path, s, i)
+                    if part:
+                        parts.setdefault(part, []).append((s, i))
+            files.append(DraftedFile(path, signals, parts))
+            if not parts:
+                left_out.append(f"{name}: holds neither EMG nor angles, torques or forces of muscles")
+        elif path.name != NAME and path.suffix.lower() not in (".md", ".html", ".pdf", ""):
+            left_out.append(f"{name}: files ending in {path.suffix} are not read")
+    return files, models, left_out
+
+
+def part_of(path: Path, stream: Stream, i: int) -> str | None:
+    """What a column is, by its unit, its name, its file's name and its samples, in this order of trust."""
+    label, unit = stream.columns[i], stream.units[i]
+    name, file = _words(label), _words(path.stem)
+    if _IGNORED.search(name) or stream.name.startswith(("points", "plate")) or unit in ("m", "mm", "s", "ms", "g"):
+        return None
+    if re.search(r"activation|controls|states|grf", file) or label in stream.flaws or name in ("time", "t"):
+        return None
+    if re.search(r"staticoptimi[sz]ation|static_optimi[sz]ation|(^|_)so(_|$)", file) and unit in ("", "N"):
+        return None if "reserve" in name or "residual" in name else "force"
+    if unit == "N m" or re.search(r"moment|torque", name):
+        return "torque"
+    if unit in ("N", "kN", "min", "h", "us"):
+        return None
+    if unit in VOLTS or (unit in ("%", "counts", "1") and not words.is_coordinate(label)):
+        return "emg" if np.nanstd(stream.values[:, i]) > 0 else None
+    if unit in RADIANS:
+        return "angle"
+    if "emg" in name or words.is_muscle(label):
+        return (
+            "emg"
+            if not (words.is_coordinate(label) and words.roughness(stream.values[:, i]) < words.SMOOTH)
+            else "angle"
+        )
+    rough = words.roughness(stream.values[:, i])
+    if words.is_coordinate(label) and rough < words.SMOOTH:
+        return "angle"
+    good = stream.values[np.isfinite(stream.values[:, i]), i]
+    if len(good) < 3 or (np.diff(good) >= 0).all():  # a clock or a counter
+        return None
+    if "emg" in file or "emg" in stream.name.lower() or words.is_rough(stream.values[:, i]):
+        return "emg" if rough > 0 else None
+    return "angle" if rough and rough < words.SMOOTH else None
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name[:200].lower()).strip("_")
+
+
+def _sort(
+    folder: Path, files: list[DraftedFile], models: list[Path]
+) -> tuple[dict[tuple[str, str], dict[str, DraftedFile]], list[tuple[str, Path]], list[str]]:
+    """Files by person and trial: one name, or the only EMG in a folder with everything that lies beside it."""
+    one_person = any(m.parent == folder for m in models)
+    keys = {id(f): _whose(folder, f.path.relative_to(folder), one_person) for f in files}
+    contractions = [(keys[id(f)][0], f.path) for f in files if "mvc" in _words(f.path.stem) and "emg" in f.columns]
+    kept = [f for f in files if f.columns and all(f.path != p for _, p in contractions)]
+    with_emg = [f for f in kept if "emg" in f.columns]
+    counts = Counter(keys[id(f)] for f in with_emg)
+    for f in with_emg:  # words about the kind of a file are kept where trials would have one name
+        if counts[keys[id(f)]] > 1:
+            subject = keys[id(f)][0]
+            keys[id(f)] = (
+                subject,
+                _unlike(f.path.stem.removeprefix(subject).strip("_- .") or f.path.stem, subject, keys),
+            )
+    seen: set[tuple[str, str]] = set()
+    for f in with_emg:
+        subject, trial = keys[id(f)]
+        if (subject, trial) in seen:
+            keys[id(f)] = (subject, f"{trial}_{f.path.suffix[1:]}")
+        seen.add(keys[id(f)])
+    trials = {keys[id(f)]: dict.fromkeys(f.columns, f) for f in with_emg}
+    left_out = []
+    alone = Counter(f.path.parent for f in with_emg)
+    for f in kept:
+        if "emg" in f.columns:
+            continue
+        beside = [e for e in with_emg if e.path.parent == f.path.parent]
+        key = keys[id(f)]
+        if key not in trials and alone[f.path.parent] == 1:
+            key = keys[id(beside[0])]
+        free = [p for p in f.columns if p not in trials.get(key, {p: None})]
+        for part in free:
+            trials[key][part] = f
+        if not free:
+            what = " and ".join("angles" if p == "angle" else f"{p}s" for p in f.columns)
+            left_out.append(
+                f"{f.path.relative_to(folder)} has {what}, but no EMG file of that name is without; add "
+                f"{next(iter(f.columns))} = {f.path.relative_to(folder).as_posix()!r} to its trial"
+            )
+    return trials, contractions, left_out
+
+
+def _unlike(name: str, subject: str, keys: dict[int, tuple[str, str]]) -> str:
+    out, n = name, 2
+    while (subject, out) in keys.values():
+        out, n = f"{name}_{n}", n + 1
+    return out
+
+
+def _whose(folder: Path, path: Path, one_person: bool) -> tuple[str, str]:
+    """Person and trial from folders and file name; words about the kind of file say neither."""
+    tokens = [w for w in re.split(r"[_\-\s.]+", path.stem) if w and w.lower() not in _ROLES | {"mvc"}]
+    folders = [p for p in path.parts[:-1] if p.lower() not in _ROLES]
+    if folders and (one_person or _TASK.match(folders[0].lower())):
+        return folder.resolve().name, "_".join([*folders, *(t for t in tokens if t not in folders)])
+    if folders:
+        return folders[0], "_".join([*folders[1:], *(t for t in tokens if t != folders[0])]) or "1"
+    if one_person:
+        return folder.resolve().name, "_".join(tokens) or "1"
+    if not tokens:
+        return "S1", "1"
+    if _TASK.match(tokens[0].lower()):
+        return "S1", "_".join(tokens)
+    return tokens[0], "_".join(tokens[1:]) or "1"
+
+
+def columns(trials: Iterable[dict[str, DraftedFile]], part: str) -> list[tuple[Stream, int]]:
+    """The columns of a part in all trials."""
+    return [c for t in trials if part in t for c in t[part].columns.get(part, [])]

@@ -1,0 +1,47 @@
+"""The one door for models of other programs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pitl.errors import PitlError
+from pitl.mechanics.mujoco import convert as mujoco
+from pitl.mechanics.opensim import convert as opensim
+from pitl.mechanics.sampling.convert import Imported
+
+_IMPORTERS = {".osim": opensim.import_model, ".xml": mujoco.import_model, ".mjcf": mujoco.import_model}
+
+
+def import_model(
+    path: Path,
+    coordinates: Sequence[str],
+    *,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    muscles: Sequence[str] | None = None,
+    postures: Mapping[str, Mapping[str, float]] | None = None,
+    accept: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Imported:
+    """Samples an OpenSim (.osim) or MuJoCo (.xml) model over the ranges of a few coordinates.
+
+    Args:
+        path: the file.
+        coordinates: D coordinates that move.
+        ranges: [rad] of chosen coordinates, such as the recordings visit, in place of the file's.
+        muscles: names; None is every muscle that is switched on and whose length depends on a chosen coordinate.
+        postures: by name, values of held coordinates [rad or m]; None is one posture, the file's defaults.
+        accept: muscles that are kept although smooth functions follow them badly.
+        progress: called with what is being sampled.
+
+    Returns:
+        The model (`.model`), sentences about what was smoothed, left out or changed (`.sentences`), how well each
+        muscle is followed (`.fits`), and the provenance to store with it (`.about`).
+
+    Raises:
+        PitlError: something in the request does not fit the file, or nothing useful remains.
+    """
+    path = Path(path)
+    importer = _IMPORTERS.get(path.suffix.lower())
+    if importer is None:
+        raise PitlError(f"{path} is neither an OpenSim model (.osim) nor a MuJoCo model (.xml); give one of these.")
+    options = {"ranges": ranges, "muscles": muscles, "postures": postures, "accept": accept, "progress": progress}
+    return importer(path, coordinates, **options)

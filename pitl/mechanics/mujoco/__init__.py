@@ -1,0 +1,1 @@
+"""From a MuJoCo model (.xml) to a musculoskeletal model that needs no MuJoCo."""
