@@ -6,6 +6,7 @@ from method_cohort import task
 
 from pitl.comparison import conformal, coverage
 from pitl.comparison.conformal import PersonErrors
+from pitl.comparison.methods import run_method
 
 
 def cohort(seed=0, people=24, rows=900, spread=0.5, steady=True):
@@ -54,8 +55,8 @@ def test_an_earlier_error_that_tells_nothing_is_trusted_less_and_does_no_harm():
 def test_intervals_are_wider_where_source_people_err_more():
     people = cohort()
     _, made = coverages(people)
-    ends = np.concatenate([i.half[np.abs(p.estimates) > 0.9] for p, i in zip(people, made, strict=True)])
-    middle = np.concatenate([i.half[np.abs(p.estimates) < 0.2] for p, i in zip(people, made, strict=True)])
+    ends = np.concatenate([i.half[np.abs(p.predicted) > 0.9] for p, i in zip(people, made, strict=True)])
+    middle = np.concatenate([i.half[np.abs(p.predicted) < 0.2] for p, i in zip(people, made, strict=True)])
     assert ends.mean() > 1.3 * middle.mean()
 
 
@@ -64,8 +65,8 @@ def test_an_ensembles_disagreement_is_used_where_it_follows_the_error():
     people = []
     for p in cohort(spread=0.1):
         size = np.exp(np.convolve(rng.normal(size=939), np.ones(40) / np.sqrt(40), "valid")[:900])
-        error = (p.estimates - p.true) * size
-        people.append(p._replace(true=p.estimates - error, spread=size))
+        error = (p.predicted - p.true) * size
+        people.append(p._replace(true=p.predicted - error, spread=size))
     _, made = coverages(people)
     assert np.mean([i.trust.spread for i in made]) > 0.4
     _, deaf = coverages([p._replace(spread=None) for p in people])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ["jax", "jaxlib", "flax", "optax", "orbax", "numpy", "scipy", "jaxtyping", "pydantic"]
-BLOCKED = ["pandas", "sklearn", "matplotlib", "jinja2", "h5py", "ezc3d", "pyxdf", "typer", "rich", "onnx", "opensim"]
+BLOCKED = ["pandas", "sklearn", "matplotlib", "jinja2", "h5py", "ezc3d", "pyxdf", "typer", "onnx", "opensim"]
 WORK = """
 import sys
 class Blocked:

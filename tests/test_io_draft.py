@@ -197,8 +197,7 @@ def test_a_folder_per_trial_of_one_person_is_told_apart_by_content(tmp_path: Pat
 
 
 def test_the_model_beside_the_recordings_is_imported_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pitl.mechanics import library
-    from pitl.mechanics.opensim import convert
+    from pitl.mechanics import importing, library
 
     folder = ceinms_folder(tmp_path / "maria")
     asked: list[tuple[str, ...]] = []
@@ -206,10 +205,9 @@ def test_the_model_beside_the_recordings_is_imported_if_asked(tmp_path: Path, mo
     def fake(path: Path, coordinates: tuple[str, ...], **_: object) -> SimpleNamespace:
         asked.append(tuple(coordinates))
         limb = SimpleNamespace(dofs=coordinates, muscles=("soleus_r", "rect_fem_r"), postures=("default",))
-        return SimpleNamespace(model=limb, about={})
+        return SimpleNamespace(model=limb, about={}, sentences=("one muscle was smoothed",))
 
-    monkeypatch.setattr(convert, "import_model", fake)
-    monkeypatch.setattr(convert, "accept", lambda imported: imported)
+    monkeypatch.setattr(importing, "import_model", fake)
     monkeypatch.setattr(library, "save", lambda folder, *_: folder.mkdir())
     done = run("init", folder, "--model")
     assert done.exit_code == 0 and asked == [("knee_angle_r", "ankle_angle_r")]
@@ -221,7 +219,7 @@ def test_the_model_beside_the_recordings_is_imported_if_asked(tmp_path: Path, mo
     def hopeless(*_: object, **__: object) -> None:
         raise PitlError("one muscle jumps.")
 
-    monkeypatch.setattr(convert, "import_model", hopeless)
+    monkeypatch.setattr(importing, "import_model", hopeless)
     done = run("init", folder, "--model", "--force")
     assert done.exit_code == 0 and "one muscle jumps" in done.output and read_cohort(folder).joint == "knee"
 

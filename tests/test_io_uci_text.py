@@ -124,7 +124,7 @@ def test_an_unusable_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
     refused(write(path, [*ROWS, *["a\tb\tc\td\te"] * 9]), "line 12, column 1: found 'a'", "8 more line(s)")
     refused(write(path, []), "no data follow")
     path.write_bytes(b"")
-    refused(path, "the file is empty", "not a file of the UCI")
+    refused(path, "is empty", "copy the file again")
     packed = write(tmp_path / "1Npie.txt.gz", ROWS * 50)
     packed.write_bytes(packed.read_bytes()[:-20])
     refused(packed, "damaged or truncated", "copy the file again")

@@ -136,7 +136,8 @@ def _choose(found: Found, limb: JointGuess | None, side: str, questions: list[st
         return _Choice(limb, side if both else "", both)
     named = {j: sum(bool(re.search(a, words.plain(n))) for n in angles) for j, (a, _) in _JOINTS.items()}
     spoken = {j: len(re.findall(m, muscles)) for j, (_, m) in _JOINTS.items()}
-    possible = [j for j in _JOINTS if named[j]] or [j for j in BUILTIN if spoken[j]] or list(BUILTIN)
+    built_in = [j for j in _JOINTS if j in BUILTIN]
+    possible = [j for j in _JOINTS if named[j]] or [j for j in built_in if spoken[j]] or built_in
     # a whole body is recorded around the muscles that were; without words for muscles the built-in joint is meant
     joint = max(possible, key=lambda j: (j in BUILTIN and (spoken[j] > 0 or not any(spoken.values())), spoken[j]))
     if joint not in BUILTIN:

@@ -43,8 +43,8 @@ class BalanceState(NamedTuple):
 
 def start(key: Array, terms: int) -> BalanceState:
     """Before the first step every factor is one."""
-    one = jnp.ones(terms, jnp.float32)
-    return BalanceState(one, one, one, jnp.zeros((), jnp.int32), key)
+    factor, first, last = (jnp.ones(terms, jnp.float32) for _ in range(3))  # not shared: buffers are donated
+    return BalanceState(factor, first, last, jnp.zeros((), jnp.int32), key)
 
 
 def relobralo(state: BalanceState, terms: Float[Array, " K"], active: Bool[Array, " K"]) -> BalanceState:
