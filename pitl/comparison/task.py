@@ -30,6 +30,7 @@ class Finished(NamedTuple):
     results: dict[str, MethodResult]
     seconds: dict[str, float]
     saved: list[float]  # s, one for each result that was used again
+    shared: dict[str, Any]  # what several methods need
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class Task:
     generic: GenericModels
     folds: tuple[Fold, ...]  # who was a source for whom; a method may use a person's own source people, nobody else
     report: Callable[[int, int], None] | None = None
-    finished: Finished = field(default_factory=lambda: Finished({}, {}, []))  # what has been run on this very work
+    finished: Finished = field(default_factory=lambda: Finished({}, {}, [], {}))  # what has been run on this very work
 
     def but(self, **changes: Any) -> Self:
         """The same work with something changed, on which no method has been run yet."""
-        return replace(self, **{"finished": Finished({}, {}, []), **changes})
+        return replace(self, **{"finished": Finished({}, {}, [], {}), **changes})
 
     def run_once(self, method: str, run: Callable[[Self], MethodResult]) -> MethodResult:
         """The result of a method, which is run if that has not been done."""
@@ -60,6 +61,12 @@ class Task:
             kept.results[method] = run(self)
             kept.seconds[method] = time.perf_counter() - began + sum(kept.saved[saved:])
         return kept.results[method]
+
+    def share(self, name: str, make: Callable[[], Any]) -> Any:
+        """What several methods need, made by the first of them."""
+        if name not in self.finished.shared:
+            self.finished.shared[name] = make()
+        return self.finished.shared[name]
 
     def sources(self, person: int) -> tuple[int, ...]:
         """Everyone whose labels may be used for this person."""

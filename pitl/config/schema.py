@@ -148,6 +148,9 @@ class EmgConfig(Section):
     normalisation: Literal["blend", "mvc", "trial_max", "zscore", "fixed"] = _item(
         "blend", "scale of each channel; blend is the geometric mean of the person's own and the fixed one"
     )
+    shrink_scale: bool = _item(
+        False, "shrink each channel's scale to the other people's by how much the calibration part tells of it"
+    )
     fixed_scale_v: float = _item(5e-5, "the fixed scale", "V", gt=0)
     zscore_s: float = _item(10.0, "length of the running mean and deviation of zscore", "s", gt=0)
     rate_hz: float = _item(100.0, "samples of the envelope per second", "Hz", gt=0)
@@ -260,6 +263,9 @@ class TrainConfig(Section):
 class PersonalizeConfig(Section):
     """The personalised models."""
 
+    deviation: bool = _item(
+        False, "the angle is the generic model's plus a Gaussian process whose prior enough other people taught"
+    )
     steps: int = _item(300, "optimiser steps", "1", ge=1)
     learning_rate: float = _item(5e-3, "at the start; falls along a cosine", "1", gt=0)
     l2_to_generic: float = _item(1e-2, "pull of the head towards the generic one", "1", ge=0)

@@ -15,7 +15,7 @@ from pitl.config.toml import change, load
 from pitl.data.recording import Cohort, Recording
 from pitl.errors import PitlError
 from pitl.learn import alone as alone_
-from pitl.learn import emg_driven, muscle_part, personal, train
+from pitl.learn import deviation, emg_driven, muscle_part, personal, played, train
 from pitl.learn.model import Model, stack
 from pitl.learn.predict import Estimate, Prediction, predict_recording, predict_rows
 from pitl.learn.prepare import Prepared, prepare
@@ -89,6 +89,12 @@ def train_model(
     )
     if settings.personalize.muscle:
         model = model.replace(muscle_prior=_muscle_prior(prepared, settings))
+    if settings.personalize.deviation and count >= played.FEWEST_PEOPLE:
+        try:
+            prior = played.learn_prior(prepared, tuple(range(count)), settings.train, jax.random.key(1))
+            model = model.replace(angle_prior=prior)
+        except PitlError as e:
+            warnings.warn(f"the prior of the angle's deviation is left out: {e}", stacklevel=2)
     return model
 
 
@@ -234,7 +240,7 @@ def _fit(
             f"recordings are of '{prepared.cohort.joint}' ({', '.join(prepared.limbs.dofs)}), the model is of "
             f"{', '.join(generic.limb.dofs)}; personalise a model of the same joint."
         )
-    start = stack([generic] * count).replace(limb=prepared.limbs, muscle_prior=None)
+    start = stack([generic] * count).replace(limb=prepared.limbs, muscle_prior=None, angle_prior=None)
     people = split
     if settings.personalize.muscle and grade != "angle_force" and generic.muscle_prior is not None:
         belief = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), generic.muscle_prior)
@@ -250,7 +256,11 @@ def _fit(
         )
         people = muscle_part.with_targets(split, towards)
     way = personal.method_settings(settings.personalize, grade)
-    return personal.fit(start, prepared.samples, people.people, way, settings.personalize, report=report).model
+    model = personal.fit(start, prepared.samples, people.people, way, settings.personalize, report=report).model
+    if not settings.personalize.deviation or generic.angle_prior is None or grade == "none":
+        return model
+    rows = [r[known] for r, known in zip(split.calibration, split.labelled, strict=True)]
+    return deviation.fit_people(generic, model, prepared.samples, played.trials(prepared), rows)
 
 
 def _fit_alone(prepared: Prepared, split: Split, settings: Config, grade: Supervision) -> Model:

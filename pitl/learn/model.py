@@ -21,7 +21,7 @@ from pitl.data.checks import faults
 from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import load_checkpoint, save_checkpoint
-from pitl.learn import hill
+from pitl.learn import hill, residual
 from pitl.learn.units import Spread
 from pitl.mechanics.model import MusculoskeletalModel, model_from_dict, model_to_dict
 from pitl.net.head import OutputScale
@@ -45,6 +45,9 @@ class Model(struct.PyTreeNode):
     spread: Spread
     channel_scale: ChannelScale | None  # None in a generic model: it is fitted to each person
     muscle_prior: hill.Belief | None = None  # of a generic model: what the source people's muscles turned out to be
+    angle_prior: residual.Prior | None = None  # of a generic model: how the source people's angle deviates from it
+    deviation: residual.Deviation | None = None  # of a person's angle from the generic model's
+    generic: dict[str, Any] | None = None  # its parameters, where there is a deviation
     net: Network = struct.field(pytree_node=False, default=None)  # pyright: ignore[reportAssignmentType]
     emg: EmgConfig = struct.field(pytree_node=False, default=EmgConfig())
     personalize: PersonalizeConfig = struct.field(pytree_node=False, default=PersonalizeConfig())
@@ -93,7 +96,7 @@ class Model(struct.PyTreeNode):
         """
         static, arrays = model_to_dict(self.limb)
         tree: dict[str, Any] = {"params": self.params, "limb": arrays}
-        for name in ("scale", "spread", "muscle_prior"):
+        for name in ("scale", "spread", "muscle_prior", "angle_prior", "deviation", "generic"):
             if getattr(self, name) is not None:
                 tree[name] = serialization.to_state_dict(getattr(self, name))
         meta = {
@@ -139,6 +142,9 @@ class Model(struct.PyTreeNode):
                 spread=Spread(**jax.tree.map(jnp.asarray, tree["spread"])),
                 channel_scale=_channel_scale(meta.get("channel_scale")),
                 muscle_prior=hill.belief_from_dict(tree["muscle_prior"]) if "muscle_prior" in tree else None,
+                angle_prior=residual.from_dict("prior", tree["angle_prior"]) if "angle_prior" in tree else None,
+                deviation=residual.from_dict("deviation", tree["deviation"]) if "deviation" in tree else None,
+                generic=jax.tree.map(jnp.asarray, tree["generic"]) if "generic" in tree else None,
                 net=Network(**net),
                 emg=EmgConfig(**meta["emg"]),
                 personalize=PersonalizeConfig(**meta["personalize"]),

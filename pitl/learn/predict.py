@@ -14,6 +14,7 @@ from jaxtyping import Array
 from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text
+from pitl.learn.deviation import predict_angle
 from pitl.learn.model import Model, pick_channels
 from pitl.learn.prepare import Prepared
 from pitl.mechanics import dynamics, weak
@@ -29,7 +30,7 @@ class Estimate(NamedTuple):
 
     angle: np.ndarray  # (W, D) rad
     force: np.ndarray | None  # (W, M) N
-    angle_spread: np.ndarray | None = None  # (W, D) rad, how far the members of an ensemble disagree
+    angle_spread: np.ndarray | None = None  # (W, D) rad, of an ensemble's members, or of the posterior
     force_spread: np.ndarray | None = None  # (W, M) N
 
 
@@ -48,6 +49,7 @@ def _along(net: network.Network, params: Any, scale: OutputScale, samples: Sampl
 
 # Rows of the segments that cover the rows asked for, for each of these, up to which sharing convolutions pays.
 _SPARSE = 2
+_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
 
 
 def predict_rows(models: Model, samples: Samples, rows: tuple[np.ndarray, ...]) -> tuple[Estimate, ...]:
@@ -72,7 +74,10 @@ def predict_rows(models: Model, samples: Samples, rows: tuple[np.ndarray, ...]) 
             angle, force = _along(*given, Cover(jnp.asarray(first), jnp.asarray(covered.place)))
         else:
             angle, force = _each(*given)
-        estimates.append(Estimate(np.asarray(angle)[: len(r)], np.asarray(force)[: len(r)]))
+        own, spread = np.asarray(angle)[: len(r)], None
+        if models.deviation is not None:
+            own, spread = predict_angle(jax.tree.map(lambda x, s=s: x[s], models), samples, r)
+        estimates.append(Estimate(own, np.asarray(force)[: len(r)], spread))
     return tuple(estimates)
 
 
@@ -129,7 +134,7 @@ class Prediction:
     dofs: tuple[str, ...]
     muscles: tuple[str, ...]
     silent: tuple[str, ...] = ()  # channels of the model that the recording lacks or in which they are dead
-    angle_half: np.ndarray | None = None  # (D,) rad, half an interval that held in 90 % of the person's held-back part
+    angle_half: np.ndarray | None = None  # (N, D) rad, half an interval of 90 %; (D,) from held-back errors
     force_half: np.ndarray | None = None  # (M,) N, the same where forces had labels
 
     def to_frame(self) -> Any:
@@ -187,8 +192,8 @@ class Prediction:
                 value = np.asarray(values[:, k], float) * factor
                 columns[f"{name}{ending}"] = (value, unit)
                 if half is not None:
-                    columns[f"{name}{ending}_low"] = (value - half[k] * factor, unit)
-                    columns[f"{name}{ending}_high"] = (value + half[k] * factor, unit)
+                    columns[f"{name}{ending}_low"] = (value - half[..., k] * factor, unit)
+                    columns[f"{name}{ending}_high"] = (value + half[..., k] * factor, unit)
         return columns
 
     def _repr_png_(self) -> bytes | None:
@@ -203,7 +208,7 @@ class Prediction:
             angle = np.degrees(self.angle[:, k])
             (line,) = top.plot(self.time_s, angle, lw=1, label=name)
             if self.angle_half is not None:
-                half = np.degrees(self.angle_half[k])
+                half = np.degrees(self.angle_half[..., k])
                 top.fill_between(self.time_s, angle - half, angle + half, alpha=0.2, lw=0, color=line.get_color())
         for k, name in enumerate(self.muscles):
             bottom.plot(self.time_s, self.force[:, k], lw=1, label=name)
@@ -255,6 +260,8 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
     torque = _torque(model.limb, jnp.asarray(estimate.angle), jnp.asarray(estimate.force), posture)
     trust = model.history.get("trust", {})
     half = {k: None if trust.get(k) is None else np.asarray(trust[k]) for k in ("angle_half_rad", "force_half_n")}
+    if estimate.angle_spread is not None:
+        half["angle_half_rad"] = _NORMAL * estimate.angle_spread
     return Prediction(
         env.time_s[window - 1 :],
         estimate.angle,

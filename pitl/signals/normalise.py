@@ -67,6 +67,25 @@ def fit_scale(
     return ChannelScale(method, volts, window_s)
 
 
+def shrink(volts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Everyone's scales from little data, shrunk to those of the others.
+
+    How much a short part of a recording tells of the whole is what it told of the other people: the slope of their
+    scales from all data against those from the short part, both as logarithms about each channel's mean.
+
+    Args:
+        volts: (P, C) scale from as much as is known of everybody [V].
+        whole: (P, C) scale from all that others recorded [V]; a person's own is not used.
+    """
+    short, long, result = np.log(volts), np.log(whole), np.empty_like(volts)
+    for p in range(len(volts)):
+        x, y = np.delete(short, p, axis=0), np.delete(long, p, axis=0)
+        centre, wanted = x.mean(axis=0), y.mean(axis=0)
+        slope = np.clip(np.sum((x - centre) * (y - wanted)) / max(np.sum((x - centre) ** 2), 1e-12), 0.0, 1.0)
+        result[p] = np.exp(wanted + slope * (short[p] - centre))
+    return result
+
+
 def normalise(scale: ChannelScale, jets: np.ndarray, rate_hz: float) -> np.ndarray:
     """Normalises an envelope together with its derivatives.
 

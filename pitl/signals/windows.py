@@ -17,6 +17,8 @@ from pitl.errors import PitlError
 from pitl.signals import emg, normalise, perturb
 from pitl.signals.samples import Samples
 
+_FEWEST_TO_SHRINK = 4  # people of whom one's scale may be shrunk to the others'
+
 
 class TrialRows(NamedTuple):
     """Where one recording lies in the rows of `Samples`."""
@@ -160,7 +162,7 @@ def tabulate(
             rows += count
             pieces.append(_rows(recording, env, scale, emg_settings, data, dofs) | _constants(count, posture, s))
     stacked = {k: np.concatenate([p[k] for p in pieces]) for k in pieces[0] if all(k in p for p in pieces)}
-    return Table(
+    table = Table(
         stacked["jets"].astype(np.float32),
         Motion(stacked["angle"], stacked["rate"], stacked["acceleration"]),
         stacked.get("force"),
@@ -173,6 +175,7 @@ def tabulate(
         tuple(scales),
         tuple(maxima),
     )
+    return shrink_scales(table, emg_settings) if emg_settings.shrink_scale else table
 
 
 def upload(table: Table, force: np.ndarray, torque: np.ndarray) -> Samples:
@@ -244,6 +247,38 @@ def maximum_envelope(subject: Subject, settings: EmgConfig) -> np.ndarray | None
         places = list(c.places)
         largest[places] = np.maximum(largest[places], envelope.max(axis=0))
     return largest
+
+
+def scales_at(table: Table, settings: EmgConfig, subjects: tuple[int, ...], fraction: float) -> dict[int, np.ndarray]:
+    """(C,) scale [V] of each of some subjects from a first part of each trial, shrunk to the others' if so set."""
+    own = {s: scale_at(table, settings, s, fraction) for s in subjects}
+    if not settings.shrink_scale or len(subjects) < _FEWEST_TO_SHRINK:
+        return own
+    whole = np.stack([scale_at(table, settings, s, 1.0) for s in subjects])
+    return dict(zip(subjects, normalise.shrink(np.stack([own[s] for s in subjects]), whole), strict=True))
+
+
+def shrink_scales(table: Table, settings: EmgConfig) -> Table:
+    """The rows under scales that are shrunk to those of the other people (see `pitl.signals.normalise.shrink`)."""
+    if settings.normalisation not in ("blend", "trial_max") or len(table.scales) < _FEWEST_TO_SHRINK:
+        return table
+    whole = np.stack([scale_at(table, settings, s, 1.0) for s in range(len(table.scales))])
+    before = np.stack([s.volts for s in table.scales])
+    volts = normalise.shrink(before, whole)
+    scales = tuple(s.replace(volts=v) for s, v in zip(table.scales, volts, strict=True))
+    return table._replace(jets=table.jets * (before / volts)[table.subject][:, None], scales=scales)
+
+
+def scale_at(table: Table, settings: EmgConfig, subject: int, fraction: float) -> np.ndarray:
+    """(C,) scale [V] that a subject's channels have when a first part of each trial is what is known of them."""
+    known, volts = [], table.scales[subject].volts
+    for t in table.trials:
+        if t.subject == subject:
+            known.append(table.jets[t.start : t.start + int(fraction * (t.stop - t.start)), 0] * volts)
+    names = tuple(map(str, range(len(volts))))
+    maximum = table.maxima[subject] if table.maxima else None
+    how = {"mvc": maximum, "fixed_v": settings.fixed_scale_v, "window_s": settings.zscore_s}
+    return normalise.fit_scale(settings.normalisation, np.concatenate(known), names, **how).volts
 
 
 def _subject_scale(

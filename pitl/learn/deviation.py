@@ -1,0 +1,102 @@
+"""What the residual model reads of a generic model and of recordings, and people's deviations fitted and used."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from pitl.learn import residual
+from pitl.learn.model import Model
+from pitl.learn.residual import Deviation, Rows
+from pitl.net import network
+from pitl.net.head import OutputScale
+from pitl.signals.samples import Samples
+
+_AT_ONCE, _FEW = 1024, 128  # windows in one compiled program
+
+
+class Source(NamedTuple):
+    """Envelopes of any recordings, on the host."""
+
+    envelope: np.ndarray  # (N, C) normalised
+    posture: np.ndarray  # (N,) index
+    trial: np.ndarray  # (N,) number of the recording; none of the calibration if negative
+    time: np.ndarray  # (N,) s
+
+
+def read_samples(samples: Samples, trial: np.ndarray) -> Source:
+    """The envelopes of a cohort, or of one recording, that is on the device."""
+    return Source(np.asarray(samples.jets[:, 0]), np.asarray(samples.posture), trial, np.asarray(samples.time))
+
+
+def read_rows(model: Model, source: Source, ends: np.ndarray, gain: np.ndarray | float = 1.0) -> Rows:
+    """What the residual model reads at the rows `ends` (W,), at each of which a whole window ends.
+
+    Args:
+        model: a generic model, or a personal one that knows from which it came.
+        source: rows of anybody.
+        ends: any rows.
+        gain: (C,) multiplies the envelopes.
+    """
+    params = model.params if model.generic is None else model.generic
+    parts, wide = [], _AT_ONCE if len(ends) > _FEW else _FEW  # few shapes, few compiled programs
+    for first in range(0, len(ends), wide):
+        at = ends[np.minimum(np.arange(first, first + wide), len(ends) - 1)]
+        seen = jnp.asarray(source.envelope[at[:, None] + np.arange(1 - model.net.window, 1)] * gain, jnp.float32)
+        posture, time = jnp.asarray(source.posture[at], jnp.int32), jnp.asarray(source.time[at], jnp.float32)
+        parts.append(_read(model.net, params, model.scale, seen, posture, time))
+    generic, inputs, features = (jnp.concatenate(x)[: len(ends)] for x in zip(*parts, strict=True))
+    posture, trial = (jnp.asarray(x[ends], jnp.int32) for x in (source.posture, source.trial))
+    time = jnp.asarray(source.time[ends], jnp.float32)
+    return Rows(generic, inputs, features, posture, trial, time, jnp.ones(len(ends), jnp.float32))
+
+
+@partial(jax.jit, static_argnums=0)
+def _read(net: network.Network, params: Any, scale: OutputScale, seen: Array, posture: Array, time: Array) -> Any:
+    """Angle, lagged log-envelopes and features of windows (W, L, C)."""
+    z = network.encode(params, net, seen[None])
+    context = Samples(seen, seen, seen, seen, posture, posture, time)  # which reads posture and time alone
+    out = network.infer(params, net, z, network.context(net, context, jnp.arange(len(seen)), 1), scale)
+    return out.angle[0], residual.lagged_inputs(seen), z[0]
+
+
+def fit_person(model: Model, prior: residual.Prior, source: Source, rows: np.ndarray, angle: np.ndarray) -> Deviation:
+    """One person's deviation from a generic model.
+
+    Args:
+        model: generic.
+        prior: of other people.
+        source: whose rows.
+        rows: (W,) with labels.
+        angle: (N, D) measured along the source [rad].
+    """
+    some = residual.thin(rows)
+    seen = residual.pad(read_rows(model, source, some), jnp.asarray(angle[some], jnp.float32))
+    return residual.fit(prior.hyper, prior.units, *seen)
+
+
+def fit_people(generic: Model, fitted: Model, samples: Samples, trial: np.ndarray, rows: list[np.ndarray]) -> Model:
+    """Personal models, stacked, whose angle is that of the generic model plus each person's deviation.
+
+    Args:
+        generic: with a prior.
+        fitted: the personal models, whose forces stay.
+        samples: rows of everybody.
+        trial: (N,) number of the recording of each.
+        rows: everyone's rows with labels.
+    """
+    source, angle, prior = read_samples(samples, trial), np.asarray(samples.angle), generic.angle_prior
+    assert prior is not None
+    people = [fit_person(generic, prior, source, r, angle) for r in rows]
+    inherited = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), generic.params)
+    return fitted.replace(deviation=jax.tree.map(lambda *x: jnp.stack(x), *people), generic=inherited)
+
+
+def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angle and its standard deviation (W, D) [rad] of one personal model, on recordings that it was not fitted to."""
+    assert model.deviation is not None
+    source = read_samples(samples, np.full(len(samples.time), -1))
+    return residual.predict_along(model.deviation, read_rows(model, source, rows))

@@ -1,0 +1,112 @@
+"""Source people played as new: what a person's deviation from the generic model looks like, from other people alone.
+
+Each source person is calibrated on the first part of every recording, little and much, with the EMG scale of that part,
+by a generic model in whose training they were left out; their later rows say which hyper-parameters of
+`pitl.learn.residual` are likely.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from pitl.config.schema import TrainConfig
+from pitl.config.toml import change
+from pitl.errors import PitlError
+from pitl.learn import residual, train
+from pitl.learn.deviation import Source, read_rows, read_samples
+from pitl.learn.model import Model
+from pitl.learn.prepare import Prepared
+from pitl.learn.residual import Played, Units
+from pitl.signals import windows
+
+FEWEST_PEOPLE = 4  # of whom hyper-parameters can be learned
+_GROUPS = 3  # of source people, each left out of one generic model
+_AMOUNTS = (0.05, 0.1, 0.2, 0.45)  # of every recording
+_SEEN, _LATER = 120, 80  # rows of each person that are played
+
+
+def learn_prior(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> residual.Prior:
+    """What some people say of how a new one deviates from a generic model; arguments as of `play_sources`."""
+    units, played = play_sources(prepared, people, settings, key)
+    return residual.Prior(residual.fit_hyper(units, played, residual.USUALLY_WITHOUT), units)
+
+
+def trials(prepared: Prepared) -> np.ndarray:
+    """(N,) number of each row's recording."""
+    number = np.zeros(len(prepared.table.subject), np.int32)
+    for k, t in enumerate(prepared.table.trials):
+        number[t.start : t.stop] = k
+    return number
+
+
+def play_sources(
+    prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array
+) -> tuple[Units, Played]:
+    """Units, and some people each played as new at every amount of calibration.
+
+    Args:
+        prepared: cohort and samples.
+        people: numbers of the source people.
+        settings: of the generic training; the models here are trained on data alone.
+        key: of everything random.
+
+    Raises:
+        PitlError: nobody's recordings are long enough.
+    """
+    quick = change(settings, refit=False, patience=min(3, settings.patience))
+    prepared = with_whole_scale(prepared, people)
+    source, window = read_samples(prepared.samples, trials(prepared)), prepared.net.window
+    volts = {a: windows.scales_at(prepared.table, prepared.emg, people, a) for a in _AMOUNTS}
+    played, whole = [], []
+    for j in range(min(_GROUPS, len(people))):
+        group = people[j::_GROUPS]
+        others = tuple(p for p in people if p not in group)
+        model, _ = train.train_generic(prepared, others, group, quick, jax.random.fold_in(key, j), with_physics=False)
+        for person in group:
+            each = (_play(prepared, source, model, person, (a, volts[a][person])) for a in _AMOUNTS)
+            played += [p for p in each if p is not None]
+            ends = residual.thin(windows.rows_of(prepared.table, "all", subjects=(person,), window=window))
+            whole.append(read_rows(model, source, ends))
+    if not played:
+        raise PitlError("the source people's recordings are too short to be played as new; record for longer.")
+    angle = prepared.table.motion.angle[windows.rows_of(prepared.table, "all", subjects=people, window=window)]
+    return residual.units(angle, whole), jax.tree.map(lambda *x: jnp.stack(x), *played)
+
+
+def with_whole_scale(prepared: Prepared, people: tuple[int, ...]) -> Prepared:
+    """The cohort with the EMG scale of some people from all that they recorded, which a source person may use."""
+    table = prepared.table
+    jets, scales = np.array(table.jets), list(table.scales)
+    for p in people:
+        volts = windows.scale_at(table, prepared.emg, p, 1.0)
+        rows = table.subject == p
+        jets[rows] *= scales[p].volts / volts
+        scales[p] = scales[p].replace(volts=volts)
+    samples = prepared.samples._replace(jets=jnp.asarray(jets, jnp.float32))
+    return prepared._replace(table=table._replace(jets=jets, scales=tuple(scales)), samples=samples)
+
+
+def _play(
+    prepared: Prepared, source: Source, model: Model, person: int, calibration: tuple[float, np.ndarray]
+) -> Played | None:
+    """One person, calibrated on a first part of every recording; None where that leaves nothing to judge.
+
+    `calibration` is that part, and the EMG scale (C,) [V] that is known from it.
+    """
+    (amount, volts), table, window = calibration, prepared.table, prepared.net.window
+    ends = windows.rows_of(table, "all", subjects=(person,), window=window)
+    first, last = np.zeros(len(ends), bool), np.zeros(len(ends), bool)
+    for t in table.trials:
+        stop = t.start + max(2 * window, round(amount * (t.stop - t.start)))
+        first |= (ends >= t.start) & (ends < stop)
+        last |= (ends >= stop + window) & (ends < t.stop)
+    if not (first.any() and last.any()):
+        return None
+    gain = table.scales[person].volts / volts
+    halves = []
+    for part, most in ((first, _SEEN), (last, _LATER)):
+        some = residual.thin(ends[part], most)
+        angle = jnp.asarray(table.motion.angle[some], jnp.float32)
+        halves += residual.pad(read_rows(model, source, some, gain), angle, most)
+    return Played(*halves)

@@ -1,0 +1,334 @@
+"""A person's angle as the recalibrated generic model and what is left of it, which is a Gaussian process.
+
+    y(t) = a + b generic(t) + r(t) + e(t),   r ~ GP(0, s2 RBF(lagged log-envelopes / l) + t2 <features, features>)
+
+with normal priors on offset a (for each posture) and gain b, and an error e that is an Ornstein-Uhlenbeck process along
+each recording and white noise: neighbouring rows are one observation, and their autocorrelation decides how many there
+are. Everything is one Gaussian process, so a person is one Cholesky factor (Rasmussen & Williams 2006, algorithm 2.1,
+with the explicit mean of section 2.7). With no data it is the generic model, with much a regression. Outputs are not
+clipped to what the calibration showed: to answer where nothing was shown is what the generic model is for.
+
+What people have in common (`Hyper`) maximises how likely the source people's later rows are given their first ones,
+each played as new with little and with much calibration (`fit_hyper`). Angles are in units of the source people's
+spread, about their mean; coordinates share hyper-parameters and inputs and are otherwise independent.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import cho_solve, solve_triangular
+from jaxtyping import Array, Float, Int
+from scipy import optimize
+
+LAGS = 8  # over the window of the network
+KNEE = 0.05  # normalised envelope above which the inputs are its logarithm
+MOST_ROWS = 800  # of a person; the factor grows with their cube
+_JITTER = 1e-4  # of the variance of a coordinate
+_AT_ONCE = 1024  # rows that are predicted in one program
+_APART = 1e6  # s between rows of two recordings
+_ITERATIONS = 25
+_PULL = 2e-3  # of the hyper-parameters to their defaults: a few source people do not tell all of them
+_NEVER = -12.0  # logarithm of a standard deviation that is nothing
+USUALLY_WITHOUT = ("linear",)  # it adds nothing to what the smooth part says on real knees, little on virtual wrists
+PARTS = {  # hyper-parameters under which a part of the model is not there
+    "generic": {"gain": 0.0, "gain_sd": _NEVER},
+    "smooth": {"smooth_sd": _NEVER},
+    "linear": {"linear_sd": _NEVER},
+}
+
+
+class Hyper(NamedTuple):
+    """What people have in common, in logarithms where a quantity is positive; angles in units of the spread."""
+
+    offset: Any = 0.0  # mean of a, about the source people's mean angle
+    gain: Any = 1.0  # mean of b
+    offset_sd: Any = -1.1  # log, of a, the same in every posture
+    posture_sd: Any = -1.7  # log, of a, by posture
+    gain_sd: Any = -1.3  # log, of b
+    smooth_sd: Any = -0.8  # log of sqrt(s2)
+    length: Any = -0.2  # log l, in root mean square differences of inputs in units of their deviation
+    between: Any = 0.0  # logit of the correlation of r between postures
+    linear_sd: Any = -0.8  # log of sqrt(t2)
+    noise_sd: Any = -2.5  # log, of the part of e that lasts
+    noise_s: Any = -1.5  # log of how long it lasts [s]
+    white_sd: Any = -3.0  # log, of the part of e that does not
+
+
+class Units(NamedTuple):
+    """What makes angles and inputs numbers of order one, from the source people alone."""
+
+    mean: Float[Array, " D"]  # rad
+    spread: Float[Array, " D"]  # rad
+    inputs: Float[Array, " F"]  # deviation of each lagged log-envelope
+    features: Float[Array, ""]  # root mean square over all features, which each network has in a basis of its own
+
+
+class Prior(NamedTuple):
+    """What is known of a person before they have shown anything."""
+
+    hyper: Hyper
+    units: Units
+
+
+class Rows(NamedTuple):
+    """What the model reads of some rows of one person; padding has `used` 0 and counts for nothing."""
+
+    generic: Float[Array, "N D"]  # rad
+    inputs: Float[Array, "N F"]  # lagged log-envelopes
+    features: Float[Array, "N Z"]
+    posture: Int[Array, " N"]
+    trial: Int[Array, " N"]
+    time: Float[Array, " N"]  # s
+    used: Float[Array, " N"]  # 1 or 0
+
+
+class Deviation(NamedTuple):
+    """How one person deviates from the generic model."""
+
+    hyper: Hyper
+    units: Units
+    rows: Rows  # calibration
+    weight: Float[Array, "D N"]  # of each calibration row
+    factor: Float[Array, "D N N"]  # Cholesky factor of the covariance of what was measured there
+
+
+class Pairs(NamedTuple):
+    """What the covariance of rows a with rows b is a function of."""
+
+    generic: tuple[Float[Array, "N D"], Float[Array, "M D"]]  # in units
+    far: Float[Array, "N M"]  # mean square difference of the inputs
+    along: Float[Array, "N M"]  # mean product of the features
+    same: Float[Array, "N M"]  # 1 in the same posture
+    lag: Float[Array, "N M"]  # s, for ever between recordings
+    used: Float[Array, "N M"]
+
+
+def from_dict(kind: str, arrays: Mapping[str, Any]) -> Any:
+    """The inverse of flax's `to_state_dict` of a `Prior` or `Deviation`."""
+    parts = {"hyper": Hyper, "units": Units, "rows": Rows}
+    whole = {k: parts[k](**v) if k in parts else v for k, v in jax.tree.map(jnp.asarray, dict(arrays)).items()}
+    return (Prior if kind == "prior" else Deviation)(**whole)
+
+
+def lagged_inputs(seen: Float[Array, "W L C"]) -> Float[Array, "W F"]:
+    """Logarithms of normalised envelopes at a few lags over windows."""
+    at = np.linspace(0, seen.shape[1] - 1, LAGS).round().astype(np.int32)
+    return jnp.arcsinh(seen[:, at] / KNEE).reshape(len(seen), -1)
+
+
+def thin(rows: np.ndarray, most: int = MOST_ROWS) -> np.ndarray:
+    """At most so many of some rows, evenly spaced."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+
+
+def pad(rows: Rows, angle: Float[Array, "N D"], most: int = MOST_ROWS) -> tuple[Rows, Float[Array, "M D"]]:
+    """Rows and their angle, filled up with rows that count for nothing, so that people can be stacked."""
+    more = most - len(angle)
+    wide, angle = jax.tree.map(lambda x: jnp.pad(x, [(0, more), *[(0, 0)] * (x.ndim - 1)], mode="edge"), (rows, angle))
+    return wide._replace(used=jnp.pad(rows.used, (0, more))), angle
+
+
+def units(angle: np.ndarray, people: list[Rows]) -> Units:
+    """Units from angles (W, D) [rad] of the source people and what was read of each of them."""
+    inputs = jnp.stack([jnp.var(r.inputs, axis=0) for r in people])  # within people, who differ in the mean
+    features = jnp.sqrt(jnp.mean(jnp.concatenate([r.features for r in people]) ** 2))
+    every = jnp.sqrt(jnp.mean(inputs, axis=0).reshape(LAGS, -1).mean(axis=0))
+    mean, spread = (jnp.asarray(x, jnp.float32) for x in (angle.mean(axis=0), np.maximum(angle.std(axis=0), 1e-2)))
+    return Units(mean, spread, jnp.maximum(jnp.tile(every, LAGS), 1e-3), jnp.maximum(features, 1e-3))
+
+
+def pair(units: Units, a: Rows, b: Rows) -> Pairs:
+    """What lies between two sets of rows."""
+    x, y = (r.inputs / units.inputs[None] / float(r.inputs.shape[1]) ** 0.5 for r in (a, b))
+    u, v = (r.features / units.features for r in (a, b))
+    far = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1)[None] - 2.0 * x @ y.T
+    lag = jnp.where(a.trial[:, None] == b.trial[None], jnp.abs(a.time[:, None] - b.time[None]), _APART)
+    return Pairs(
+        (_in_units(units, a.generic), _in_units(units, b.generic)),
+        jnp.maximum(far, 0.0),
+        u @ v.T / float(u.shape[1]),
+        (a.posture[:, None] == b.posture[None]).astype(x.dtype),
+        lag,
+        a.used[:, None] * b.used[None],
+    )
+
+
+def _in_units(units: Units, angle: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    return (angle - units.mean[None]) / units.spread[None]
+
+
+def signal(hyper: Hyper, pairs: Pairs, d: int) -> Float[Array, "N M"]:
+    """Covariance of offset, gain and residual of coordinate `d` between two sets of rows."""
+    near = jnp.exp(2 * hyper.smooth_sd - 0.5 * pairs.far * jnp.exp(-2 * hyper.length))
+    between = jax.nn.sigmoid(hyper.between)
+    return pairs.used * (
+        jnp.exp(2 * hyper.offset_sd)
+        + jnp.exp(2 * hyper.posture_sd) * pairs.same
+        + jnp.exp(2 * hyper.gain_sd) * pairs.generic[0][:, d, None] * pairs.generic[1][None, :, d]
+        + near * (between + (1 - between) * pairs.same)
+        + jnp.exp(2 * hyper.linear_sd) * pairs.along
+    )
+
+
+def own_product(units: Units, rows: Rows) -> Float[Array, " N"]:
+    """The mean square of each row's features: what `pair` says of a row with itself."""
+    return jnp.mean((rows.features / units.features) ** 2, axis=1)
+
+
+def noise(hyper: Hyper, pairs: Pairs) -> Float[Array, "N N"]:
+    """Covariance of the error of rows with one another; padding has variance one."""
+    lasting = jnp.exp(2 * hyper.noise_sd - pairs.lag * jnp.exp(-hyper.noise_s)) * pairs.used
+    white = jnp.where(jnp.diag(pairs.used) > 0, jnp.exp(2 * hyper.white_sd) + _JITTER, 1.0)
+    return lasting + jnp.diag(white)
+
+
+@jax.jit
+def fit(hyper: Hyper, units: Units, rows: Rows, angle: Float[Array, "N D"]) -> Deviation:
+    """One person's deviation, from calibration rows and the angle [rad] measured there."""
+    pairs, y = pair(units, rows, rows), _in_units(units, angle)
+    error, weight, factor = noise(hyper, pairs), [], []
+    for d in range(y.shape[1]):
+        factor.append(jnp.linalg.cholesky(signal(hyper, pairs, d) + error))
+        weight.append(cho_solve((factor[-1], True), _left(hyper, pairs, y, d)))
+    return Deviation(hyper, units, rows, jnp.stack(weight), jnp.stack(factor))
+
+
+@jax.jit
+def predict(person: Deviation, rows: Rows) -> tuple[Float[Array, "M D"], Float[Array, "M D"]]:
+    """Mean and standard deviation [rad] of what would be measured on other rows of the person."""
+    hyper, units = person.hyper, person.units
+    pairs, own = pair(units, rows, person.rows), own_product(units, rows)
+    value, variance = [], []
+    for d in range(len(person.weight)):
+        across = signal(hyper, pairs, d)
+        value.append(_prior_mean(hyper, pairs, d) + across @ person.weight[d])
+        known = jnp.sum(solve_triangular(person.factor[d], across.T, lower=True) ** 2, axis=0)
+        left = jnp.maximum(_prior_variance(hyper, pairs, own, d) - known, 0.0)
+        variance.append(left + _error_variance(hyper))
+    deviation = jnp.sqrt(jnp.stack(variance, axis=1))
+    return units.mean[None] + units.spread[None] * jnp.stack(value, axis=1), units.spread[None] * deviation
+
+
+def predict_along(person: Deviation, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """The same for any number of rows, some at a time."""
+    count = len(rows.used)
+    wide = jax.tree.map(lambda x: jnp.pad(x, [(0, -count % _AT_ONCE), *[(0, 0)] * (x.ndim - 1)], mode="edge"), rows)
+    parts = [predict(person, jax.tree.map(lambda x, k=k: x[k : k + _AT_ONCE], wide)) for k in range(0, count, _AT_ONCE)]
+    value, deviation = (np.concatenate([np.asarray(x) for x in xs])[:count] for xs in zip(*parts, strict=True))
+    return value, deviation
+
+
+def _prior_mean(hyper: Hyper, pairs: Pairs, d: int) -> Float[Array, " N"]:
+    return hyper.offset + hyper.gain * pairs.generic[0][:, d]
+
+
+def _prior_variance(hyper: Hyper, pairs: Pairs, own: Float[Array, " N"], d: int) -> Float[Array, " N"]:
+    """The diagonal of `signal` of the first rows of the pairs with themselves."""
+    constant = sum(jnp.exp(2 * x) for x in (hyper.offset_sd, hyper.posture_sd, hyper.smooth_sd))
+    generic, features = jnp.exp(2 * hyper.gain_sd), jnp.exp(2 * hyper.linear_sd)
+    return constant + generic * pairs.generic[0][:, d] ** 2 + features * own
+
+
+def _error_variance(hyper: Hyper) -> Float[Array, ""]:
+    return jnp.exp(2 * hyper.noise_sd) + jnp.exp(2 * hyper.white_sd) + _JITTER
+
+
+def _left(hyper: Hyper, pairs: Pairs, y: Float[Array, "N D"], d: int) -> Float[Array, " N"]:
+    """What calibration rows leave of the prior mean; nothing where they are padding."""
+    return (y[:, d] - _prior_mean(hyper, pairs, d)) * jnp.diag(pairs.used)
+
+
+class Played(NamedTuple):
+    """Source people played as new, stacked: what they were calibrated on, and what they did later."""
+
+    seen: Rows
+    seen_angle: Float[Array, "P N D"]  # rad
+    later: Rows
+    later_angle: Float[Array, "P M D"]  # rad
+
+
+class _Evidence(NamedTuple):
+    """The same as the likelihood reads it; angles in units."""
+
+    seen: Pairs
+    across: Pairs  # later rows with seen ones
+    own: Float[Array, "P M"]
+    seen_angle: Float[Array, "P N D"]
+    later_angle: Float[Array, "P M D"]
+    counted: Float[Array, "P M"]
+
+
+def log_density(hyper: Hyper, units: Units, played: Played) -> Float[Array, " P"]:
+    """Mean logarithm of the predictive density of everyone's later rows, angles in units."""
+    return _log_density(hyper, _evidence(units, played))
+
+
+@jax.jit
+@partial(jax.vmap, in_axes=(None, 0))
+def _evidence(units: Units, played: Played) -> _Evidence:
+    seen, later = (_in_units(units, x) for x in (played.seen_angle, played.later_angle))
+    pairs, across = pair(units, played.seen, played.seen), pair(units, played.later, played.seen)
+    return _Evidence(pairs, across, own_product(units, played.later), seen, later, played.later.used)
+
+
+def _log_density(hyper: Hyper, evidence: _Evidence) -> Float[Array, " P"]:
+    # one after the other: factors of a batch are no LAPACK calls on a processor
+    return jax.lax.map(lambda e: _log_density_of_one(hyper, e), evidence)
+
+
+def _log_density_of_one(hyper: Hyper, e: _Evidence) -> Float[Array, ""]:
+    """Mean over the later rows. Solutions of linear systems are constants here, in forms that are stationary in them.
+
+    With A = K^-1 k' and w = K^-1 y, the mean k w + A' (y - K w) and the variance k0 - 2 k A + A' K A have the values
+    and the gradients of the exact ones, and nobody has to differentiate a Cholesky factor.
+    """
+    error = noise(hyper, e.seen)
+    total = jnp.float32(0)
+    for d in range(e.seen_angle.shape[1]):
+        big, across = signal(hyper, e.seen, d) + error, signal(hyper, e.across, d)
+        y = _left(hyper, e.seen, e.seen_angle, d)
+        factor = jnp.linalg.cholesky(jax.lax.stop_gradient(big))
+        known = jnp.concatenate([across.T, y[:, None]], axis=1)
+        solved = cho_solve((factor, True), jax.lax.stop_gradient(known))
+        a, w = solved[:, :-1], solved[:, -1]
+        value = _prior_mean(hyper, e.across, d) + across @ w + a.T @ (y - big @ w)
+        variance = _prior_variance(hyper, e.across, e.own, d) - 2 * jnp.sum(across.T * a, axis=0)
+        variance = jnp.maximum(variance + jnp.sum(a * (big @ a), axis=0), 0.0) + _error_variance(hyper)
+        each = (e.later_angle[:, d] - value) ** 2 / variance + jnp.log(2 * np.pi * variance)
+        total += -0.5 * jnp.sum(each * e.counted) / jnp.sum(e.counted)
+    return total / e.seen_angle.shape[1]
+
+
+def fit_hyper(units: Units, played: Played, without: tuple[str, ...] = ()) -> Hyper:
+    """The hyper-parameters under which what source people did later is most likely, given what came first.
+
+    Args:
+        units: of the source people.
+        played: each of them with little and with much calibration.
+        without: parts that the model does not have, of `PARTS`.
+    """
+    start = {k: float(v) for k, v in Hyper()._asdict().items()}
+    absent = {k: v for part in without for k, v in PARTS[part].items()}
+    free, evidence = [k for k in start if k not in absent], _evidence(units, played)
+
+    def value(x: np.ndarray) -> tuple[float, np.ndarray]:
+        cost, slope = _cost(jnp.asarray(x, jnp.float32), evidence, tuple(free), tuple(absent.items()))
+        return float(cost), np.asarray(slope, float)
+
+    best = optimize.minimize(
+        value, np.array([start[k] for k in free]), jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
+    )
+    values = {**start, **dict(zip(free, best.x.tolist(), strict=True)), **absent}
+    return Hyper(**{k: jnp.float32(v) for k, v in values.items()})
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+@jax.value_and_grad
+def _cost(x: Array, evidence: _Evidence, free: tuple[str, ...], absent: tuple[tuple[str, float], ...]) -> Array:
+    hyper = Hyper(**{**dict(absent), **{k: x[i] for i, k in enumerate(free)}})
+    usual = jnp.asarray([getattr(Hyper(), k) for k in free])
+    return -jnp.mean(_log_density(hyper, evidence)) + _PULL * jnp.sum((x - usual) ** 2)
