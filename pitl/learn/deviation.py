@@ -18,7 +18,7 @@ from pitl.signals.samples import Samples
 _AT_ONCE, _FEW = 1024, 128  # windows in one compiled program
 
 
-class Source(NamedTuple):
+class PlayedSamples(NamedTuple):
     """Envelopes of any recordings, on the host."""
 
     envelope: np.ndarray  # (N, C) normalised
@@ -27,12 +27,12 @@ class Source(NamedTuple):
     time: np.ndarray  # (N,) s
 
 
-def read_samples(samples: Samples, trial: np.ndarray) -> Source:
+def read_samples(samples: Samples, trial: np.ndarray) -> PlayedSamples:
     """The envelopes of a cohort, or of one recording, that is on the device."""
-    return Source(np.asarray(samples.jets[:, 0]), np.asarray(samples.posture), trial, np.asarray(samples.time))
+    return PlayedSamples(np.asarray(samples.jets[:, 0]), np.asarray(samples.posture), trial, np.asarray(samples.time))
 
 
-def read_rows(model: Model, source: Source, ends: np.ndarray, gain: np.ndarray | float = 1.0) -> Rows:
+def read_rows(model: Model, source: PlayedSamples, ends: np.ndarray, gain: np.ndarray | float = 1.0) -> Rows:
     """What the residual model reads at the rows `ends` (W,), at each of which a whole window ends.
 
     Args:
@@ -63,7 +63,9 @@ def _read(net: network.Network, params: Any, scale: OutputScale, seen: Array, po
     return out.angle[0], residual.lagged_inputs(seen), z[0]
 
 
-def fit_person(model: Model, prior: residual.Prior, source: Source, rows: np.ndarray, angle: np.ndarray) -> Deviation:
+def fit_person(
+    model: Model, prior: residual.AnglePrior, source: PlayedSamples, rows: np.ndarray, angle: np.ndarray
+) -> Deviation:
     """One person's deviation from a generic model.
 
     Args:

@@ -45,7 +45,7 @@ class Model(struct.PyTreeNode):
     spread: Spread
     channel_scale: ChannelScale | None  # None in a generic model: it is fitted to each person
     muscle_prior: hill.Belief | None = None  # of a generic model: what the source people's muscles turned out to be
-    angle_prior: residual.Prior | None = None  # of a generic model: how the source people's angle deviates from it
+    angle_prior: residual.AnglePrior | None = None  # of a generic model: how the source people's angle deviates from it
     deviation: residual.Deviation | None = None  # of a person's angle from the generic model's
     generic: dict[str, Any] | None = None  # its parameters, where there is a deviation
     net: Network = struct.field(pytree_node=False, default=None)  # pyright: ignore[reportAssignmentType]

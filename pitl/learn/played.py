@@ -14,7 +14,7 @@ from pitl.config.schema import TrainConfig
 from pitl.config.toml import change
 from pitl.errors import PitlError
 from pitl.learn import residual, train
-from pitl.learn.deviation import Source, read_rows, read_samples
+from pitl.learn.deviation import PlayedSamples, read_rows, read_samples
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared
 from pitl.learn.residual import Played, Units
@@ -26,10 +26,10 @@ _AMOUNTS = (0.05, 0.1, 0.2, 0.45)  # of every recording
 _SEEN, _LATER = 120, 80  # rows of each person that are played
 
 
-def learn_prior(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> residual.Prior:
+def learn_prior(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> residual.AnglePrior:
     """What some people say of how a new one deviates from a generic model; arguments as of `play_sources`."""
     units, played = play_sources(prepared, people, settings, key)
-    return residual.Prior(residual.fit_hyper(units, played, residual.USUALLY_WITHOUT), units)
+    return residual.AnglePrior(residual.fit_hyper(units, played, residual.USUALLY_WITHOUT), units)
 
 
 def trials(prepared: Prepared) -> np.ndarray:
@@ -88,7 +88,7 @@ def with_whole_scale(prepared: Prepared, people: tuple[int, ...]) -> Prepared:
 
 
 def _play(
-    prepared: Prepared, source: Source, model: Model, person: int, calibration: tuple[float, np.ndarray]
+    prepared: Prepared, source: PlayedSamples, model: Model, person: int, calibration: tuple[float, np.ndarray]
 ) -> Played | None:
     """One person, calibrated on a first part of every recording; None where that leaves nothing to judge.
 

@@ -67,7 +67,7 @@ class Units(NamedTuple):
     features: Float[Array, ""]  # root mean square over all features, which each network has in a basis of its own
 
 
-class Prior(NamedTuple):
+class AnglePrior(NamedTuple):
     """What is known of a person before they have shown anything."""
 
     hyper: Hyper
@@ -108,10 +108,10 @@ class Pairs(NamedTuple):
 
 
 def from_dict(kind: str, arrays: Mapping[str, Any]) -> Any:
-    """The inverse of flax's `to_state_dict` of a `Prior` or `Deviation`."""
+    """The inverse of flax's `to_state_dict` of a `AnglePrior` or `Deviation`."""
     parts = {"hyper": Hyper, "units": Units, "rows": Rows}
     whole = {k: parts[k](**v) if k in parts else v for k, v in jax.tree.map(jnp.asarray, dict(arrays)).items()}
-    return (Prior if kind == "prior" else Deviation)(**whole)
+    return (AnglePrior if kind == "prior" else Deviation)(**whole)
 
 
 def lagged_inputs(seen: Float[Array, "W L C"]) -> Float[Array, "W F"]:
