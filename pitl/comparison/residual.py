@@ -60,7 +60,7 @@ def _run(task: Task, name: str) -> MethodResult:
 def estimate(task: Task, k: int, without: tuple[str, ...]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Angle and standard deviation (W, D) [rad] on the test rows of everybody whom fold `k` leaves out."""
     units, sources = task.share(f"played in fold {k}", lambda: play(task, k))
-    prior = process.Prior(process.fit_hyper(units, sources, without), units)
+    prior = process.AnglePrior(process.fit_hyper(units, sources, without), units)
     source, result = deviation.read_samples(task.prepared.samples, played.trials(task.prepared)), {}
     angle = np.asarray(task.prepared.samples.angle)
     for p in task.folds[k].target:
