@@ -33,7 +33,7 @@ def sharing() -> Iterator[Row]:
     import opensim_models  # pyright: ignore[reportMissingImports]
     import opensim_reference  # pyright: ignore[reportMissingImports]
 
-    from pitl.mechanics.opensim import convert
+    from pitl.mechanics import importing
 
     folder = Path(tempfile.mkdtemp())
     path = Path(os.environ.get("PITL_SHARED", Path(__file__).parents[2] / "shared")) / "models" / "arm26.osim"
@@ -42,7 +42,7 @@ def sharing() -> Iterator[Row]:
     else:
         path, names, ranges = opensim_models.two_links(folder), ("shoulder", "elbow"), None
         centre = np.deg2rad([10.0, 60.0])
-    model = convert.import_model(path, names, ranges=ranges).model
+    model = importing.import_model(path, names, ranges=ranges).model
     size, w, phase = np.deg2rad([15.0, 30.0]), 2 * np.pi * np.array([0.7, 0.9]), np.array([0.0, 1.0])
 
     def motion(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ opensim = pytest.importorskip(
 import opensim_reference as reference  # noqa: E402
 from opensim_models import two_links  # noqa: E402
 
-from pitl.mechanics.opensim import convert  # noqa: E402
+from pitl.mechanics import importing  # noqa: E402
 from pitl.mechanics.opensim.sampler import open_model  # noqa: E402
 
 dynamics = compiled(eager_dynamics, "mass_matrix", "gravity_torque", "inverse_dynamics", "base_torque")
@@ -48,7 +48,7 @@ def some(x):
 def test_lengths_and_moment_arms_of_published_models(shared, case):
     name, coordinates, muscles, ranges, refused = CASES[case]
     path = shared / "models" / f"{name}.osim"
-    imported = convert.import_model(path, coordinates, ranges=ranges, muscles=muscles)
+    imported = importing.import_model(path, coordinates, ranges=ranges, muscles=muscles)
     assert {f.muscle for f in imported.fits if f.smoothed or not f.accepted} == set(refused)
     assert all(
         re.search("jumps|differs|sharply|no number", f.reason) for f in imported.fits if f.smoothed or not f.accepted
@@ -58,7 +58,7 @@ def test_lengths_and_moment_arms_of_published_models(shared, case):
 
 def test_lengths_and_moment_arms_of_a_made_up_model(tmp_path):
     path = two_links(tmp_path)
-    imported = convert.import_model(path, ("shoulder", "elbow"))
+    imported = importing.import_model(path, ("shoulder", "elbow"))
     assert imported.model.muscles == ("monoarticular", "biarticular", "wrapping")
     compare_paths(imported, open_model(path, ("shoulder", "elbow")))
 
@@ -101,7 +101,7 @@ def test_mass_matrix_gravity_and_inverse_dynamics_of_a_made_up_model(tmp_path):
 
 
 def compare_dynamics(path, coordinates, muscles):
-    model = convert.import_model(path, coordinates, muscles=muscles).model
+    model = importing.import_model(path, coordinates, muscles=muscles).model
     sampler = open_model(path, coordinates)
     q, qd, qdd = smooth_motion(sampler, 60)
     exact = reference.mechanics(sampler, q, qd, qdd)
@@ -145,7 +145,7 @@ def test_inverse_dynamics_of_a_swinging_leg_on_a_moving_pelvis(shared):
         raw = table.getDependentColumn(name).to_numpy()
         moves[name] = signal.sosfiltfilt(sos, raw if name[:8] == "pelvis_t" and name[8:] != "ilt" else np.deg2rad(raw))
     path = gait / "ScaledModel.osim"
-    model = convert.import_model(path, LEG, muscles=("soleus_r",)).model
+    model = importing.import_model(path, LEG, muscles=("soleus_r",)).model
     q = np.stack([moves[c] for c in LEG], axis=1)
     qd = np.gradient(q, time, axis=0)
     qdd = np.gradient(qd, time, axis=0)
@@ -194,7 +194,7 @@ def test_static_optimisation_of_arm26(shared, tmp_path):
     x = time[:, None] * w + phase
     q, qd, qdd = centre + size * np.sin(x), size * w * np.cos(x), -size * w**2 * np.sin(x)
     theirs = reference.static_optimisation(path, tmp_path, time, dict(zip(coordinates, q.T, strict=True)))
-    model = convert.import_model(path, coordinates, ranges=SHOULDER).model
+    model = importing.import_model(path, coordinates, ranges=SHOULDER).model
     torque = dynamics.inverse_dynamics(model, some(q), some(qd), some(qdd), 0)
     least = jnp.full(6, 0.01)  # the file's min_control
     ours = static_optimisation(model, some(q), some(qd), torque, 0, Effort(force_length_velocity=False, lower=least))

@@ -15,7 +15,7 @@ from pitl.mechanics import dynamics, geometry, library
 pytest.importorskip("opensim", reason="OpenSim's Python package is not installed: pip install 'pitl[opensim]'")
 from opensim_models import two_links  # noqa: E402
 
-from pitl.mechanics.opensim.convert import import_model  # noqa: E402
+from pitl.mechanics.importing import import_model  # noqa: E402
 
 BOTH = "shoulder,elbow"
 BESIDE = "0.0155 -0.22 0"  # m, a centimetre from the straight path when the elbow is at 60 deg

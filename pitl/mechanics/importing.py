@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pitl.errors import PitlError
-from pitl.mechanics.mujoco import convert as mujoco
-from pitl.mechanics.opensim import convert as opensim
-from pitl.mechanics.sampling.convert import Imported
+from pitl.mechanics.mujoco import sampler as mujoco
+from pitl.mechanics.opensim import sampler as opensim
+from pitl.mechanics.sampling.convert import Imported, convert
 
-_IMPORTERS = {".osim": opensim.import_model, ".xml": mujoco.import_model, ".mjcf": mujoco.import_model}
+_OPEN = {".osim": opensim.open_model, ".xml": mujoco.open_model, ".mjcf": mujoco.open_model}
 
 
 def import_model(
@@ -22,6 +22,10 @@ def import_model(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Imported:
     """Samples an OpenSim (.osim) or MuJoCo (.xml) model over the ranges of a few coordinates.
+
+    Damping and stiffness of MuJoCo's joints are taken over; its muscles have an inelastic tendon and no pennation, and
+    so have those of the result. Passive joint forces of an OpenSim file (coordinate limit forces, ligaments) are not:
+    damping and stiffness are zero until the configuration sets them.
 
     Args:
         path: the file.
@@ -40,8 +44,9 @@ def import_model(
         PitlError: something in the request does not fit the file, or nothing useful remains.
     """
     path = Path(path)
-    importer = _IMPORTERS.get(path.suffix.lower())
-    if importer is None:
+    open_model = _OPEN.get(path.suffix.lower())
+    if open_model is None:
         raise PitlError(f"{path} is neither an OpenSim model (.osim) nor a MuJoCo model (.xml); give one of these.")
-    options = {"ranges": ranges, "muscles": muscles, "postures": postures, "accept": accept, "progress": progress}
-    return importer(path, coordinates, **options)
+    named = dict(postures or {"default": {}})
+    samplers = {name: open_model(path, coordinates, held, ranges) for name, held in named.items()}
+    return convert(samplers, muscles, accept, progress)
