@@ -44,9 +44,13 @@ def import_model(
         PitlError: something in the request does not fit the file, or nothing useful remains.
     """
     path = Path(path)
+    if path.is_dir():
+        raise PitlError(f"{path} is a folder; give an OpenSim model (.osim) or a MuJoCo model (.xml).")
     open_model = _OPEN.get(path.suffix.lower())
     if open_model is None:
         raise PitlError(f"{path} is neither an OpenSim model (.osim) nor a MuJoCo model (.xml); give one of these.")
+    if not path.is_file():
+        raise PitlError(f"{path} does not exist; check the path.")
     named = dict(postures or {"default": {}})
     samplers = {name: open_model(path, coordinates, held, ranges) for name, held in named.items()}
     return convert(samplers, muscles, accept, progress)

@@ -184,8 +184,6 @@ def open_model(
     """
     mujoco = _mujoco()
     path = Path(path)
-    if not path.is_file():
-        raise PitlError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; give a MuJoCo model (.xml).")
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
     except ValueError as e:

@@ -150,10 +150,6 @@ def open_model(
     """
     osim = _opensim()
     path = Path(path)
-    if not path.is_file():
-        raise PitlError(
-            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; give an OpenSim model (.osim)."
-        )
     try:
         model = osim.Model(str(path))
         state = model.initSystem()
