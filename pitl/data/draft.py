@@ -69,11 +69,13 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
     folder = Path(folder)
     found = look(folder)
     if not found.trials:
-        names = ", ".join(f.path.name for f in found.files[:3])
-        seen = f"read: {names}" if names else found.left_out[0] if found.left_out else "nothing that can be read"
+        read = [f.path.name for f in found.files if not any(s.startswith(f.path.name) for s in found.left_out)]
+        seen = [f"read: {', '.join(read[:3])}"] if read else []
+        seen += [s.rstrip(".") for s in found.left_out[:3]]  # a damaged file may be the one with EMG
         raise PitlError(
-            f"{folder}: found no file with EMG ({seen}); looked for files ending in {', '.join(registry.READERS)} "
-            "whose columns are named after muscles or 'EMG'; rename the columns or choose another folder."
+            f"{folder}: found no file with EMG ({'; '.join(seen) or 'nothing that can be read'}); looked for "
+            f"files ending in {', '.join(registry.READERS)} whose columns are named after muscles or 'EMG'; "
+            "rename the columns or choose another folder."
         )
     questions: list[str] = []
     decisions: list[str] = []
