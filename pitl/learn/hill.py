@@ -245,12 +245,6 @@ def prior(z: Parameters) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([jnp.sum(x * x) for x in jax.tree.leaves(z)]))
 
 
-def from_the_model(model: MusculoskeletalModel, channels: int) -> Belief:
-    """The model as it came, with the spread that `PRIOR` names."""
-    none = initial(model, channels)
-    return Belief(none, jax.tree.map(jnp.ones_like, none))
-
-
 def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Belief:
     """Mean and spread of people whose muscles were fitted; few of them make the spread look small, hence `least`."""
     chosen = jax.tree.map(lambda x: x[who], z)

@@ -140,17 +140,6 @@ def hill_force(
     return activation * capacity + passive_force(model, q, posture)  # N
 
 
-def force_along(
-    model: MusculoskeletalModel,
-    activation: Float[Array, "... M"],
-    path: Float[Array, "... M"],
-    lengthening: Float[Array, "... M"],
-) -> Float[Array, "... M"]:
-    """The same for paths that are already known: musculotendon lengths [m] and their rates [m/s]."""
-    fibre = fibre_at(model, path)
-    return activation * _capacity(model, fibre, lengthening) + _passive(model, fibre)  # N
-
-
 def excitation_shape(u: Float[Array, "... M"], shape: Float[Array, " M"]) -> Float[Array, "... M"]:
     """Non-linear EMG-to-excitation map (exp(A u) - 1) / (exp(A) - 1); A = 0 is the identity.
 
