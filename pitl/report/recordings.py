@@ -36,7 +36,7 @@ def write(cohort: Cohort, findings: Sequence[quality.Finding], out: Path) -> Pat
     parts = [
         f"<h1>{html.escape(cohort.name)}: {people} {'person' if people == 1 else 'people'}, joint "
         f"{html.escape(cohort.joint)}</h1>",
-        "<p class='key'>Shaded stretches are not used: "
+        "<p class='key'>Shaded segments are not used: "
         + ", ".join(f"<span style='border-color:{colour}'>{name}</span>" for _, name, colour in _KINDS)
         + f", <span style='border-color:{canvas.GREY}'>missing in the file</span></p>",
         _list(findings, lambda f: f.severity != "info", "Nothing suspicious was found."),
