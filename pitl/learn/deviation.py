@@ -1,4 +1,4 @@
-"""What the residual model reads of a generic model and of recordings, and people's deviations fitted and used."""
+"""What the Gaussian process reads of a generic model and of recordings, and people's deviations fitted and used."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pitl.learn import residual
+from pitl.learn import gaussian_process as gp
+from pitl.learn.gaussian_process import Deviation, Rows
 from pitl.learn.model import Model
-from pitl.learn.residual import Deviation, Rows
 from pitl.net import network
 from pitl.net.head import OutputScale
 from pitl.signals.samples import Samples
@@ -18,7 +18,7 @@ from pitl.signals.samples import Samples
 _AT_ONCE, _FEW = 1024, 128  # windows in one compiled program
 
 
-class PlayedSamples(NamedTuple):
+class Envelopes(NamedTuple):
     """Envelopes of any recordings, on the host."""
 
     envelope: np.ndarray  # (N, C) normalised
@@ -27,13 +27,13 @@ class PlayedSamples(NamedTuple):
     time: np.ndarray  # (N,) s
 
 
-def read_samples(samples: Samples, trial: np.ndarray) -> PlayedSamples:
+def read_samples(samples: Samples, trial: np.ndarray) -> Envelopes:
     """The envelopes of a cohort, or of one recording, that is on the device."""
-    return PlayedSamples(np.asarray(samples.jets[:, 0]), np.asarray(samples.posture), trial, np.asarray(samples.time))
+    return Envelopes(np.asarray(samples.jets[:, 0]), np.asarray(samples.posture), trial, np.asarray(samples.time))
 
 
-def read_rows(model: Model, source: PlayedSamples, ends: np.ndarray, gain: np.ndarray | float = 1.0) -> Rows:
-    """What the residual model reads at the rows `ends` (W,), at each of which a whole window ends.
+def read_rows(model: Model, source: Envelopes, ends: np.ndarray, gain: np.ndarray | float = 1.0) -> Rows:
+    """What the Gaussian process reads at the rows `ends` (W,), at each of which a whole window ends.
 
     Args:
         model: a generic model, or a personal one that knows from which it came.
@@ -60,12 +60,10 @@ def _read(net: network.Network, params: Any, scale: OutputScale, seen: Array, po
     z = network.encode(params, net, seen[None])
     context = Samples(seen, seen, seen, seen, posture, posture, time)  # which reads posture and time alone
     out = network.infer(params, net, z, network.context(net, context, jnp.arange(len(seen)), 1), scale)
-    return out.angle[0], residual.lagged_inputs(seen), z[0]
+    return out.angle[0], gp.lagged_inputs(seen), z[0]
 
 
-def fit_person(
-    model: Model, prior: residual.AnglePrior, source: PlayedSamples, rows: np.ndarray, angle: np.ndarray
-) -> Deviation:
+def fit_person(model: Model, prior: gp.AnglePrior, source: Envelopes, rows: np.ndarray, angle: np.ndarray) -> Deviation:
     """One person's deviation from a generic model.
 
     Args:
@@ -75,9 +73,9 @@ def fit_person(
         rows: (W,) with labels.
         angle: (N, D) measured along the source [rad].
     """
-    some = residual.thin(rows)
-    seen = residual.pad(read_rows(model, source, some), jnp.asarray(angle[some], jnp.float32))
-    return residual.fit(prior.hyper, prior.units, *seen)
+    some = gp.thin(rows)
+    seen = gp.pad(read_rows(model, source, some), jnp.asarray(angle[some], jnp.float32))
+    return gp.fit(prior.hyper, prior.units, *seen)
 
 
 def fit_people(generic: Model, fitted: Model, samples: Samples, trial: np.ndarray, rows: list[np.ndarray]) -> Model:
@@ -101,4 +99,4 @@ def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.
     """Angle and its standard deviation (W, D) [rad] of one personal model, on recordings that it was not fitted to."""
     assert model.deviation is not None
     source = read_samples(samples, np.full(len(samples.time), -1))
-    return residual.predict_along(model.deviation, read_rows(model, source, rows))
+    return gp.predict_along(model.deviation, read_rows(model, source, rows))

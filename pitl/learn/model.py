@@ -21,7 +21,8 @@ from pitl.data.checks import faults
 from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import load_checkpoint, save_checkpoint
-from pitl.learn import hill, residual
+from pitl.learn import gaussian_process, hill
+from pitl.learn.gaussian_process import AnglePrior, Deviation
 from pitl.learn.units import Spread
 from pitl.mechanics.model import MusculoskeletalModel, model_from_dict, model_to_dict
 from pitl.net.head import OutputScale
@@ -45,8 +46,8 @@ class Model(struct.PyTreeNode):
     spread: Spread
     channel_scale: ChannelScale | None  # None in a generic model: it is fitted to each person
     muscle_prior: hill.Belief | None = None  # of a generic model: what the source people's muscles turned out to be
-    angle_prior: residual.AnglePrior | None = None  # of a generic model: how the source people's angle deviates from it
-    deviation: residual.Deviation | None = None  # of a person's angle from the generic model's
+    angle_prior: AnglePrior | None = None  # of a generic model: how the source people's angle deviates from it
+    deviation: Deviation | None = None  # of a person's angle from the generic model's
     generic: dict[str, Any] | None = None  # its parameters, where there is a deviation
     net: Network = struct.field(pytree_node=False, default=None)  # pyright: ignore[reportAssignmentType]
     emg: EmgConfig = struct.field(pytree_node=False, default=EmgConfig())
@@ -142,8 +143,8 @@ class Model(struct.PyTreeNode):
                 spread=Spread(**jax.tree.map(jnp.asarray, tree["spread"])),
                 channel_scale=_channel_scale(meta.get("channel_scale")),
                 muscle_prior=hill.belief_from_dict(tree["muscle_prior"]) if "muscle_prior" in tree else None,
-                angle_prior=residual.from_dict("prior", tree["angle_prior"]) if "angle_prior" in tree else None,
-                deviation=residual.from_dict("deviation", tree["deviation"]) if "deviation" in tree else None,
+                angle_prior=gaussian_process.from_dict("prior", tree["angle_prior"]) if "angle_prior" in tree else None,
+                deviation=gaussian_process.from_dict("deviation", tree["deviation"]) if "deviation" in tree else None,
                 generic=jax.tree.map(jnp.asarray, tree["generic"]) if "generic" in tree else None,
                 net=Network(**net),
                 emg=EmgConfig(**meta["emg"]),

@@ -2,7 +2,7 @@
 
 Each source person is calibrated on the first part of every recording, little and much, with the EMG scale of that part,
 by a generic model in whose training they were left out; their later rows say which hyper-parameters of
-`pitl.learn.residual` are likely.
+`pitl.learn.gaussian_process` are likely.
 """
 
 import jax
@@ -13,11 +13,12 @@ from jaxtyping import Array
 from pitl.config.schema import TrainConfig
 from pitl.config.toml import change
 from pitl.errors import PitlError
-from pitl.learn import residual, train
-from pitl.learn.deviation import PlayedSamples, read_rows, read_samples
+from pitl.learn import gaussian_process as gp
+from pitl.learn import train
+from pitl.learn.deviation import Envelopes, read_rows, read_samples
+from pitl.learn.gaussian_process import Played, Units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared
-from pitl.learn.residual import Played, Units
 from pitl.signals import windows
 
 FEWEST_PEOPLE = 4  # of whom hyper-parameters can be learned
@@ -26,10 +27,10 @@ _AMOUNTS = (0.05, 0.1, 0.2, 0.45)  # of every recording
 _SEEN, _LATER = 120, 80  # rows of each person that are played
 
 
-def learn_prior(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> residual.AnglePrior:
+def learn_prior(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> gp.AnglePrior:
     """What some people say of how a new one deviates from a generic model; arguments as of `play_sources`."""
     units, played = play_sources(prepared, people, settings, key)
-    return residual.AnglePrior(residual.fit_hyper(units, played, residual.USUALLY_WITHOUT), units)
+    return gp.AnglePrior(gp.fit_hyper(units, played, gp.USUALLY_WITHOUT), units)
 
 
 def trials(prepared: Prepared) -> np.ndarray:
@@ -66,12 +67,12 @@ def play_sources(
         for person in group:
             each = (_play(prepared, source, model, person, (a, volts[a][person])) for a in _AMOUNTS)
             played += [p for p in each if p is not None]
-            ends = residual.thin(windows.rows_of(prepared.table, "all", subjects=(person,), window=window))
+            ends = gp.thin(windows.rows_of(prepared.table, "all", subjects=(person,), window=window))
             whole.append(read_rows(model, source, ends))
     if not played:
         raise PitlError("the source people's recordings are too short to be played as new; record for longer.")
     angle = prepared.table.motion.angle[windows.rows_of(prepared.table, "all", subjects=people, window=window)]
-    return residual.units(angle, whole), jax.tree.map(lambda *x: jnp.stack(x), *played)
+    return gp.units(angle, whole), jax.tree.map(lambda *x: jnp.stack(x), *played)
 
 
 def with_whole_scale(prepared: Prepared, people: tuple[int, ...]) -> Prepared:
@@ -88,7 +89,7 @@ def with_whole_scale(prepared: Prepared, people: tuple[int, ...]) -> Prepared:
 
 
 def _play(
-    prepared: Prepared, source: PlayedSamples, model: Model, person: int, calibration: tuple[float, np.ndarray]
+    prepared: Prepared, source: Envelopes, model: Model, person: int, calibration: tuple[float, np.ndarray]
 ) -> Played | None:
     """One person, calibrated on a first part of every recording; None where that leaves nothing to judge.
 
@@ -106,7 +107,7 @@ def _play(
     gain = table.scales[person].volts / volts
     halves = []
     for part, most in ((first, _SEEN), (last, _LATER)):
-        some = residual.thin(ends[part], most)
+        some = gp.thin(ends[part], most)
         angle = jnp.asarray(table.motion.angle[some], jnp.float32)
-        halves += residual.pad(read_rows(model, source, some, gain), angle, most)
+        halves += gp.pad(read_rows(model, source, some, gain), angle, most)
     return Played(*halves)

@@ -1,4 +1,4 @@
-"""The recalibrated generic model plus a Gaussian process (`pitl.learn.residual`), and the same without some parts.
+"""The recalibrated generic model plus a Gaussian process (`gaussian_process`), and the same without some parts.
 
 Hyper-parameters are learned from each fold's source people alone, once for everybody whom the fold leaves out.
 """
@@ -10,29 +10,30 @@ import numpy as np
 
 from pitl.comparison.folds import without_perturbation
 from pitl.comparison.task import MethodResult, Task
-from pitl.learn import deviation, played
-from pitl.learn import residual as process
+from pitl.learn import gaussian_process as gp
+from pitl.learn import played
+from pitl.learn.deviation import fit_person, read_rows, read_samples
+from pitl.learn.gaussian_process import Played, Units
 from pitl.learn.predict import Estimate, predict_rows
 from pitl.learn.prepare import prepare
-from pitl.learn.residual import Played, Units
 
-WITHOUT: Mapping[str, tuple[str, ...]] = {  # the parts of `pitl.learn.residual.PARTS` that each method lacks
-    "residual": process.USUALLY_WITHOUT,
-    "residual_features": (),
+WITHOUT: Mapping[str, tuple[str, ...]] = {  # the parts of `pitl.learn.gaussian_process.PARTS` that each method lacks
+    "deviation": gp.USUALLY_WITHOUT,
+    "deviation_features": (),
     "gain_offset_shrunk": ("smooth", "linear"),
     "linear_features": ("smooth",),
     "gp_zero_mean": ("generic", "linear"),
 }
 
 
-def residual(task: Task) -> MethodResult:
+def deviation(task: Task) -> MethodResult:
     """Gain, offset and a Gaussian process on lagged log-envelopes."""
-    return _run(task, "residual")
+    return _run(task, "deviation")
 
 
-def residual_features(task: Task) -> MethodResult:
+def deviation_features(task: Task) -> MethodResult:
     """The same with a linear function of the frozen encoder's features."""
-    return _run(task, "residual_features")
+    return _run(task, "deviation_features")
 
 
 def gain_offset_shrunk(task: Task) -> MethodResult:
@@ -60,14 +61,14 @@ def _run(task: Task, name: str) -> MethodResult:
 def estimate(task: Task, k: int, without: tuple[str, ...]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Angle and standard deviation (W, D) [rad] on the test rows of everybody whom fold `k` leaves out."""
     units, sources = task.share(f"played in fold {k}", lambda: play(task, k))
-    prior = process.AnglePrior(process.fit_hyper(units, sources, without), units)
-    source, result = deviation.read_samples(task.prepared.samples, played.trials(task.prepared)), {}
+    prior = gp.AnglePrior(gp.fit_hyper(units, sources, without), units)
+    source, result = read_samples(task.prepared.samples, played.trials(task.prepared)), {}
     angle = np.asarray(task.prepared.samples.angle)
     for p in task.folds[k].target:
         model = jax.tree.map(lambda x, p=p: x[p], task.generic.physics)
         rows = task.split.calibration[p][task.split.labelled[p]]
-        person = deviation.fit_person(model, prior, source, rows, angle)
-        result[p] = process.predict_along(person, deviation.read_rows(model, source, task.split.test[p]))
+        person = fit_person(model, prior, source, rows, angle)
+        result[p] = gp.predict_along(person, read_rows(model, source, task.split.test[p]))
     return result
 
 

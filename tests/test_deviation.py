@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pitl.comparison import residual as methods
+from pitl.comparison import deviation as methods
 from pitl.comparison.folds import GenericModels, make_folds
 from pitl.comparison.task import Task
 from pitl.config.schema import Config
 from pitl.data.load import load_cohort
-from pitl.learn import api, residual, train
+from pitl.learn import api, train
+from pitl.learn import gaussian_process as gp
 from pitl.learn.model import Model, stack
 from pitl.learn.prepare import prepare
 from pitl.learn.split import split_rows
@@ -24,13 +25,13 @@ def person(seed, count, gain=1.4, offset=0.2):
     rng = np.random.default_rng(seed)
     t = np.arange(count) / RATE
     emg = np.stack([np.sin(t * w + rng.uniform(0, 6)) for w in (2.0, 3.1)], axis=1)
-    inputs = np.repeat(emg, residual.LAGS, axis=0).reshape(count, -1)
+    inputs = np.repeat(emg, gp.LAGS, axis=0).reshape(count, -1)
     generic = 0.5 * emg @ np.array([[1.0], [-0.6]])
     angle = offset + gain * generic + 0.2 * np.tanh(3 * emg[:, :1]) + 0.02 * rng.normal(size=(count, 1))
     features = rng.normal(size=(count, FEATURES)) * 0.1 + emg[:, :1]
     f = lambda x: jnp.asarray(x, jnp.float32)  # noqa: E731
     whole = jnp.zeros(count, jnp.int32)
-    rows = residual.Rows(f(generic), f(inputs), f(features), whole, whole, f(t), jnp.ones(count, jnp.float32))
+    rows = gp.Rows(f(generic), f(inputs), f(features), whole, whole, f(t), jnp.ones(count, jnp.float32))
     return rows, f(angle)
 
 
@@ -39,7 +40,7 @@ def some(rows, at):
 
 
 def units_of(rows, angle):
-    return residual.units(np.asarray(angle), [rows])
+    return gp.units(np.asarray(angle), [rows])
 
 
 def naive(hyper, units, seen, angle, later):
@@ -88,10 +89,10 @@ def naive(hyper, units, seen, angle, later):
 def test_closed_form_equals_a_naive_implementation_also_with_padding_postures_and_recordings():
     rows, angle = person(0, 90)
     rows = rows._replace(posture=rows.posture.at[40:].set(1), trial=rows.trial.at[20:60].set(1))
-    units, hyper = units_of(rows, angle), residual.Hyper(offset=0.1, gain=0.8)
+    units, hyper = units_of(rows, angle), gp.Hyper(offset=0.1, gain=0.8)
     seen, later = some(rows, slice(0, 70, 2)), some(rows, slice(1, 90, 7))
-    padded, padded_angle = residual.pad(seen, angle[0:70:2], 50)
-    value, deviation = residual.predict(residual.fit(hyper, units, padded, padded_angle), later)
+    padded, padded_angle = gp.pad(seen, angle[0:70:2], 50)
+    value, deviation = gp.predict(gp.fit(hyper, units, padded, padded_angle), later)
     expected = naive(hyper, units, seen, angle[0:70:2], later)
     np.testing.assert_allclose(value[:, 0], expected[0], atol=2e-3)
     np.testing.assert_allclose(deviation[:, 0], expected[1], rtol=2e-2)
@@ -100,9 +101,9 @@ def test_closed_form_equals_a_naive_implementation_also_with_padding_postures_an
 def test_without_data_it_is_the_generic_model_and_its_interval_the_prior():
     rows, angle = person(1, 200)
     units = units_of(rows, angle)
-    hyper = residual.Hyper(offset=0.0, gain=1.0)
+    hyper = gp.Hyper(offset=0.0, gain=1.0)
     nobody = some(rows, slice(0, 10))._replace(used=jnp.zeros(10))
-    value, deviation = residual.predict(residual.fit(hyper, units, nobody, angle[:10]), rows)
+    value, deviation = gp.predict(gp.fit(hyper, units, nobody, angle[:10]), rows)
     np.testing.assert_allclose(value, rows.generic, atol=1e-5)
     assert (deviation[:, 0] > float(units.spread[0]) * np.exp(hyper.smooth_sd)).all()
 
@@ -110,10 +111,10 @@ def test_without_data_it_is_the_generic_model_and_its_interval_the_prior():
 def test_with_much_data_it_is_a_regression_that_the_generic_model_no_longer_matters_to():
     rows, angle = person(2, 700)
     units, first, last = units_of(rows, angle), slice(0, 500), slice(500, 700)
-    hyper = residual.Hyper()
+    hyper = gp.Hyper()
     for generic in (rows.generic, 0.3 * jnp.cos(rows.time)[:, None]):
         own = rows._replace(generic=generic)
-        value, _ = residual.predict(residual.fit(hyper, units, some(own, first), angle[first]), some(own, last))
+        value, _ = gp.predict(gp.fit(hyper, units, some(own, first), angle[first]), some(own, last))
         error = jnp.sqrt(jnp.mean((value - angle[last]) ** 2))
         assert error < 0.25 * jnp.std(angle[last])
 
@@ -122,11 +123,11 @@ def test_neighbouring_rows_are_one_observation():
     """Four times as many rows of the same seconds hardly make the model surer; as many seconds more do."""
     rows, angle = person(3, 800)
     units = units_of(rows, angle)
-    hyper = residual.Hyper(noise_sd=-0.5, noise_s=0.5, smooth_sd=-12.0, linear_sd=-12.0)
+    hyper = gp.Hyper(noise_sd=-0.5, noise_s=0.5, smooth_sd=-12.0, linear_sd=-12.0)
     later = some(rows, slice(790, 800))
 
     def sure(at):
-        return float(residual.predict(residual.fit(hyper, units, some(rows, at), angle[at]), later)[1].mean())
+        return float(gp.predict(gp.fit(hyper, units, some(rows, at), angle[at]), later)[1].mean())
 
     few, dense, long = sure(slice(0, 100, 4)), sure(slice(0, 100)), sure(slice(0, 400, 4))
     assert few - dense < 0.2 * (few - long)
@@ -138,9 +139,9 @@ def played(seeds, first):
     for seed in seeds:
         rng = np.random.default_rng(100 + seed)
         rows, angle = person(seed, 260, gain=1 + 0.3 * rng.normal(), offset=0.2 * rng.normal())
-        seen, seen_angle = residual.pad(some(rows, slice(0, first)), angle[:first], 100)
+        seen, seen_angle = gp.pad(some(rows, slice(0, first)), angle[:first], 100)
         later = some(rows, slice(first + 20, first + 140))
-        result.append(residual.Played(seen, seen_angle, later, angle[first + 20 : first + 140]))
+        result.append(gp.Played(seen, seen_angle, later, angle[first + 20 : first + 140]))
     return jax.tree.map(lambda *x: jnp.stack(x), *result)
 
 
@@ -148,14 +149,14 @@ def test_hyper_parameters_of_source_people_give_others_sharp_intervals_that_hold
     join = lambda *x: jax.tree.map(lambda *v: jnp.concatenate(v), *x)  # noqa: E731
     source = join(played(range(6), 15), played(range(6), 100))
     every, angle = zip(*(person(s, 260) for s in range(6)), strict=True)
-    units = residual.units(np.concatenate(angle), list(every))
-    hyper = residual.fit_hyper(units, source)
+    units = gp.units(np.concatenate(angle), list(every))
+    hyper = gp.fit_hyper(units, source)
     new = join(played(range(20, 30), 15), played(range(20, 30), 100))
-    assert residual.log_density(hyper, units, new).mean() > residual.log_density(residual.Hyper(), units, new).mean()
+    assert gp.log_density(hyper, units, new).mean() > gp.log_density(gp.Hyper(), units, new).mean()
     inside, wrong = [], []
     for k in range(20):
         one = jax.tree.map(lambda x, k=k: x[k], new)
-        value, deviation = residual.predict(residual.fit(hyper, units, one.seen, one.seen_angle), one.later)
+        value, deviation = gp.predict(gp.fit(hyper, units, one.seen, one.seen_angle), one.later)
         inside.append(np.mean(np.abs(value - one.later_angle) < 1.645 * deviation))
         wrong.append(float(jnp.sqrt(jnp.mean((value - one.later_angle) ** 2))))
     assert 0.8 < np.mean(inside) < 0.98
@@ -166,14 +167,14 @@ def test_a_part_that_is_left_out_has_no_effect():
     people = played(range(3), 60)
     rows, angle = person(0, 200)
     units = units_of(rows, angle)
-    hyper = residual.fit_hyper(units, people, ("generic", "linear"))
+    hyper = gp.fit_hyper(units, people, ("generic", "linear"))
     assert hyper.gain == 0.0
     one = jax.tree.map(lambda x: x[0], people)
     other = one._replace(
         seen=one.seen._replace(generic=-one.seen.generic, features=one.seen.features[::-1]),
         later=one.later._replace(generic=0 * one.later.generic),
     )
-    a, b = (residual.predict(residual.fit(hyper, units, p.seen, p.seen_angle), p.later)[0] for p in (one, other))
+    a, b = (gp.predict(gp.fit(hyper, units, p.seen, p.seen_angle), p.later)[0] for p in (one, other))
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -215,7 +216,7 @@ def spoilt(task, rows):
 
 
 @pytest.mark.parametrize(
-    "name", ["residual", "residual_features", "gain_offset_shrunk", "linear_features", "gp_zero_mean"]
+    "name", ["deviation", "deviation_features", "gain_offset_shrunk", "linear_features", "gp_zero_mean"]
 )
 def test_no_truth_of_a_test_part_moves_an_answer(task, name):
     """Of the fold's own people nothing but the calibration enters; of its sources everything may."""
