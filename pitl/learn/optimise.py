@@ -109,8 +109,9 @@ def step(learner: Learner, state: State, batch: Any) -> tuple[State, Any]:
     """One compiled step: the new state, and the terms of the loss before it.
 
     Example:
-        learner, state, batch = generic.problem_step(...)
-        state, terms = optimise.step(learner, state, batch)
+        learner = GenericLearner(net, TrainConfig())
+        state = optimise.begin(learner, params)
+        state, terms = optimise.step(learner, state, (problem, (rows, gain)))
     """
     state, (_, terms) = advance(learner, state, batch)
     return state, terms
