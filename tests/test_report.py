@@ -305,6 +305,24 @@ def test_the_table_for_the_console(out):
     )
 
 
+def test_a_long_name_of_a_method_never_cuts_a_number():
+    rows = [
+        {"subject": f"s{n}", "task": "all", "method": m, "supervision": "angle_force", "seed": 0,
+         "torque_rmse_nm": 0.123, "angle_rmse_deg": error + n, "angle_r2": 0.9, "force_rmse_n": 12.0 + n}
+        for m, error in (("head_physics", 10.0), ("emg_driven_measured", 20.0)) for n in range(4)
+    ]  # fmt: skip
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(report.summary_table(rows))
+    text = console.export_text()
+    assert "…" not in text and text.count("0.123") == 2 and text.count("A+F") == 2
+
+
+def test_what_the_data_identify_is_one_sentence():
+    people = {p: {"gain FCR": {"by_data": False}, "damping": {"by_data": p == "a"}} for p in ("a", "b")}
+    sentence = tables.identified(people, "angle")
+    assert sentence.endswith("of 2 parameters the data identify damping (1 of 2); the prior decides the others.")
+
+
 def _rows(first, second, metric="angle_rmse_deg"):
     methods = (("head_physics", "angle", first), ("head_data", "angle", second))
     return [

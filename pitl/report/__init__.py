@@ -124,7 +124,8 @@ def show(out: Path, console: Console) -> None:
     for sentence in findings.effect(result.rows, primary) if primary else []:
         console.print(sentence, soft_wrap=True, highlight=False)
     for file in sorted(out.glob("hill-*.json")):
-        console.print(tables.identification_table(json.loads(file.read_text(encoding="utf-8"))))
+        people = json.loads(file.read_text(encoding="utf-8"))
+        console.print(tables.identified(people, file.stem.removeprefix("hill-")), soft_wrap=True, highlight=False)
     lost_channels = lost_table(out)
     if lost_channels is not None:
         console.print(lost_channels)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.table import Table
 
 from pitl.comparison import statistics
@@ -95,7 +94,7 @@ def summary_table(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(
         title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False
     )
-    table.add_column("method", no_wrap=True)
+    table.add_column("method")  # alone gives way, so that no number is ever cut
     table.add_column("labels", no_wrap=True)
     shown = [m for m in _CONSOLE if any(f.values[m] is not None for f in result)]
     for m in shown:
@@ -118,17 +117,13 @@ _CONSOLE = {
 }
 
 
-def identification_table(result: dict[str, dict[str, dict[str, Any]]]) -> Table:
-    """Which parameters the data identify and which the prior decided, over people."""
-    table = Table(
-        title="EMG-driven model: what the data identify (deviation below half the prior's)", title_justify="left"
+def identified(people: dict[str, dict[str, dict[str, Any]]], supervision: str) -> str:
+    """Which parameters of the EMG-driven model the data identify, and in how many people."""
+    names = list(next(iter(people.values())))
+    count = {n: sum(p[n]["by_data"] for p in people.values()) for n in names}
+    sure = sorted((n for n in names if count[n]), key=lambda n: -count[n])
+    which = ", ".join(f"{n} ({count[n]} of {len(people)})" for n in sure) or "none"
+    return (
+        f"EMG-driven model, labels {words.labels(supervision)}: of {len(names)} parameters the data identify "
+        f"{which}; the prior decides the others."
     )
-    for heading in ("parameter", "median value", "deviation, prior 1", "by data in", "else by the prior"):
-        table.add_column(heading, justify="left" if heading == "parameter" else "right")
-    people = list(result.values())
-    for name in people[0]:
-        each = [p[name] for p in people]
-        told = sum(e["by_data"] for e in each)
-        middle = [float(np.median([e[k] for e in each])) for k in ("value", "deviation")]
-        table.add_row(name, f"{middle[0]:.3g}", f"{middle[1]:.2f}", f"{told} people", f"{len(each) - told}")
-    return table
