@@ -55,13 +55,14 @@ class Job:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Adds the wall time of a step to the record, and says that it runs."""
+        """Adds the wall time of a step to the record, says that it runs, and drops its programs if there are many."""
         start = time.perf_counter()
         with self.console.status(name) if self.console.is_terminal else _line(self.console, name):
             yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
         if devices.first():
             atomic_write_text(self.out / "seconds.json", json.dumps(self.seconds))
+        devices.drop_programs()
 
 
 def start(config: Config, out: Path, console: Console) -> Job:
@@ -157,7 +158,6 @@ def _train(job: Job, prepared: Prepared) -> list[GenericModels]:
                         for kind in folds.KINDS
                     }
                 )
-        devices.drop_programs()
         of_seed.append(folds.stack_over_people(prepared, split, pairs))
     return of_seed
 
@@ -186,7 +186,6 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
                 if method == "emg_driven_measured" and result.muscles is not None and seed == 0:
                     _keep_muscles(job, prepared, models, result.muscles, supervision)
                 results.keep(path, (method, supervision, seed), result, seconds)
-                devices.drop_programs()
 
 
 def grades(config: Config, prepared: Prepared, method: str) -> list[Supervision]:
@@ -234,12 +233,13 @@ def _make_models(job: Job, prepared: Prepared) -> None:
     """The models to use: a generic one of everybody, and everybody's own, on all of the data."""
     root, config, cohort = job.out / "models", folds.without_perturbation(job.config), prepared.cohort
     wanted = [root / safe_name(s.name) for s in cohort.subjects]
-    with job.timed("final models"):
+    with job.timed("model of everybody"):
         if (root / "generic").is_dir():
             generic = Model.load(root / "generic")
         else:
             generic = api.train_model(cohort, config)
             generic.save(root / "generic")
+    with job.timed("models of each person"):
         if not all(f.is_dir() for f in wanted):
             labels = "angle" if "angle" in config.evaluate.supervision else config.evaluate.supervision[0]
             people = api.personalize_model(generic, cohort, labels=labels, config=config)
