@@ -177,7 +177,7 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
 def _about(folder: Path) -> dict[str, Any]:
     marker = folder / _MARKER
     if not folder.is_dir():
-        raise PitlError(f"there is no checkpoint {folder}; check the path, or train first.")
+        raise PitlError(f"there is no folder {folder} with a model or checkpoint; check the path, or train first.")
     try:
         about = json.loads(marker.read_text(encoding="utf-8"))
     except FileNotFoundError as e:

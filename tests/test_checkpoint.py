@@ -95,7 +95,7 @@ def test_another_schema_is_refused(saved):
 
 
 def test_foreign_and_missing_folders_are_refused(tmp_path):
-    assert "there is no checkpoint" in _say(tmp_path / "nowhere")
+    assert "there is no folder" in _say(tmp_path / "nowhere")
     assert "it has no pitl.json" in _say(tmp_path)
     (tmp_path / "pitl.json").write_text("[]")
     assert "does not say so" in _say(tmp_path)

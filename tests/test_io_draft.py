@@ -316,3 +316,11 @@ def test_files_that_could_not_be_read_are_named_where_nothing_has_emg(tmp_path):
     (tmp_path / "b.mat").write_bytes(b"garbage" * 40)
     with pytest.raises(PitlError, match=r"no file with EMG \(a.c3d: .*does not begin as a C3D file.*b.mat"):
         draft(tmp_path)
+
+
+def test_columns_called_force_are_no_emg_even_where_they_name_a_muscle(tmp_path):
+    names = ("emg_FCR", "emg_FCU", "angle_wrist_flexion", "force_FCR", "force_FCU", "grip force")
+    values = np.column_stack([emg(0, 2), np.interp(T, SLOW, KNEE_DEG / 60), 40 + 1e5 * emg(1, 2), 1e5 * emg(2, 1)])
+    np.savetxt(tmp_path / "S01_slow.csv", values, "%.7g", ",", header=",".join(names), comments="")
+    text = draft(tmp_path).text
+    assert 'FCR = "emg_FCR"\nFCU = "emg_FCU"\n\n' in text and "has forces of force_FCR, force_FCU;" in text

@@ -92,3 +92,8 @@ def test_swapped_channels_are_found_and_others_are_not() -> None:
     assert faults.swapped(rs) == []
     rs[2] = replace(rs[2], emg=rs[2].emg[:, [1, 0, 2]])
     assert faults.swapped(rs) == [(2, 0, 1)]
+    # one recording of three is chance: electrodes stay where they are
+    assert (
+        faults.swapped([*rs, *(replace(r, emg=r.emg[:, [1, 0, 2]], trial=f"{k}") for k, r in enumerate(rs[2:3] * 2))])
+        == []
+    )

@@ -78,7 +78,8 @@ def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[str]]:
                 name.encode()  # a name that is not UTF-8 cannot stand in a text file
                 signals = registry.read(path)
             except (PitlError, UnicodeError) as e:
-                left_out.append(f"{name}: {e}" if isinstance(e, PitlError) else f"{name!a}: rename it in UTF-8")
+                why = str(e).removeprefix(f"{path}: ")
+                left_out.append(f"{name}: {why}" if isinstance(e, PitlError) else f"{name!a}: rename it in UTF-8")
                 continue
             parts: dict[str, list[tuple[Stream, int]]] = {}
             for s in signals.streams:
@@ -106,7 +107,9 @@ def part_of(path: Path, stream: Stream, i: int) -> str | None:
         return None if "reserve" in name or "residual" in name else "force"
     if unit == "N m" or re.search(r"moment|torque", name):
         return "torque"
-    if unit in ("N", "kN", "min", "h", "us"):
+    if unit in ("N", "kN") or (re.search(r"(^|_)forces?(_|$)", name) and unit in ("", "1")):
+        return "force" if unit != "kN" and words.is_muscle(label) else None  # a plate or a load cell is not a muscle
+    if unit in ("min", "h", "us"):
         return None
     if unit in VOLTS or (unit in ("%", "counts", "1") and not words.is_coordinate(label)):
         return "emg" if np.nanstd(stream.values[:, i]) > 0 else None

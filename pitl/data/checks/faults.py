@@ -1,5 +1,6 @@
 """What goes wrong in raw EMG: dropouts, saturation, motion artefacts, hum, dead and swapped channels."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -164,10 +165,12 @@ def swapped(recordings: Sequence[Recording]) -> list[tuple[int, int, int]]:
     """Pairs of channels that behave like each other's among other people: (recording, channel, channel).
 
     Each channel is described by how its envelope correlates with angle, velocity and acceleration; what is usual is
-    the median over the recordings of other people in the same task, of which there must be three.
+    the median over the recordings of other people in the same task, of which there must be three. Electrodes that sit
+    on each other's muscles do so in most of a person's recordings: a pair found in fewer is chance, and not told.
     """
     known = {k: s for k, r in enumerate(recordings) if (s := _signature(r)) is not None}
-    result = []
+    result: list[tuple[int, int, int]] = []
+    judged: Counter[str] = Counter()
     for k, own in known.items():
         r = recordings[k]
         others = [
@@ -179,6 +182,7 @@ def swapped(recordings: Sequence[Recording]) -> list[tuple[int, int, int]]:
         ]
         if len(others) < 3:
             continue
+        judged[r.subject] += 1
         usual = np.median(others, axis=0)
         spread = np.maximum(1.4826 * np.median(np.abs(np.array(others) - usual), axis=0), _LEAST_SPREAD)
         distance = (((own[:, None] - usual) / spread) ** 2).sum(axis=2)  # (channel, place)
@@ -191,7 +195,9 @@ def swapped(recordings: Sequence[Recording]) -> list[tuple[int, int, int]]:
                 if gain > _SWAPPED and min(apart[a, b], apart[b, a]) > _APART and away < _LIKELIER * at_home:
                     pairs.append((gain, k, a, b))
         result += [max(pairs)[1:]] if pairs else []
-    return result
+    person = [r.subject for r in recordings]
+    times = Counter((person[k], a, b) for k, a, b in result)
+    return [(k, a, b) for k, a, b in result if 2 * times[person[k], a, b] > judged[person[k]]]
 
 
 def _signature(r: Recording) -> np.ndarray | None:
