@@ -31,12 +31,28 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _bounded_memory():
-    """Compiled programs of earlier tests stay in memory until there is too much of them."""
+    """Compiled programs of earlier tests stay in memory until there is too much of them; processes share the bound."""
     yield
-    devices.drop_programs(1.7 * 2**30)
+    devices.drop_programs((1.1 if "PYTEST_XDIST_WORKER" in os.environ else 1.7) * 2**30)
+
+
+_peaks: list[float] = []  # GiB, of each process that has ended
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = _peak()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    _peaks.append(getattr(node, "workeroutput", {}).get("peak", 0.0))
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The most memory that the suite took, beside its result."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    terminalreporter.write_line(f"peak memory {peak / (2**30 if sys.platform == 'darwin' else 2**20):.2f} GiB")
+    """The most memory that the suite took, all of its processes together, beside its result."""
+    terminalreporter.write_line(f"peak memory {_peak() + sum(_peaks):.2f} GiB")

@@ -26,8 +26,6 @@ TINY = [
     "hill.steps=4", "evaluate.folds=3",
 ]  # fmt: skip
 REAL = {"uci_knee_no_physics"}  # recordings that tests do not have
-# Compiling takes most of the time, so the others are for a slow run.
-FAST = {"pigrn", "encoder_last_layer_trains", "forces_of_any_sign"}
 
 
 def flat(tree, at=()):
@@ -60,11 +58,8 @@ def test_ablations_differ_from_each_other():
     assert len(set(seen.values())) == len(seen)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=[] if p.stem in FAST else pytest.mark.slow) for p in FILES if p.stem not in REAL],
-    ids=lambda p: p.stem,
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem not in REAL], ids=lambda p: p.stem)
 def test_a_file_trains_and_personalises(path, tmp_path, cohort):
     settings = toml.load(path, TINY)
     prepared = prepare(settings, cohort)

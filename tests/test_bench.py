@@ -66,6 +66,7 @@ def test_a_table_says_what_was_skipped_and_what_failed(monkeypatch, tmp_path, ca
     assert "good" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_constants_kept_once_leave_the_loss_and_its_gradient():
     task = problem.training(SMALL, rows=600, subjects=4)
     params = network.init(jax.random.key(0), SMALL, task.scale)
@@ -80,6 +81,7 @@ def test_constants_kept_once_leave_the_loss_and_its_gradient():
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_equation_of_motion_in_a_part_of_the_rows_leaves_the_data_terms_and_its_own_mean():
     task = loss.share_constants(problem.training(SMALL, rows=600, subjects=4))
     params = network.init(jax.random.key(0), SMALL, task.scale)
@@ -102,6 +104,7 @@ def test_the_measured_training_step_is_the_public_one_and_lowers_the_loss():
     assert losses.shape == (8,) and losses[-1] < losses[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("motion", ["double_backward", "nested_jvp"])
 def test_pytorch_has_the_same_loss_and_gradient(motion):
     torch = pytest.importorskip("torch", reason="needs torch: pip install -e '.[bench]'")
@@ -149,6 +152,7 @@ def test_a_slope_is_the_exponent_and_its_interval_shrinks_to_nothing_on_a_power_
     assert scaling.half_width(size, [3.0, 7.0, 12.0]) > 0.1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("apart", [1, 40])
 def test_predictions_do_not_depend_on_whether_windows_share_convolutions(apart):
     task = problem.training(SMALL, rows=3000, subjects=2)

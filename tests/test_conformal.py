@@ -96,6 +96,7 @@ def test_coverage_is_told_by_task_posture_and_end_of_the_range_and_misses_by_the
     assert how.longest_s == pytest.approx(0.2)
 
 
+@pytest.mark.thorough
 def test_kept_out_rows_are_not_trained_on_and_neither_are_their_neighbours():
     work = task()
     before = coverage.kept_out(work)

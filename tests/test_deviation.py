@@ -145,6 +145,7 @@ def played(seeds, first):
     return jax.tree.map(lambda *x: jnp.stack(x), *result)
 
 
+@pytest.mark.thorough
 def test_hyper_parameters_of_source_people_give_others_sharp_intervals_that_hold():
     join = lambda *x: jax.tree.map(lambda *v: jnp.concatenate(v), *x)  # noqa: E731
     source = join(played(range(6), 15), played(range(6), 100))
@@ -237,6 +238,7 @@ def test_no_label_of_a_target_enters_the_hyper_parameters(task):
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.thorough
 def test_a_personal_model_answers_with_intervals_and_is_read_back(task, tmp_path):
     people = task.prepared.cohort
     generic = api.train_model(people.without("V01"), task.config, personalize={"deviation": True, "steps": 10})

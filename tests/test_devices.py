@@ -90,6 +90,7 @@ def _same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
         np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_four_devices_give_what_one_gives(alone, tmp_path):
     _done(_start(["-c", WORK, str(tmp_path / "found.npz")], count=4))
     result, count = _numbers(tmp_path / "found.npz")
@@ -97,6 +98,7 @@ def test_four_devices_give_what_one_gives(alone, tmp_path):
     _same(result, alone)
 
 
+@pytest.mark.thorough
 def test_two_processes_give_what_one_gives(alone, tmp_path):
     hosts, path = _hosts(), tmp_path / "found.npz"
     _meet_and_equal([_start(["-c", WORK, str(path), hosts, str(k)]) for k in range(2)], path, alone)
@@ -142,6 +144,7 @@ RUN = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_path):
     out = tmp_path / "out"
 

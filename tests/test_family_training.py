@@ -25,6 +25,8 @@ from pitl.net import network
 from pitl.signals import samples as gathering
 from pitl.signals import windows
 
+pytestmark = pytest.mark.thorough  # siblings of the method: long to compile
+
 CONFIG = change(SMALL, train={**SMALL.train.model_dump(), "steps": 30, "batch": 32, "refit": False})
 
 

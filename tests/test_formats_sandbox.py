@@ -153,6 +153,7 @@ def bad_server(monkeypatch: pytest.MonkeyPatch):
         s.close()
 
 
+@pytest.mark.thorough
 def test_every_way_of_ending_badly_is_a_sentence(tmp_path: Path, bad_server) -> None:
     path = MAKERS["a.xdf"](tmp_path / "a.xdf")
     ways = "\n    ".join(f"if path.name == 'w{k}.xdf': {way}" for k, way in enumerate(WAYS))

@@ -9,6 +9,7 @@ from benchmarks import fuzz
 BINARY = ("c3d", "mat", "mat73", "hdf5", "xdf")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", BINARY)
 def test_damaged_binary_files(kind: str) -> None:
     counts, bad = fuzz.run(kind, 40, seed=1)

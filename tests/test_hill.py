@@ -134,6 +134,7 @@ def test_electrodes_are_found_by_name_or_as_told():
         hill.electrodes(knee, ("a", "b"), {}, envelope[:, :2], None)
 
 
+@pytest.mark.thorough
 def test_the_gradient_reaches_every_parameter():
     rows = recording(NONE, rows=60)
     z = jax.tree.map(lambda x: x + 0.3, NONE)

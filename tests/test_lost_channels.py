@@ -102,6 +102,7 @@ def out(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 def test_a_run_measures_what_each_channel_costs(out):
     result = json.loads((out / lost_channels.FILE).read_text())
     assert (
@@ -116,6 +117,7 @@ def test_a_run_measures_what_each_channel_costs(out):
             assert len({round(e, 4) for e in errors[metric]}) == 1 + len(CHANNELS)
 
 
+@pytest.mark.thorough
 def test_the_cost_of_a_channel_is_that_of_a_recording_without_it(out):
     """What is measured on the test rows is what a user gets whose recording lacks the channel."""
     cohort = load.load_cohort(CONFIG)
@@ -137,6 +139,7 @@ def test_the_cost_of_a_channel_is_that_of_a_recording_without_it(out):
         np.testing.assert_allclose(errors.force_rmse_n[1 + k], expected.force_rmse_n, rtol=1e-3)
 
 
+@pytest.mark.thorough
 def test_the_report_has_the_table_most_costly_channel_first(out):
     html = (out / "report.html").read_text()
     table = html[html.index("What the loss of a channel costs") :]
@@ -148,6 +151,7 @@ def test_the_report_has_the_table_most_costly_channel_first(out):
     assert re.findall("|".join(CHANNELS), body) == [CHANNELS[c] for c in np.argsort(-added)]
 
 
+@pytest.mark.thorough
 def test_a_run_may_leave_it_out_and_a_damaged_file_is_a_sentence(out, tmp_path):
     for name in ("metrics.json", "learned.json", "notes.json"):
         (tmp_path / name).write_text((out / name).read_text())

@@ -53,6 +53,7 @@ def test_hill_muscles_move_a_joint_their_way():
         assert sign * float(run(activation).angle[-1, 0]) > 0.1
 
 
+@pytest.mark.thorough
 def test_a_motion_is_differentiable_by_what_caused_it():
     model = chain(2)
 
@@ -154,6 +155,7 @@ def mujoco_chain(mujoco):
     )
 
 
+@pytest.mark.thorough
 def test_forward_dynamics_of_a_chain_with_tendons_agrees_with_mujoco():
     mujoco = pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install mujoco")
     reference = mujoco_chain(mujoco)

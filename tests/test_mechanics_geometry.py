@@ -53,6 +53,7 @@ def test_the_torque_of_forces_is_their_moment_arms_times_them(model, beyond):
     np.testing.assert_allclose(geometry.weighted_moment_arms(model, q, force, posture), wanted, atol=1e-5 * scale)
 
 
+@pytest.mark.thorough
 def test_a_muscle_costs_nothing_at_joints_that_it_does_not_cross():
     def work(joints):
         model = limb(joints)

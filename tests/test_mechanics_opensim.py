@@ -78,6 +78,7 @@ def test_provenance_and_parameters_are_kept(arm):
     assert model.bodies == ("upper", "lower")
 
 
+@pytest.mark.thorough
 def test_a_drawing_of_a_model_is_a_picture(arm, tmp_path):
     done = pitl("model", "show", arm, "--out", tmp_path / "arm.png")
     assert done.exit_code == 0, done.output

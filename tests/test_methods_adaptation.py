@@ -9,6 +9,8 @@ from method_cohort import task
 from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import adaptation
 
+pytestmark = pytest.mark.thorough  # siblings of the method: long to compile
+
 
 def test_discrepancy_is_zero_for_equal_samples_and_grows_with_the_distance():
     a = jax.random.normal(jax.random.key(0), (200, 6))

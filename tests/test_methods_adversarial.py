@@ -10,6 +10,8 @@ from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import adversarial, own
 from pitl.learn.alone import segments
 
+pytestmark = pytest.mark.thorough  # siblings of the method: long to compile
+
 
 @pytest.fixture(scope="module")
 def work():

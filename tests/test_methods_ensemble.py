@@ -8,6 +8,8 @@ from pitl.comparison import results
 from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import ensemble
 
+pytestmark = pytest.mark.thorough  # siblings of the method: long to compile
+
 
 @pytest.fixture(scope="module")
 def work():

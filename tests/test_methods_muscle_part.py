@@ -39,6 +39,7 @@ def work():
     return quick(task("angle"))
 
 
+@pytest.mark.thorough
 def test_the_equation_of_motion_fits_muscles_that_the_source_people_only_suggest(work):
     fitted, suggested = (targets(work, fitted=b) for b in (True, False))
     assert (fitted.fitted.loss[-1] < fitted.fitted.loss[0]).all()
@@ -75,6 +76,7 @@ def test_without_labels_the_measured_motion_is_not_read(work):
     assert np.array_equal(a, b)
 
 
+@pytest.mark.thorough
 def test_the_head_follows_the_forces_it_is_drawn_to(work):
     towards = targets(work)
     distance = []

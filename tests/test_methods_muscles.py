@@ -2,12 +2,14 @@
 
 import jax
 import numpy as np
+import pytest
 from method_cohort import changed, task
 
 from pitl.comparison.methods import run_method
 from pitl.learn import hill
 
 
+@pytest.mark.thorough
 def test_hope_mm_moves_strength_and_lengths_and_leaves_gains_shape_delay_and_joint_alone():
     work = task("angle")
     answer = run_method("hope_mm_measured", changed(work, hill={"steps": 30}))

@@ -10,6 +10,8 @@ from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import own
 from pitl.learn import alone, generic, loss
 
+pytestmark = pytest.mark.thorough  # siblings of the method: long to compile
+
 
 @pytest.fixture(scope="module")
 def work():

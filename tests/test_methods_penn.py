@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from method_cohort import changed, task
 
 from pitl.comparison.methods import run_method
 from pitl.comparison.siblings import penn
+
+pytestmark = pytest.mark.thorough  # siblings of the method: long to compile
 
 
 def test_a_residual_that_was_not_trained_adds_nothing_and_a_trained_one_finds_the_error():
