@@ -67,6 +67,7 @@ def test_help_shows_an_example(command):
     assert code == 0 and f"pitl {command} runs/mine" in predicted
 
 
+@pytest.mark.thorough
 def test_a_generic_model_learns_the_person_and_is_kept(place):
     out = place / "calibrated"
     code, predicted = _say(

@@ -175,6 +175,7 @@ def test_a_swapped_model_is_silent_on_the_same_channels():
     assert seat.engine.missing is not None and seat.engine.missing.tolist() == [False] * 4 + [True]
 
 
+@pytest.mark.thorough
 def test_calibrating_without_a_channel_keeps_its_scale():
     there = np.arange(5) != 2
     collected = calibrate.CalibrationTrial(

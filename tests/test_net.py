@@ -11,6 +11,8 @@ from pitl.net import encoder, gru, head, jet
 from pitl.net import network as network_module
 from pitl.signals import samples as gathering
 
+LONG = pytest.mark.thorough  # nested derivatives take long to compile
+
 L, C, Z, P = 40, 4, 24, 2
 SCALE = head.OutputScale(jnp.array([0.7]), jnp.array([0.5]), jnp.array([100.0, 300.0]), jnp.array([10.0, 20.0]))
 
@@ -27,7 +29,7 @@ def network(seed=0, activation="tanh", kind="cnn"):
         z = encoder.encode(enc, windows, activation=activation)
         return head.infer(hd, z, context, SCALE, activation=activation)
 
-    return enc, hd, outputs
+    return enc, hd, jax.jit(outputs)
 
 
 def movement(t):
@@ -42,7 +44,14 @@ def window_jet(t):
 
 
 @pytest.mark.parametrize(
-    ("kind", "activation"), [("cnn", "tanh"), ("cnn", "gelu"), ("cnn", "softplus"), ("gru", "tanh"), ("gru", "gelu")]
+    ("kind", "activation"),
+    [
+        ("cnn", "tanh"),
+        *(
+            pytest.param(*x, marks=LONG)
+            for x in [("cnn", "gelu"), ("cnn", "softplus"), ("gru", "tanh"), ("gru", "gelu")]
+        ),
+    ],
 )
 def test_jet_equals_nested_grad_along_the_recording(kind, activation):
     _, _, outputs = network(activation=activation, kind=kind)
@@ -52,10 +61,11 @@ def test_jet_equals_nested_grad_along_the_recording(kind, activation):
         return outputs(movement(t)[None, None], posture).angle[0, 0, 0]
 
     context = jnp.concatenate([posture, jnp.zeros((2, 1, P))])
+    definition = [jax.jit(f) for f in (q, jax.grad(q), jax.grad(jax.grad(q)))]
     for t in (0.3, 1.1, 2.7):
         t = jnp.float32(t)
         got = outputs(window_jet(t)[:, None], context).angle[:, 0, 0]
-        expected = jnp.array([q(t), jax.grad(q)(t), jax.grad(jax.grad(q))(t)])
+        expected = jnp.array([f(t) for f in definition])
         np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-5)
         assert abs(float(expected[2])) > 1e-3  # inertia has something to train on
 
@@ -187,8 +197,10 @@ def test_a_product_of_jets_has_the_derivatives_of_the_product():
     np.testing.assert_allclose(jet.product(result[:1], result[:1]), result[:1] ** 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["cnn", "gru"])
-@pytest.mark.parametrize("recipe", ["total", "time_input", "finite_difference"])
+@pytest.mark.parametrize("kind", ["cnn", pytest.param("gru", marks=LONG)])
+@pytest.mark.parametrize(
+    "recipe", ["total", *(pytest.param(r, marks=LONG) for r in ("time_input", "finite_difference"))]
+)
 def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe, kind):
     net = network_module.Network(C, P, L, 100.0, features=Z, hidden=16, derivative=recipe, encoder=kind)
     params = network_module.init(jax.random.key(6), net, SCALE)

@@ -92,6 +92,7 @@ def of(out, **where):
     return [r for r in table.read(out / "study.csv") if all(r[k] == v for k, v in where.items())]
 
 
+@pytest.mark.thorough
 def test_every_cell_method_and_person_has_a_row(out):
     result = {(r["cell"], r["method"], r["subject"]) for r in of(out, task="all")}
     wanted = {("virtual", a) for a in ("generic_physics", "gain_offset", "head_data")}
