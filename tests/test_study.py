@@ -16,6 +16,8 @@ from pitl.comparison import simple, study
 from pitl.comparison.study import plan, table, work
 from pitl.errors import PitlError
 
+pytestmark = pytest.mark.thorough  # a whole study, however small
+
 BASE = """
 [virtual]
 subjects = 3
@@ -92,7 +94,6 @@ def of(out, **where):
     return [r for r in table.read(out / "study.csv") if all(r[k] == v for k, v in where.items())]
 
 
-@pytest.mark.thorough
 def test_every_cell_method_and_person_has_a_row(out):
     result = {(r["cell"], r["method"], r["subject"]) for r in of(out, task="all")}
     wanted = {("virtual", a) for a in ("generic_physics", "gain_offset", "head_data")}
