@@ -4,12 +4,13 @@ Whoever wants the same model need not train it: one for each fold, seed and kind
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 
+from pitl.config.methods import METHODS
 from pitl.config.schema import Config, EvaluateConfig, PerturbConfig, TrainConfig
 from pitl.config.toml import change, to_dict
 from pitl.errors import PitlError
@@ -18,7 +19,7 @@ from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared
 
 Kind = Literal["data", "physics"]
-KINDS: tuple[Kind, ...] = ("data", "physics")
+KINDS: tuple[Kind, ...] = ("physics", "data")
 
 
 class Fold(NamedTuple):
@@ -32,8 +33,19 @@ class Fold(NamedTuple):
 class GenericModels(NamedTuple):
     """Generic models, stacked over people: each person's comes from a fold in which they were not a source."""
 
-    data: Model  # trained on data alone
     physics: Model  # trained with the equation of motion
+    data_alone: Model | None  # None where no chosen method starts from it
+
+    @property
+    def data(self) -> Model:
+        """Trained on data alone."""
+        assert self.data_alone is not None, "a method starts from the model of data alone and does not say so"
+        return self.data_alone
+
+
+def kinds_of(methods: Sequence[str]) -> tuple[Kind, ...]:
+    """The kinds of generic model that these methods start from; the one with physics always."""
+    return KINDS if any(METHODS[m].without_physics for m in methods) else ("physics",)
 
 
 def make_folds(evaluate: EvaluateConfig, settings: TrainConfig, subjects: int) -> tuple[Fold, ...]:
@@ -139,7 +151,7 @@ def stack_over_people(prepared: Prepared, split: tuple[Fold, ...], pairs: list[d
     Raises:
         PitlError: a model left out other people than its fold does.
     """
-    of_person: dict[Kind, list[Any]] = {kind: [None] * len(prepared.cohort.subjects) for kind in KINDS}
+    of_person: dict[Kind, list[Any]] = {kind: [None] * len(prepared.cohort.subjects) for kind in pairs[0]}
     for fold, pair in zip(split, pairs, strict=True):
         for kind, trained in pair.items():
             left_out = trained.history.get("target")
@@ -151,7 +163,8 @@ def stack_over_people(prepared: Prepared, split: tuple[Fold, ...], pairs: list[d
             for s in fold.target:
                 of_person[kind][s] = trained
     names = tuple(s.name for s in prepared.cohort.subjects)
-    return GenericModels(*(model.stack(of_person[kind]).replace(people=names, limb=prepared.limbs) for kind in KINDS))
+    stacked = {k: model.stack(m).replace(people=names, limb=prepared.limbs) for k, m in of_person.items()}
+    return GenericModels(stacked["physics"], stacked.get("data"))
 
 
 def _names(prepared: Prepared, fold: Fold) -> list[str]:

@@ -155,7 +155,7 @@ def _train(job: Job, prepared: Prepared) -> list[GenericModels]:
                             folds.folder(job.out / "generic", seed, k, kind),
                             job.console.print,
                         )
-                        for kind in folds.KINDS
+                        for kind in folds.kinds_of(config.evaluate.methods)
                     }
                 )
         of_seed.append(folds.stack_over_people(prepared, split, pairs))
