@@ -239,7 +239,7 @@ def test_no_label_of_a_target_enters_the_hyper_parameters(task):
 
 def test_a_personal_model_answers_with_intervals_and_is_read_back(task, tmp_path):
     people = task.prepared.cohort
-    generic = api.train_model(people.without("V01"), task.config, personalize={"deviation": True, "steps": 10})
+    generic = api.train_model(people.without("V01"), task.config, personalize={"steps": 10})
     assert generic.angle_prior is not None
     generic.save(tmp_path / "generic")
     own = api.personalize_model(Model.load(tmp_path / "generic"), people["V01"])
@@ -250,4 +250,4 @@ def test_a_personal_model_answers_with_intervals_and_is_read_back(task, tmp_path
     own.save(tmp_path / "own")
     again = api.predict(Model.load(tmp_path / "own"), recording)
     np.testing.assert_allclose(again.angle, answer.angle, atol=1e-6)
-    assert api.train_model(people.without("V01"), task.config).angle_prior is None
+    assert api.train_model(people.without("V01"), task.config, personalize={"deviation": False}).angle_prior is None

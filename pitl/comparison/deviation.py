@@ -61,7 +61,8 @@ def _run(task: Task, name: str) -> MethodResult:
 def estimate(task: Task, k: int, without: tuple[str, ...]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Angle and standard deviation (W, D) [rad] on the test rows of everybody whom fold `k` leaves out."""
     units, sources = task.share(f"played in fold {k}", lambda: play(task, k))
-    prior = gp.AnglePrior(gp.fit_hyper(units, sources, without), units)
+    hyper = task.share(f"hyper-parameters in fold {k} without {without}", lambda: gp.fit_hyper(units, sources, without))
+    prior = gp.AnglePrior(hyper, units)
     source, result = read_samples(task.prepared.samples, played.trials(task.prepared)), {}
     angle = np.asarray(task.prepared.samples.angle)
     for p in task.folds[k].target:

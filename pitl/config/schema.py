@@ -264,7 +264,7 @@ class PersonalizeConfig(Section):
     """The personalised models."""
 
     deviation: bool = _item(
-        False, "the angle is the generic model's plus a Gaussian process whose prior enough other people taught"
+        True, "the angle is the generic model's plus a Gaussian process whose prior enough other people taught"
     )
     steps: int = _item(300, "optimiser steps", "1", ge=1)
     learning_rate: float = _item(5e-3, "at the start; falls along a cosine", "1", gt=0)
