@@ -222,7 +222,8 @@ def test_no_truth_of_a_test_part_moves_an_answer(task, name):
     """Of the fold's own people nothing but the calibration enters; of its sources everything may."""
     target = task.folds[0].target
     tests = np.concatenate([task.split.test[p] for p in target])
-    before, after = (methods.estimate(work, 0, methods.WITHOUT[name]) for work in (task, spoilt(task, tests)))
+    works = (work.but(folds=task.folds[:1]) for work in (task, spoilt(task, tests)))
+    before, after = (methods.predict_people(w, methods.fit_people(w, methods.WITHOUT[name])) for w in works)
     for p in target:
         np.testing.assert_array_equal(before[p][0], after[p][0])
         assert np.isfinite(before[p][0]).all() and (before[p][1] > 0).all()

@@ -160,7 +160,8 @@ def _two_heads(of_angle: Forward, of_force: Forward) -> Forward:
     """The angles of one head and the forces of another, side by side on the same encoder."""
     a, f, dofs = of_angle, of_force, of_angle.dofs
     hidden = tuple(np.concatenate(x, axis=-1) for x in zip(a.hidden, f.hidden, strict=True))
-    stamps = None if a.per_time_unit is None else np.concatenate([a.per_time_unit, f.per_time_unit])
+    stamped = [x for x in (a.per_time_unit, f.per_time_unit) if x is not None]
+    stamps = np.concatenate(stamped) if stamped else None
     w = np.concatenate([a.readout[0], f.readout[0]])
     w[len(a.readout[0]) :, :dofs] = 0.0
     w[: len(a.readout[0]), dofs:] = 0.0

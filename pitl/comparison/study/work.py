@@ -38,6 +38,7 @@ from pitl.learn.split import Split, split_rows
 
 _KEPT = 2  # prepared cohorts in memory
 _FAILED = ".failed.txt"
+_CONFORMAL = tuple(m for m in coverage.WITH_INTERVALS if m not in coverage.POSTERIOR)
 _OF_THE_PERSON = ("calibration_fraction", "test_after", "gap_s")
 
 
@@ -232,7 +233,7 @@ def _answer(a: MethodRun, task: Task) -> list[table.Row]:
             "test_rows": len(rows),
             "test_mark": hashlib.sha256((rows - offset).tobytes()).hexdigest()[:8],
         }
-    if a.cell.role == "main" and a.seed == 0 and a.method in coverage.WITH_INTERVALS:
+    if a.cell.role == "main" and a.seed == 0 and a.method in _CONFORMAL:
         before = earlier = None
         if a.supervision != "none":
             before = coverage.kept_out(task)
