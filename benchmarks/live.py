@@ -7,7 +7,8 @@
 - personalising: on 20 s of calibration, compilation apart
 
 Updates are timed in five rounds and the quietest (lowest p99) is shown, since others may use the machine too; every
-part says how busy the machine was. The model is untrained: what an update costs does not depend on the weights.
+part says how busy the machine was. The model is untrained, with a deviation of as many rows as there can be: what an
+update costs does not depend on the weights.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import numpy as np
 from pitl.config.schema import EmgConfig
 from pitl.data.recording import Recording
 from pitl.files import atomic_write_text
+from pitl.learn import deviation, gaussian_process
 from pitl.learn.model import Model
 from pitl.learn.units import Spread
 from pitl.live import calibrate, latency, session, stream
@@ -52,6 +54,23 @@ def person() -> Model:
     spread = Spread(scale.angle_std, 0.05 * strength, jnp.array([0.5]))
     volts = normalise.ChannelScale("blend", np.full(5, 5e-5), 10.0)
     return Model(params, limb, scale, spread, volts, net=net, emg=EmgConfig(), channels=CHANNELS, people=("nobody",))
+
+
+def deviating() -> Model:
+    """The same with a deviation of as many rows as there can be, which is what a personal model has by default."""
+    model, one = person(), recording(20.0)
+    assert model.channel_scale is not None and one.angle is not None
+    env = emg.envelope(emg.design(model.emg, RATE_HZ), one.emg)
+    jets = normalise.normalise(model.channel_scale, env.jets, model.emg.rate_hz)
+    count = len(env.time_s)
+    none = np.zeros(count, int)
+    hyper = gaussian_process.Hyper(linear_sd=-12.0)
+    units = (jnp.array([0.0]), jnp.array([0.5]), jnp.ones(5 * gaussian_process.LAGS), jnp.array(1.0))
+    prior = gaussian_process.AnglePrior(hyper, gaussian_process.Units(*units))
+    rows, source = np.arange(model.net.window - 1, count), deviation.Envelopes(jets[:, 0], none, none, env.time_s)
+    angle = one.angle[np.minimum(np.round(env.time_s * RATE_HZ).astype(int), len(one.angle) - 1)]
+    fitted = deviation.fit_person(model, prior, source, rows, angle)
+    return model.replace(deviation=fitted, generic=model.params)
 
 
 def recording(seconds: float) -> Recording:
@@ -206,7 +225,7 @@ def main() -> None:
     parser.add_argument("--real-s", type=float, default=120.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    engine = stream.engine(person(), RATE_HZ, "pronated")
+    engine = stream.engine(deviating(), RATE_HZ, "pronated")
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "update": updates,
         "personalising": personalising,

@@ -11,7 +11,7 @@ from benchmarks import measure, problem
 from benchmarks.row import Row, skipped
 from pitl.config.schema import PersonalizeConfig
 from pitl.config.toml import change
-from pitl.learn import personal, split
+from pitl.learn import deviation, gaussian_process, personal, split
 from pitl.learn.model import Model
 from pitl.mechanics import weak
 from pitl.net import network
@@ -138,4 +138,34 @@ def one_more() -> Iterator[Row]:
     )
 
 
-BENCHMARKS = {"personal_torch": against_torch, "personal_scaling": one_more}
+def angle() -> Iterator[Row]:
+    """One person's angle part, from envelopes to factor, on as many rows as there can be; against their head."""
+    generic, samples = _people(1, problem.DEFAULT)[:2]
+    one = jax.tree.map(lambda x: x[0], generic)
+    source = deviation.read_samples(samples, np.zeros(len(samples.time), np.int32))
+    width = problem.DEFAULT.inputs * gaussian_process.LAGS
+    units = gaussian_process.Units(jnp.zeros(1), jnp.array([0.4]), jnp.ones(width), jnp.array(1.0))
+    prior = gaussian_process.AnglePrior(gaussian_process.Hyper(linear_sd=-12.0), units)
+    rows, truth = problem.DEFAULT.window + np.arange(4000), np.asarray(samples.angle)
+
+    def fit() -> Any:
+        return deviation.fit_person(one, prior, source, rows, truth).weight
+
+    steps = PersonalizeConfig().steps
+    times = measure.interleaved({"ours": fit, "head": ours(1, steps)}, rounds=9)
+    yield Row(
+        "personal_angle",
+        f"personalising one person's angle: Gaussian process on {gaussian_process.MOST_ROWS} of {len(rows)} rows",
+        times["ours"].median,
+        "s",
+        times["head"].median,
+        f"one person's head, {steps} steps on {_ROWS} rows, for the forces",
+        measure.ratio(times["head"], times["ours"]),
+        "< 0.3 s",
+        times["ours"].median < 0.3,
+        compile_s=times["ours"].first,
+        times={k: t.summary() for k, t in times.items()},
+    )
+
+
+BENCHMARKS = {"personal_angle": angle, "personal_torch": against_torch, "personal_scaling": one_more}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import targets
+from pitl.comparison import statistics
 from pitl.comparison.statistics import Comparison, Quartiles
 from pitl.config.methods import METHODS
 from pitl.errors import PitlError
@@ -109,6 +110,34 @@ def _curve(result: StudyResult, name: str) -> str:
     return _table(("method", "labels", "error", *(p.words for p in along)), lines)
 
 
+def _amounts(result: StudyResult, name: str) -> str:
+    """Along a curve the angle error of every method, in how many people it is worse than generic, and its intervals."""
+    curves = {c["name"]: c for c in result.about["curves"]}
+    _known(name, curves, "curve")
+    lines, metric, ours = [], "angle_rmse_deg", result.ours
+    for cell in dict.fromkeys(r["cell"] for r in result.rows if r["curve"] == name):
+        rows = result.of(cell=cell)
+        seconds = statistics.quartiles([r["calibration_s"] for r in rows if r["method"] == ours[0]])
+        generic = statistics.per_subject(rows, metric, "generic_physics", "none")
+        best = statistics.per_subject(rows, metric, *ours)
+        for method, grade in statistics.methods_in(rows):
+            errors = statistics.per_subject(rows, metric, method, grade)
+            held = [r["angle_coverage"] for r in rows if r["method"] == method and r["angle_coverage"] is not None]
+            lines.append(
+                (
+                    "" if seconds is None else f"{seconds.median:.0f} s",
+                    words.method(method),
+                    words.spread(statistics.quartiles(errors.values())),
+                    words.number(max(errors.values())),
+                    f"{sum(errors[p] < generic[p] for p in errors)} of {len(errors)}",
+                    "" if method == ours[0] else f"{sum(best[p] < errors[p] for p in errors)} of {len(errors)}",
+                    f"{100 * sum(held) / len(held):.0f} %" if held else "",
+                )
+            )
+    heads = ("calibration", "method", _heading(metric), "worst person", "better than generic in")
+    return _table((*heads, f"{words.method(ours[0])} is better in", "90 % intervals hold"), lines)
+
+
 def _ablations(result: StudyResult, cohort: str) -> str:
     _known(cohort, result.cohorts, "cohort")
     lines = []
@@ -147,6 +176,7 @@ TABLES: dict[str, Callable[[StudyResult, str], str]] = {
     "methods": _methods,
     "comparisons": _comparisons,
     "curve": _curve,
+    "amounts": _amounts,
     "ablations": _ablations,
     "failures": _failures,
     "made": _made,

@@ -6,12 +6,15 @@ import numpy as np
 
 from pitl.config.schema import EmgConfig, PersonalizeConfig
 from pitl.data.recording import Recording
+from pitl.learn import deviation
+from pitl.learn import gaussian_process as gp
 from pitl.learn.model import Model
 from pitl.learn.units import Spread
 from pitl.mechanics.planar import builtin
 from pitl.net import network
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
+from pitl.signals import emg, normalise
 from pitl.signals.normalise import ChannelScale
 
 RATE_HZ = 2000.0
@@ -35,6 +38,22 @@ def wrist_model(
         params=params, limb=limb, scale=scale, spread=spread, channel_scale=own, net=net, emg=settings,
         personalize=PersonalizeConfig(steps=steps), channels=CHANNELS, people=() if generic else ("anna",),
     )  # fmt: skip
+
+
+def deviating(model, posture=1):
+    """The same person with an angle that deviates from the network's, which is the generic one then."""
+    recording = wrist_recording(seed=5)
+    env = emg.envelope(emg.design(model.emg, RATE_HZ), recording.emg)
+    jets = normalise.normalise(model.channel_scale, env.jets, model.emg.rate_hz)
+    count = len(env.time_s)
+    rows = np.arange(model.net.window - 1, count, 3)
+    where = np.where(np.arange(count) < count // 2, posture, 0)
+    source = deviation.Envelopes(jets[:, 0], where, np.zeros(count, int), env.time_s)
+    prior = gp.AnglePrior(gp.Hyper(between=1.0), gp.Units(*(jnp.array(x) for x in ([0.1], [0.6], [1.5] * 40, 0.8))))
+    angle = 0.5 * np.sin(2 * np.pi * 0.5 * env.time_s)[:, None]
+    person = deviation.fit_person(model, prior, source, rows, angle)
+    own = jax.tree.map(lambda x: 1.05 * x, model.params["head"])
+    return model.replace(params={**model.params, "head": own}, deviation=person, generic=model.params)
 
 
 def wrist_recording(seconds=4.0, rate_hz=RATE_HZ, seed=0):

@@ -223,7 +223,8 @@ def test_no_truth_of_a_test_part_moves_an_answer(task, name):
     """Of the fold's own people nothing but the calibration enters; of its sources everything may."""
     target = task.folds[0].target
     tests = np.concatenate([task.split.test[p] for p in target])
-    before, after = (methods.estimate(work, 0, methods.WITHOUT[name]) for work in (task, spoilt(task, tests)))
+    works = (work.but(folds=task.folds[:1]) for work in (task, spoilt(task, tests)))
+    before, after = (methods.predict_people(w, methods.fit_people(w, methods.WITHOUT[name])) for w in works)
     for p in target:
         np.testing.assert_array_equal(before[p][0], after[p][0])
         assert np.isfinite(before[p][0]).all() and (before[p][1] > 0).all()
@@ -241,7 +242,7 @@ def test_no_label_of_a_target_enters_the_hyper_parameters(task):
 @pytest.mark.thorough
 def test_a_personal_model_answers_with_intervals_and_is_read_back(task, tmp_path):
     people = task.prepared.cohort
-    generic = api.train_model(people.without("V01"), task.config, personalize={"deviation": True, "steps": 10})
+    generic = api.train_model(people.without("V01"), task.config, personalize={"steps": 10})
     assert generic.angle_prior is not None
     generic.save(tmp_path / "generic")
     own = api.personalize_model(Model.load(tmp_path / "generic"), people["V01"])
@@ -252,4 +253,4 @@ def test_a_personal_model_answers_with_intervals_and_is_read_back(task, tmp_path
     own.save(tmp_path / "own")
     again = api.predict(Model.load(tmp_path / "own"), recording)
     np.testing.assert_allclose(again.angle, answer.angle, atol=1e-6)
-    assert api.train_model(people.without("V01"), task.config).angle_prior is None
+    assert api.train_model(people.without("V01"), task.config, personalize={"deviation": False}).angle_prior is None

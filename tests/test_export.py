@@ -10,13 +10,13 @@ import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
-from live_models import CHANNELS, RATE_HZ, wrist_model, wrist_recording
+from live_models import CHANNELS, RATE_HZ, deviating, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
 from pitl.live import export
 
-MODEL = wrist_model()
+MODEL = deviating(wrist_model())
 RECORDING = wrist_recording(seconds=2.0)
 OFFLINE = predict_recording(MODEL, RECORDING)
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime and jax2onnx: pip install 'pitl[export]'")

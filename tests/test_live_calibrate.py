@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from live_models import RATE_HZ, wrist_model, wrist_recording
+from live_models import RATE_HZ, deviating, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
+from pitl.learn import deviation
 from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.live import calibrate, cues, session, stream
@@ -65,6 +66,19 @@ def test_a_calibrated_model_is_saved_and_streams(learned, tmp_path):
     model.save(tmp_path / "anna")
     back = Model.load(tmp_path / "anna")
     np.testing.assert_array_equal(predict_recording(back, person).force, predict_recording(model, person).force)
+
+
+def test_the_angle_of_a_calibrated_person_is_the_deviation_s(learned, promotions):
+    person = learned[1]
+    half = len(person.emg) // 2
+    collected = CalibrationTrial(person.emg[:half], person.angle[:half], np.ones(half, bool), RATE_HZ)
+    start = deviating(wrist_model())
+    known = start.replace(deviation=None, generic=None, angle_prior=deviation.prior_of(start), params=start.generic)
+    ours, again = (calibrate.fit(model, "pronated", collected) for model in (known, start))
+    assert ours.angle_prior is None and _error(ours, person) < 0.8 * _error(learned[0], person)
+    answers = [predict_recording(model, person) for model in (ours, again)]
+    np.testing.assert_allclose(answers[1].angle, answers[0].angle, atol=1e-4)  # it forgets what it was before
+    assert (answers[0].angle_half > 0).all() and answers[0].angle_half.shape == answers[0].angle.shape
 
 
 class _Played:

@@ -1,12 +1,13 @@
 """Live equals offline: on the same samples, for any size of block, for every kind of model."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_models import RATE_HZ, wrist_model, wrist_recording
+from live_models import RATE_HZ, deviating, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
@@ -87,6 +88,23 @@ def test_rates_that_the_output_does_not_divide(rate_hz):
     engine = stream.engine(MODEL, rate_hz, "pronated")
     for size in (1, 19, 500):
         _same(_run(engine, _blocks(recording, [size]))[1], predict_recording(MODEL, recording))
+
+
+@pytest.mark.parametrize("posture", ["neutral", "pronated"])
+@pytest.mark.parametrize("inherited", [True, False])
+def test_the_deviation_is_in_the_angle_and_not_in_the_force(posture, inherited):
+    own = deviating(MODEL)
+    if not inherited:  # an encoder of the person's own, beside the one that the deviation reads
+        own = own.replace(params={**own.params, "encoder": wrist_model(seed=4).params["encoder"]})
+    recording = replace(RECORDING, posture=posture)
+    engine = stream.engine(own, RATE_HZ, posture)
+    assert (engine.answer.forces is None) == inherited
+    rows, offline = _run(engine, _blocks(recording, [160]))[1], predict_recording(own, recording)
+    np.testing.assert_allclose(rows.angle, offline.angle, atol=2e-5)
+    np.testing.assert_allclose(rows.force, offline.force, rtol=1e-4, atol=1e-3)
+    without = predict_recording(own.replace(deviation=None), recording)
+    np.testing.assert_array_equal(offline.force, without.force)
+    assert np.abs(offline.angle - without.angle).max() > 0.05
 
 
 def test_the_posture_matters():

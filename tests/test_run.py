@@ -48,7 +48,7 @@ def test_every_method_grade_and_person_has_a_row(out):
     rows = result["rows"]
     assert all(set(r) == KEYS for r in rows)
     pairs = {(r["method"], r["supervision"]) for r in rows}
-    labelled = ("gain_offset", "head_data", "head_physics", "full_finetune", "scratch", "ridge", "emg_driven_measured")
+    labelled = ("gain_offset", "head_data", "head_physics", "deviation", "scratch", "ridge", "emg_driven_measured")
     assert pairs == {
         ("generic_data", "none"),
         ("generic_physics", "none"),
@@ -66,7 +66,7 @@ def test_a_saved_person_is_a_model_that_needs_nothing_else(out):
     cohort = virtual.simulate(CONFIG.virtual)
     recording = cohort.subjects[1].recordings[0]
     estimate = predict_recording(saved, recording)
-    with np.load(out / "predictions" / "seed0" / "head_physics-angle.npz") as predicted:
+    with np.load(out / "predictions" / "seed0" / "deviation-angle.npz") as predicted:
         prepared = prepare(CONFIG, cohort)
         trial = next(t for t in prepared.table.trials if t.subject == 1)
         count = trial.stop - trial.test_start

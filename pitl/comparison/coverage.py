@@ -16,13 +16,15 @@ from pitl.comparison.conformal import LEVEL, PersonErrors
 from pitl.comparison.methods import run_method
 from pitl.comparison.task import Task
 from pitl.files import atomic_savez, safe_name
-from pitl.learn.predict import Estimate
+from pitl.learn.predict import HALF_OF_NORMAL, Estimate
 from pitl.learn.split import Split
 
 FILE = "uncertainty.json"
 FOLDER = "intervals"  # half the width of every interval, a file for each person
 # Methods that get intervals where a run has them.
-WITH_INTERVALS = ("head_physics", "ensemble")
+WITH_INTERVALS = ("deviation", "head_physics", "ensemble")
+# Methods whose own posterior gives intervals of the angle.
+POSTERIOR = ("deviation", "deviation_features", "gain_offset_shrunk", "linear_features", "gp_zero_mean")
 # Last part of each trial's labelled calibration rows that is kept out of the second personalisation.
 _KEPT_OUT = 0.25
 
@@ -32,6 +34,24 @@ class MethodIntervals(NamedTuple):
 
     outputs: list[dict[str, Any]]  # how often they hold, as the report reads it
     half: dict[str, list[np.ndarray]]  # by kind (angle [rad], force [N]), of each person: (W, outputs)
+
+
+class Held(NamedTuple):
+    """How often the intervals of one person's angle hold, and how wide they are."""
+
+    coverage: float
+    width_deg: float
+
+
+def of_posterior(task: Task, predicted: tuple[Estimate, ...]) -> list[Held]:
+    """How often everybody's own 90 % intervals of a method of `POSTERIOR` hold, on average over coordinates."""
+    angle, result = np.asarray(task.prepared.samples.angle), []
+    for estimate, rows in zip(predicted, task.split.test, strict=True):
+        assert estimate.angle_spread is not None
+        half = HALF_OF_NORMAL * estimate.angle_spread  # rad
+        inside = np.abs(estimate.angle - angle[rows]) <= half
+        result.append(Held(float(inside.mean()), float(np.degrees(2 * half.mean()))))
+    return result
 
 
 def kept_out(task: Task) -> Task:
@@ -96,6 +116,12 @@ def people_of(
     return result
 
 
+def _of_posterior(person: PersonErrors) -> conformal.Interval:
+    """The interval that a posterior gives by itself, without looking at anybody's errors."""
+    assert person.spread is not None
+    return conformal.Interval(HALF_OF_NORMAL * person.spread, conformal.Trust(0.0, 0.0, 1.0), LEVEL)
+
+
 def _forces_known(task: Task) -> bool:
     return task.supervision == "angle_force"
 
@@ -126,7 +152,12 @@ def method_coverage(
     result: list[dict[str, Any]] = []
     half: dict[str, list[list[np.ndarray]]] = {}
     for (kind, k), everyone in people_of(task, predicted, before, earlier).items():
-        made = conformal.intervals(everyone, sources)
+        if method in POSTERIOR:
+            if kind != "angle":
+                continue
+            made = [_of_posterior(p) for p in everyone]
+        else:
+            made = conformal.intervals(everyone, sources)
         half.setdefault(kind, []).append([i.half for i in made])
         unit, factor = ("deg", float(np.degrees(1.0))) if kind == "angle" else ("N", 1.0)
         output = (prepared.limbs.dofs if kind == "angle" else prepared.limbs.muscles)[k]
@@ -186,7 +217,8 @@ def everyone(out: Path, task: Task) -> dict[str, Any] | None:
                 continue
             work = task.but(supervision=supervision)
             before = earlier = None
-            if supervision != "none" and jax.process_count() == 1:  # others do not come here
+            alone = jax.process_count() == 1  # others do not come here
+            if supervision != "none" and method not in POSTERIOR and alone:
                 before, path = kept_out(work), out / "kept_out" / f"{method}-{supervision}.npz"
                 kept = results.read_result(path, before.split.test)
                 if kept is None:

@@ -3,17 +3,20 @@
 Hyper-parameters are learned from each fold's source people alone, once for everybody whom the fold leaves out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from pitl.comparison import heads
 from pitl.comparison.folds import without_perturbation
 from pitl.comparison.task import MethodResult, Task
 from pitl.learn import gaussian_process as gp
 from pitl.learn import played
 from pitl.learn.deviation import fit_person, read_rows, read_samples
 from pitl.learn.gaussian_process import Played, Units
+from pitl.learn.model import Model
 from pitl.learn.predict import Estimate, predict_rows
 from pitl.learn.prepare import prepare
 
@@ -27,8 +30,13 @@ WITHOUT: Mapping[str, tuple[str, ...]] = {  # the parts of `pitl.learn.gaussian_
 
 
 def deviation(task: Task) -> MethodResult:
-    """Gain, offset and a Gaussian process on lagged log-envelopes."""
-    return _run(task, "deviation")
+    """Gain, offset and a Gaussian process on lagged log-envelopes; forces are those of the personal head."""
+    head = task.run_once("head_physics", heads.head_physics)
+    assert head.fitted is not None
+    people = fit_people(task, WITHOUT["deviation"])
+    fitted = jax.tree.map(lambda *x: jnp.stack(x), *(people[p] for p in sorted(people)))
+    model = head.fitted.model.replace(deviation=fitted, generic=task.generic.physics.params)
+    return MethodResult(_with_forces(predict_people(task, people), head.estimates), head.fitted._replace(model=model))
 
 
 def deviation_features(task: Task) -> MethodResult:
@@ -54,22 +62,45 @@ def gp_zero_mean(task: Task) -> MethodResult:
 def _run(task: Task, name: str) -> MethodResult:
     """Everybody's angle with its standard deviation; forces are the generic model's, as nothing here changes them."""
     forces = predict_rows(task.generic.physics, task.prepared.samples, task.split.test)
-    angles = {p: a for k in range(len(task.folds)) for p, a in estimate(task, k, WITHOUT[name]).items()}
-    return MethodResult(tuple(Estimate(angles[p][0], f.force, angles[p][1]) for p, f in enumerate(forces)))
+    return MethodResult(_with_forces(predict_people(task, fit_people(task, WITHOUT[name])), forces))
 
 
-def estimate(task: Task, k: int, without: tuple[str, ...]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Angle and standard deviation (W, D) [rad] on the test rows of everybody whom fold `k` leaves out."""
-    units, sources = task.share(f"played in fold {k}", lambda: play(task, k))
-    prior = gp.AnglePrior(gp.fit_hyper(units, sources, without), units)
-    source, result = read_samples(task.prepared.samples, played.trials(task.prepared)), {}
-    angle = np.asarray(task.prepared.samples.angle)
-    for p in task.folds[k].target:
-        model = jax.tree.map(lambda x, p=p: x[p], task.generic.physics)
-        rows = task.split.calibration[p][task.split.labelled[p]]
-        person = fit_person(model, prior, source, rows, angle)
-        result[p] = gp.predict_along(person, read_rows(model, source, task.split.test[p]))
+def _with_forces(
+    angles: Mapping[int, tuple[np.ndarray, np.ndarray]], forces: Sequence[Estimate]
+) -> tuple[Estimate, ...]:
+    return tuple(Estimate(angles[p][0], f.force, angles[p][1]) for p, f in enumerate(forces))
+
+
+def fit_people(task: Task, without: tuple[str, ...]) -> dict[int, gp.Deviation]:
+    """Everybody's deviation, with the prior that the source people of their fold teach."""
+    source, angle = read_samples(task.prepared.samples, played.trials(task.prepared)), task.prepared.samples.angle
+    result = {}
+    for k, fold in enumerate(task.folds):
+        prior = learn_prior(task, k, without)
+        for p in fold.target:
+            rows = task.split.calibration[p][task.split.labelled[p]]
+            result[p] = fit_person(_generic(task, p), prior, source, rows, np.asarray(angle))
     return result
+
+
+def predict_people(task: Task, people: Mapping[int, gp.Deviation]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Angle and standard deviation (W, D) [rad] on people's test rows."""
+    source = read_samples(task.prepared.samples, played.trials(task.prepared))
+    return {
+        p: gp.predict_along(person, read_rows(_generic(task, p), source, task.split.test[p]))
+        for p, person in people.items()
+    }
+
+
+def _generic(task: Task, person: int) -> Model:
+    return jax.tree.map(lambda x: x[person], task.generic.physics)
+
+
+def learn_prior(task: Task, k: int, without: tuple[str, ...]) -> gp.AnglePrior:
+    """What the source people of fold `k` say of a new one."""
+    units, sources = task.share(f"played in fold {k}", lambda: play(task, k))
+    name = f"hyper-parameters in fold {k} without {without}"
+    return gp.AnglePrior(task.share(name, lambda: gp.fit_hyper(units, sources, without)), units)
 
 
 def play(task: Task, k: int) -> tuple[Units, Played]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl.comparison import evaluate, results
 from pitl.config.toml import Config
+from pitl.learn import deviation, gaussian_process
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared
 from pitl.net import network
@@ -48,6 +49,10 @@ def measure(own: Model, samples: Samples, rows: np.ndarray, *, has_force: bool, 
         own.net, own.params, own.scale, samples, jnp.asarray(padded, jnp.int32), jnp.asarray(gains, jnp.float32)
     )
     angle, force = (np.asarray(x)[:, : len(rows)] for x in (angle, force))
+    if own.deviation is not None:
+        source = deviation.read_samples(samples, np.full(len(samples.time), -1))
+        read = (deviation.read_rows(own, source, rows, gain) for gain in gains)
+        angle = np.stack([gaussian_process.predict_along(own.deviation, r)[0] for r in read])
     at = jnp.asarray(rows, jnp.int32)
     truth = evaluate.Truth(*(np.asarray(x[at]) for x in (samples.angle, samples.force, samples.torque)))
     unit = np.ones(truth.force.shape[1])  # N

@@ -29,7 +29,7 @@ from pitl import __version__
 from pitl.comparison import coverage, folds, lost_channels, results
 from pitl.comparison.folds import GenericModels, make_folds
 from pitl.comparison.methods import run_method
-from pitl.comparison.task import Task
+from pitl.comparison.task import Finished, Task
 from pitl.config.methods import METHODS
 from pitl.config.schema import Config, Supervision
 from pitl.config.toml import change, load, to_dict
@@ -166,8 +166,10 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
     config = job.config
     sides = make_folds(config.evaluate, config.train, len(prepared.cohort.subjects))
     chosen = _possible(job, prepared)
+    kept = next((m for m in ("deviation", "head_physics") if m in chosen), None)  # whose models of people are kept
     for seed, models in enumerate(generic):
         tasks: dict[Supervision, Task] = {}
+        shared: dict[str, Any] = {}  # what source people say is the same for every grade
         for method in chosen:
             for supervision in grades(config, prepared, method):
                 path = results.path_of(job.out, seed, method, supervision)
@@ -176,12 +178,15 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
                 with job.timed(f"method {method}, labels: {supervision}"):
                     if supervision not in tasks:
                         key = jax.random.key(seed)
-                        tasks[supervision] = Task(supervision, key, config, prepared, split, models, sides)
+                        start = Finished({}, {}, [], shared)
+                        tasks[supervision] = Task(
+                            supervision, key, config, prepared, split, models, sides, finished=start
+                        )
                     result = run_method(method, tasks[supervision])
                 if not devices.first():
                     continue
                 seconds = tasks[supervision].finished.seconds[method] / len(split.test)
-                if method == "head_physics" and result.fitted is not None and seed == 0:
+                if method == kept and result.fitted is not None and seed == 0:
                     _keep_people(job, prepared, result.fitted, supervision)
                 if method == "emg_driven_measured" and result.muscles is not None and seed == 0:
                     _keep_muscles(job, prepared, models, result.muscles, supervision)

@@ -264,7 +264,7 @@ class PersonalizeConfig(Section):
     """The personalised models."""
 
     deviation: bool = _item(
-        False, "the angle is the generic model's plus a Gaussian process whose prior enough other people taught"
+        True, "the angle is the generic model's plus a Gaussian process whose prior enough other people taught"
     )
     steps: int = _item(300, "optimiser steps", "1", ge=1)
     learning_rate: float = _item(5e-3, "at the start; falls along a cosine", "1", gt=0)
@@ -315,7 +315,7 @@ _COMPARED: tuple[str, ...] = (
     "gain_offset",
     "head_data",
     "head_physics",
-    "full_finetune",
+    "deviation",
     "scratch",
     "ridge",
     "emg_driven_measured",
@@ -349,7 +349,7 @@ class EvaluateConfig(Section):
         ("angle_force", "angle"), "labels that personalisation may use, each in turn", min_length=1
     )
     primary: tuple[str, str] = _item(
-        ("head_physics", "generic_physics"),
+        ("deviation", "generic_physics"),
         "the primary comparison, tested by itself: a method, and the method that it is compared with",
     )
     lost_channels: bool = _item(True, "also measure what the loss of each EMG channel costs the personalised models")

@@ -27,6 +27,17 @@ class Envelopes(NamedTuple):
     time: np.ndarray  # (N,) s
 
 
+def inherited(model: Model) -> dict[str, Any]:
+    """The parameters of the generic model that a model is, or from which it came."""
+    return model.params if model.generic is None else model.generic
+
+
+def prior_of(model: Model) -> gp.AnglePrior | None:
+    """What is known of a person before they have shown anything, of a generic model or of a person's."""
+    known = model.deviation
+    return model.angle_prior if known is None else gp.AnglePrior(known.hyper, known.units)
+
+
 def read_samples(samples: Samples, trial: np.ndarray) -> Envelopes:
     """The envelopes of a cohort, or of one recording, that is on the device."""
     return Envelopes(np.asarray(samples.jets[:, 0]), np.asarray(samples.posture), trial, np.asarray(samples.time))
@@ -41,8 +52,8 @@ def read_rows(model: Model, source: Envelopes, ends: np.ndarray, gain: np.ndarra
         ends: any rows.
         gain: (C,) multiplies the envelopes.
     """
-    params = model.params if model.generic is None else model.generic
-    parts, wide = [], _AT_ONCE if len(ends) > _FEW else _FEW  # few shapes, few compiled programs
+    params, parts = inherited(model), []
+    wide = _AT_ONCE if len(ends) > _FEW else _FEW  # few shapes, few compiled programs
     for first in range(0, len(ends), wide):
         at = ends[np.minimum(np.arange(first, first + wide), len(ends) - 1)]
         seen = jnp.asarray(source.envelope[at[:, None] + np.arange(1 - model.net.window, 1)] * gain, jnp.float32)
@@ -78,21 +89,21 @@ def fit_person(model: Model, prior: gp.AnglePrior, source: Envelopes, rows: np.n
     return gp.fit(prior.hyper, prior.units, *seen)
 
 
-def fit_people(generic: Model, fitted: Model, samples: Samples, trial: np.ndarray, rows: list[np.ndarray]) -> Model:
+def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray, rows: list[np.ndarray]) -> Model:
     """Personal models, stacked, whose angle is that of the generic model plus each person's deviation.
 
     Args:
-        generic: with a prior.
+        start: a generic model with a prior, or a person's that has a deviation.
         fitted: the personal models, whose forces stay.
         samples: rows of everybody.
         trial: (N,) number of the recording of each.
         rows: everyone's rows with labels.
     """
-    source, angle, prior = read_samples(samples, trial), np.asarray(samples.angle), generic.angle_prior
+    source, angle, prior = read_samples(samples, trial), np.asarray(samples.angle), prior_of(start)
     assert prior is not None
-    people = [fit_person(generic, prior, source, r, angle) for r in rows]
-    inherited = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), generic.params)
-    return fitted.replace(deviation=jax.tree.map(lambda *x: jnp.stack(x), *people), generic=inherited)
+    people = [fit_person(start, prior, source, r, angle) for r in rows]
+    params = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), inherited(start))
+    return fitted.replace(deviation=jax.tree.map(lambda *x: jnp.stack(x), *people), generic=params)
 
 
 def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,7 @@ _APART = 1e6  # s between rows of two recordings
 _ITERATIONS = 25
 _PULL = 2e-3  # of the hyper-parameters to their defaults: a few source people do not tell all of them
 _NEVER = -12.0  # logarithm of a standard deviation that is nothing
+_product = partial(jnp.matmul, precision="highest")  # some devices round factors, and distances are differences
 USUALLY_WITHOUT = ("linear",)  # it adds nothing to what the smooth part says on real knees, little on virtual wrists
 PARTS = {  # hyper-parameters under which a part of the model is not there
     "generic": {"gain": 0.0, "gain_sd": _NEVER},
@@ -145,12 +146,12 @@ def pair(units: Units, a: Rows, b: Rows) -> Pairs:
     """What lies between two sets of rows."""
     x, y = (r.inputs / units.inputs[None] / float(r.inputs.shape[1]) ** 0.5 for r in (a, b))
     u, v = (r.features / units.features for r in (a, b))
-    far = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1)[None] - 2.0 * x @ y.T
+    far = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1)[None] - 2.0 * _product(x, y.T)
     lag = jnp.where(a.trial[:, None] == b.trial[None], jnp.abs(a.time[:, None] - b.time[None]), _APART)
     return Pairs(
         (_in_units(units, a.generic), _in_units(units, b.generic)),
         jnp.maximum(far, 0.0),
-        u @ v.T / float(u.shape[1]),
+        _product(u, v.T) / float(u.shape[1]),
         (a.posture[:, None] == b.posture[None]).astype(x.dtype),
         lag,
         a.used[:, None] * b.used[None],
@@ -205,7 +206,7 @@ def predict(person: Deviation, rows: Rows) -> tuple[Float[Array, "M D"], Float[A
     value, variance = [], []
     for d in range(len(person.weight)):
         across = signal(hyper, pairs, d)
-        value.append(_prior_mean(hyper, pairs, d) + across @ person.weight[d])
+        value.append(_prior_mean(hyper, pairs, d) + _product(across, person.weight[d]))
         known = jnp.sum(solve_triangular(person.factor[d], across.T, lower=True) ** 2, axis=0)
         left = jnp.maximum(_prior_variance(hyper, pairs, own, d) - known, 0.0)
         variance.append(left + _error_variance(hyper))
@@ -295,9 +296,9 @@ def _log_density_of_one(hyper: Hyper, e: _Evidence) -> Float[Array, ""]:
         known = jnp.concatenate([across.T, y[:, None]], axis=1)
         solved = cho_solve((factor, True), jax.lax.stop_gradient(known))
         a, w = solved[:, :-1], solved[:, -1]
-        value = _prior_mean(hyper, e.across, d) + across @ w + a.T @ (y - big @ w)
+        value = _prior_mean(hyper, e.across, d) + _product(across, w) + _product(a.T, y - _product(big, w))
         variance = _prior_variance(hyper, e.across, e.own, d) - 2 * jnp.sum(across.T * a, axis=0)
-        variance = jnp.maximum(variance + jnp.sum(a * (big @ a), axis=0), 0.0) + _error_variance(hyper)
+        variance = jnp.maximum(variance + jnp.sum(a * _product(big, a), axis=0), 0.0) + _error_variance(hyper)
         each = (e.later_angle[:, d] - value) ** 2 / variance + jnp.log(2 * np.pi * variance)
         total += -0.5 * jnp.sum(each * e.counted) / jnp.sum(e.counted)
     return total / e.seen_angle.shape[1]

@@ -49,7 +49,7 @@ def _along(net: network.Network, params: Any, scale: OutputScale, samples: Sampl
 
 # Rows of the segments that cover the rows asked for, for each of these, up to which sharing convolutions pays.
 _SPARSE = 2
-_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
+HALF_OF_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
 
 
 def predict_rows(models: Model, samples: Samples, rows: tuple[np.ndarray, ...]) -> tuple[Estimate, ...]:
@@ -261,7 +261,7 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
     trust = model.history.get("trust", {})
     half = {k: None if trust.get(k) is None else np.asarray(trust[k]) for k in ("angle_half_rad", "force_half_n")}
     if estimate.angle_spread is not None:
-        half["angle_half_rad"] = _NORMAL * estimate.angle_spread
+        half["angle_half_rad"] = HALF_OF_NORMAL * estimate.angle_spread
     return Prediction(
         env.time_s[window - 1 :],
         estimate.angle,

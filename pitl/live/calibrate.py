@@ -12,7 +12,7 @@ import numpy as np
 
 from pitl.config.schema import Supervision
 from pitl.errors import PitlError
-from pitl.learn import personal
+from pitl.learn import deviation, personal
 from pitl.learn.model import Model, stack
 from pitl.learn.split import CalibrationRows, pad_rows
 from pitl.live.session import Seat, Update, swap
@@ -99,8 +99,13 @@ def fit(
     )
     taps = len(weak.kernel(config.weak_kernel_s, rate).average)
     who = _calibration_rows(_usable(collected.valid, nearest, net.window), count - net.window + 1, taps)
+    start = stack([model.replace(muscle_prior=None, angle_prior=None)])
+    if angle is not None and config.deviation and deviation.prior_of(model) is not None:
+        # before the head, so that `warm` compiles it
+        rows = np.asarray(who.rows)[np.asarray(who.labelled) > 0]
+        start = deviation.fit_people(model, start, samples, np.zeros(count, np.int32), [rows])
     fitted = personal.fit(
-        stack([model.replace(muscle_prior=None)]),
+        start,
         samples,
         jax.tree.map(lambda x: jnp.asarray(x)[None], who),
         personal.method_settings(config, supervision),

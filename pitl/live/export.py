@@ -6,7 +6,7 @@ OUT/preprocessing.json  the envelope filter, one matrix a stage, and every const
 OUT/example.py          raw EMG to forces with NumPy and onnxruntime alone
 
 The exported function takes windows of the envelope [V], any number at once, and the posture's index, and gives angles
-[rad] and forces [N]. The scale of the person's electrodes is in it.
+[rad], with the deviation in them, and forces [N]. The scale of the person's electrodes is in it.
 """
 
 import json
@@ -26,6 +26,7 @@ from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import atomic_write_bytes, atomic_write_text
 from pitl.learn.model import Model
+from pitl.live import kernel_row
 from pitl.net import network
 from pitl.signals import emg, emg_steps
 
@@ -67,6 +68,7 @@ def function(model: Model) -> Callable[[Array, Array], tuple[Array, Array]]:
         raise PitlError("a model with a time stamp as input (train.derivative = 'time_input') is not exported.")
     volts = jnp.asarray(scale.volts, jnp.float32)
     postures = jnp.eye(net.postures, dtype=jnp.float32)
+    row = None if model.deviation is None else kernel_row.fold(model.deviation, net.window, net.postures)
 
     def forward(
         envelope: Float[Array, "N L C"], posture: Int[Array, " N"]
@@ -74,7 +76,14 @@ def function(model: Model) -> Callable[[Array, Array], tuple[Array, Array]]:
         windows = (envelope / volts[None, None, :])[None]
         z = network.encode(model.params, net, windows)
         out = network.infer(model.params, net, z, postures[posture][None], model.scale)
-        return out.angle[0], out.force
+        if row is None or model.generic is None:
+            return out.angle[0], out.force
+        inherited = network.encode(model.generic, net, windows)
+        generic = network.infer(model.generic, net, inherited, postures[posture][None], model.scale)
+        near, here = kernel_row.kernel(row, windows[0], jnp), postures[posture]
+        angle = generic.angle[0] * row.slope[None] + here @ row.constant
+        angle += sum(here[:, p : p + 1] * (near @ row.weight[p]) for p in range(net.postures))
+        return angle if row.linear is None else angle + inherited[0] @ row.linear, out.force
 
     return forward
 

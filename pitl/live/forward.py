@@ -6,9 +6,13 @@ It is `network.outputs` with the constants folded together; tests hold the two e
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy import special
 
+from pitl.learn.model import Model
+from pitl.live import kernel_row
+from pitl.live.kernel_row import KernelRow
 from pitl.net.head import OutputScale
 from pitl.net.network import TIME_UNIT_S, Network
 
@@ -98,6 +102,11 @@ def forward(params: Mapping[str, Any], net: Network, scale: OutputScale, posture
 
 def apply(net: Forward, windows: np.ndarray, time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Angles (N, D) [rad] and forces (N, M) [N] of float32 windows (N, L, C) that end at `time_s` (N,)."""
+    return infer(net, encode(net, windows), time_s)
+
+
+def encode(net: Forward, windows: np.ndarray) -> np.ndarray:
+    """The encoder's features (N, Z)."""
     h, count, f = windows, len(windows), net.activation
     if net.compression > 0:
         h = np.arcsinh(h / _f(net.compression)) / _f(np.arcsinh(1.0 / net.compression))
@@ -107,15 +116,67 @@ def apply(net: Forward, windows: np.ndarray, time_s: np.ndarray) -> tuple[np.nda
     if net.recurrence is not None:
         h = _state(net.recurrence, h)
     w, b = net.features
-    h = f(h.reshape(count, -1) @ w + b)
+    return f(h.reshape(count, -1) @ w + b)
+
+
+def infer(net: Forward, features: np.ndarray, time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angles and forces from features, as `apply` gives them."""
     w, b = net.hidden
-    h = h @ w + b
+    h = features @ w + b
     if net.per_time_unit is not None:
         h = h + (time_s / TIME_UNIT_S).astype(_f)[:, None] * net.per_time_unit
     w, b = net.readout
-    out = f(h) @ w + b
+    out = net.activation(h) @ w + b
     drive = out[:, net.dofs :]
     return out[:, : net.dofs], net.strength * (_softplus(drive) if net.nonnegative else drive)
+
+
+class Answer(NamedTuple):
+    """A person's model in one posture; without a deviation it is the network alone."""
+
+    network: Forward
+    deviation: KernelRow | None = None  # its angle is added
+    forces: Forward | None = None  # the network of the forces, where it shares no encoder with that of the angle
+
+
+def answer(model: Model, posture: int) -> Answer:
+    """Folds a model for one posture."""
+    own = forward(model.params, model.net, model.scale, posture)
+    if model.deviation is None or model.generic is None:
+        return Answer(own)
+    row = kernel_row.fold(model.deviation, model.net.window, model.net.postures)
+    generic = forward(model.generic, model.net, model.scale, posture)
+    w, b = (x.copy() for x in generic.readout)
+    w[:, : own.dofs] *= row.slope
+    b[: own.dofs] = b[: own.dofs] * row.slope + row.constant[posture]
+    generic, here = generic._replace(readout=(w, b)), row._replace(weight=row.weight[posture])
+    pairs = zip(*(jax.tree.leaves(p["encoder"]) for p in (model.params, model.generic)), strict=True)
+    if all(np.array_equal(a, b) for a, b in pairs):
+        return Answer(_two_heads(generic, own), here)
+    return Answer(generic, here, own)
+
+
+def _two_heads(of_angle: Forward, of_force: Forward) -> Forward:
+    """The angles of one head and the forces of another, side by side on the same encoder."""
+    a, f, dofs = of_angle, of_force, of_angle.dofs
+    hidden = tuple(np.concatenate(x, axis=-1) for x in zip(a.hidden, f.hidden, strict=True))
+    stamped = [x for x in (a.per_time_unit, f.per_time_unit) if x is not None]
+    stamps = np.concatenate(stamped) if stamped else None
+    w = np.concatenate([a.readout[0], f.readout[0]])
+    w[len(a.readout[0]) :, :dofs] = 0.0
+    w[: len(a.readout[0]), dofs:] = 0.0
+    b = np.concatenate([a.readout[1][:dofs], f.readout[1][dofs:]])
+    return a._replace(hidden=hidden, per_time_unit=stamps, readout=(w, b))
+
+
+def apply_answer(model: Answer, windows: np.ndarray, time_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `apply`, with the deviation in the angle."""
+    z, row = encode(model.network, windows), model.deviation
+    angle, force = infer(model.network, z, time_s)
+    if row is not None:
+        angle = angle + kernel_row.kernel(row, windows) @ row.weight
+        angle = angle if row.linear is None else angle + z @ row.linear
+    return angle, force if model.forces is None else apply(model.forces, windows, time_s)[1]
 
 
 def _state(unit: Recurrence, windows: np.ndarray) -> np.ndarray:

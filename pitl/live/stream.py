@@ -1,6 +1,6 @@
 """One step of the live pipeline: a block of raw samples in, angles and muscle forces out; offline's answer, exactly.
 
-    block -> gaps held or flagged -> envelope -> normalised -> window -> network
+    block -> gaps held or flagged -> envelope -> normalised -> window -> network, deviation
 
 `step` is a pure function of constants (`Engine`), what is carried along (`State`) and a block of any size.
 """
@@ -31,7 +31,7 @@ class Engine(NamedTuple):
     posture: str
     rate_hz: float  # of the raw signal
     filter: emg_steps.SampleFilter
-    network: forward.Forward
+    answer: forward.Answer
     volts: np.ndarray  # (C,) V per unit
     lag: tuple[float, float] | None  # see `sliding.coefficients`
     hold: int  # raw samples, longest gap that is bridged
@@ -88,7 +88,7 @@ def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: 
         posture,
         rate_hz,
         filter_,
-        forward.forward(model.params, model.net, model.scale, posture_index(model.limb, posture)),
+        forward.answer(model, posture_index(model.limb, posture)),
         np.asarray(scale.volts, float),
         sliding.coefficients(scale, rate),
         round(hold_s * rate_hz),
@@ -302,7 +302,7 @@ def _answer(
     else:
         windows = np.swapaxes(sliding_window_view(scaled, net.window, axis=0), 1, 2)[-ready:]
     stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.model.emg.rate_hz  # s
-    angle, force = forward.apply(engine.network, windows, stamp)
+    angle, force = forward.apply_answer(engine.answer, windows, stamp)
     usual = GOOD if silent is None else LOST if silent.all() else REDUCED
     flag = np.where((fresh[-ready:] < engine.forget) & (usual != LOST), HELD, usual)
     rows = LivePrediction(time[-ready:], scaled[-ready:], angle, force, flag)

@@ -25,7 +25,7 @@ from pitl.comparison import coverage, folds, results
 from pitl.comparison.methods import run_method
 from pitl.comparison.study import plan, table
 from pitl.comparison.study.plan import Cell, Study
-from pitl.comparison.task import Task
+from pitl.comparison.task import Finished, Task
 from pitl.config.methods import METHODS
 from pitl.config.schema import Config, Supervision
 from pitl.data.load import load_cohort
@@ -38,6 +38,8 @@ from pitl.learn.split import Split, split_rows
 
 _KEPT = 2  # prepared cohorts in memory
 _FAILED = ".failed.txt"
+_CONFORMAL = tuple(m for m in coverage.WITH_INTERVALS if m not in coverage.POSTERIOR)
+_OF_THE_PERSON = ("calibration_fraction", "test_after", "gap_s")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Desk:
     out: Path
     say: Callable[[str], None]
     prepared: OrderedDict[str, tuple[Prepared, Split]] = field(default_factory=OrderedDict)
+    sources: OrderedDict[str, dict[str, Any]] = field(default_factory=OrderedDict)
 
     def ready(self, config: Config) -> tuple[Prepared, Split]:
         """The cohort of a configuration, kept for the next cell that has the same."""
@@ -84,6 +87,19 @@ class Desk:
             )
         self.prepared.move_to_end(key)
         return self.prepared[key]
+
+    def shared(self, config: Config, seed: int) -> dict[str, Any]:
+        """What methods find out from source people alone, the same for every amount of a new person's calibration."""
+        settings = plan.decides(config)
+        if config.data.kind == "virtual" or config.data.offset_fraction is not None:
+            for key in _OF_THE_PERSON:  # else they also say which part of a recording shows its sign and zero
+                settings["data"].pop(key)
+        name = json.dumps([settings, seed], sort_keys=True) + str(config.data.dir)
+        if name not in self.sources:
+            while len(self.sources) >= _KEPT:
+                self.sources.popitem(last=False)
+            self.sources[name] = {}
+        return self.sources[name]
 
 
 def answers(study: Study, out: Path) -> list[MethodRun]:
@@ -176,7 +192,8 @@ def _group(desk: Desk, group: list[MethodRun]) -> None:
             continue
         if a.supervision not in tasks:
             key = jax.random.key(seed)
-            tasks[a.supervision] = Task(a.supervision, key, cell.config, prepared, split, models, sides)
+            start = Finished({}, {}, [], desk.shared(cell.config, seed))
+            tasks[a.supervision] = Task(a.supervision, key, cell.config, prepared, split, models, sides, finished=start)
         began = time.perf_counter()
         try:
             table.write(a.path, table.ANSWER, _answer(a, tasks[a.supervision]))
@@ -216,7 +233,7 @@ def _answer(a: MethodRun, task: Task) -> list[table.Row]:
             "test_rows": len(rows),
             "test_mark": hashlib.sha256((rows - offset).tobytes()).hexdigest()[:8],
         }
-    if a.cell.role == "main" and a.seed == 0 and a.method in coverage.WITH_INTERVALS:
+    if a.cell.role == "main" and a.seed == 0 and a.method in _CONFORMAL:
         before = earlier = None
         if a.supervision != "none":
             before = coverage.kept_out(task)
@@ -224,6 +241,9 @@ def _answer(a: MethodRun, task: Task) -> list[table.Row]:
         intervals = coverage.method_coverage(task, a.method, result.estimates, before, earlier).outputs
         for name, own_row in of_person.items():
             own_row |= _intervals(intervals, name)
+    elif a.method in coverage.POSTERIOR:
+        for own_row, own in zip(of_person.values(), coverage.of_posterior(task, result.estimates), strict=True):
+            own_row |= {"angle_coverage": own.coverage, "angle_width_deg": own.width_deg}
     spread = np.asarray(task.generic.physics.spread.force)
     scored = results.score(prepared, split, spread, result.estimates)
     return [{**row, **about, **of_person[row["subject"]]} for row in scored]
