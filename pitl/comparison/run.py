@@ -119,7 +119,7 @@ def evaluate(config: Config, out: Path, console: Console, *, models: bool = Fals
     if devices.first():
         _evaluate(job, prepared, split, generic)
         if models:
-            _make_models(job, prepared)
+            _make_models(job, prepared, split)
 
 
 def _prepare(job: Job) -> Prepared:
@@ -234,7 +234,7 @@ def _keep_people(job: Job, prepared: Prepared, fitted: PersonalFit, supervision:
         own.save(results.folder_of(job.out, subject.name, supervision))
 
 
-def _make_models(job: Job, prepared: Prepared) -> None:
+def _make_models(job: Job, prepared: Prepared, split: Split) -> None:
     """The models to use: a generic one of everybody, and everybody's own, on all of the data."""
     root, config, cohort = job.out / "models", folds.without_perturbation(job.config), prepared.cohort
     wanted = [root / safe_name(s.name) for s in cohort.subjects]
@@ -247,10 +247,24 @@ def _make_models(job: Job, prepared: Prepared) -> None:
     with job.timed("models of each person"):
         if not all(f.is_dir() for f in wanted):
             labels = "angle" if "angle" in config.evaluate.supervision else config.evaluate.supervision[0]
-            people = api.personalize_model(generic, cohort, labels=labels, config=config)
+            trust = _trust(job, prepared, split, labels)
+            people = api.personalize_model(generic, cohort, labels=labels, config=config, trust=trust)
             for subject, folder in zip(cohort.subjects, wanted, strict=True):
                 own = people[subject.name]
                 own.with_history(trust=people.history["trust"].get(subject.name, {})).save(folder)
+
+
+def _trust(job: Job, prepared: Prepared, split: Split, labels: Supervision) -> dict[str, Any] | None:
+    """What the comparison says of the way in which the final models are made, by generic models without the person.
+
+    None where it was not compared, or on recordings that were changed.
+    """
+    config = job.config
+    method = "deviation" if config.personalize.deviation else "head_physics"
+    found = results.read_result(results.path_of(job.out, 0, method, labels), split.test)
+    if found is None or config != folds.without_perturbation(config):
+        return None
+    return api.trust_of(prepared, split.test, found.estimates, config.data, labels)
 
 
 def _evaluate(job: Job, prepared: Prepared, split: Split, generic: list[GenericModels]) -> None:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl.config.schema import Config, Supervision
+from pitl.config.schema import Config, DataConfig, Supervision
 from pitl.config.toml import change, load
 from pitl.data.recording import Cohort, Recording
 from pitl.errors import PitlError
@@ -105,6 +105,7 @@ def personalize_model(
     labels: Supervision | None = None,
     config: Config | str | Path | None = None,
     report: Callable[[int, int], None] | None = None,
+    trust: dict[str, Any] | None = None,
     **sections: dict[str, Any],
 ) -> Model:
     """Fits a generic model to a person, or to each of several people at once; without one, trains from scratch.
@@ -118,6 +119,7 @@ def personalize_model(
         labels: what may be learned from: `"angle"`, `"angle_force"` or `"none"`; None is the angle where there is one.
         config: settings; None takes those of the generic model, or the defaults.
         report: called now and then with the steps done and their total.
+        trust: how far to trust the models, by name, where a comparison has found it already (`trust_of`).
         sections: changes, such as `personalize={"steps": 500}`.
 
     Raises:
@@ -138,8 +140,8 @@ def personalize_model(
         raise PitlError(f"labels = '{grade}' needs measured angles, and a recording has none; use labels = 'none'.")
     if generic is None and grade == "none":
         raise PitlError("without a generic model there is nothing to learn from but measured angles; record them.")
-    trust: dict[str, Any] = {}
-    if grade != "none":
+    trust = trust or {}
+    if grade != "none" and not trust:
         try:
             trust = _judge(generic, person, change(settings, perturb={}), grade)
         except PitlError as e:
@@ -284,10 +286,17 @@ def _judge(generic: Model | None, person: Cohort, settings: Config, grade: Super
     prepared = prepare(settings, person)
     split = split_rows(prepared, unlabelled=settings.personalize.unlabelled)
     estimates = predict_rows(_fit(generic, prepared, split, settings, grade), prepared.samples, split.test)
-    recorded = settings.data.force_labels == "recorded" and grade == "angle_force"
+    return trust_of(prepared, split.test, estimates, settings.data, grade)
+
+
+def trust_of(
+    prepared: Prepared, test: Sequence[np.ndarray], estimates: Sequence[Estimate], data: DataConfig, grade: Supervision
+) -> dict[str, Any]:
+    """How far to trust each person's model: its errors on rows that it has not learned from, by name."""
+    recorded = data.force_labels == "recorded" and grade == "angle_force"
     return {
-        subject.name: _trust(prepared, rows, estimate, settings.data.calibration_fraction, recorded)
-        for subject, rows, estimate in zip(person.subjects, split.test, estimates, strict=True)
+        subject.name: _trust(prepared, rows, estimate, data.calibration_fraction, recorded)
+        for subject, rows, estimate in zip(prepared.cohort.subjects, test, estimates, strict=True)
     }
 
 
