@@ -5,7 +5,7 @@ python -m benchmarks.readme --picture OUT      draws benchmarks/picture.svg from
 python -m benchmarks.readme                    writes the tables into README.md, STUDY.md and ANGLE.md
 
 A block `<!-- study NAME TABLE OF -->` ... `<!-- end -->` is filled with a table of a study: targets, methods COHORT,
-comparisons COHORT, curve CURVE, amounts CURVE, ablations COHORT, failures, made.
+comparisons COHORT, curve CURVE, amounts CURVE or COHORT, ablations COHORT, failures, made.
 """
 
 import argparse

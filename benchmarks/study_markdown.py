@@ -1,6 +1,6 @@
 """Tables of a stored study for a text file; what they say is decided by the study alone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks import targets
 from pitl.comparison import statistics
@@ -111,12 +111,11 @@ def _curve(result: StudyResult, name: str) -> str:
 
 
 def _amounts(result: StudyResult, name: str) -> str:
-    """Along a curve the angle error of every method, in how many people it is worse than generic, and its intervals."""
-    curves = {c["name"]: c for c in result.about["curves"]}
-    _known(name, curves, "curve")
+    """Angle error of every method along a curve or in a cohort, how often it beats generic, and its intervals."""
+    _known(name, [*(c["name"] for c in result.about["curves"]), *result.cohorts], "curve or cohort")
     lines, metric, ours = [], "angle_rmse_deg", result.ours
-    for cell in dict.fromkeys(r["cell"] for r in result.rows if r["curve"] == name):
-        rows = result.of(cell=cell)
+    for cell in dict.fromkeys(r["cell"] for r in result.rows if name in (r["curve"], r["cell"])):
+        rows = result.of(cell=cell, task="all")
         seconds = statistics.quartiles([r["calibration_s"] for r in rows if r["method"] == ours[0]])
         generic = statistics.per_subject(rows, metric, "generic_physics", "none")
         best = statistics.per_subject(rows, metric, *ours)
@@ -129,13 +128,18 @@ def _amounts(result: StudyResult, name: str) -> str:
                     words.method(method),
                     words.spread(statistics.quartiles(errors.values())),
                     words.number(max(errors.values())),
-                    f"{sum(errors[p] < generic[p] for p in errors)} of {len(errors)}",
-                    "" if method == ours[0] else f"{sum(best[p] < errors[p] for p in errors)} of {len(errors)}",
+                    _better(errors, generic),
+                    "" if method == ours[0] else _better(best, errors),
                     f"{100 * sum(held) / len(held):.0f} %" if held else "",
                 )
             )
     heads = ("calibration", "method", _heading(metric), "worst person", "better than generic in")
     return _table((*heads, f"{words.method(ours[0])} is better in", "90 % intervals hold"), lines)
+
+
+def _better(first: Mapping[str, float], second: Mapping[str, float]) -> str:
+    both = set(first) & set(second)
+    return f"{sum(first[p] < second[p] for p in both)} of {len(both)}"
 
 
 def _ablations(result: StudyResult, cohort: str) -> str:

@@ -7,6 +7,7 @@ from method_cohort import task
 from pitl.comparison import conformal, coverage
 from pitl.comparison.conformal import PersonErrors
 from pitl.comparison.methods import run_method
+from pitl.learn.predict import Estimate
 
 
 def cohort(seed=0, people=24, rows=900, spread=0.5, steady=True):
@@ -135,6 +136,23 @@ def test_every_output_of_a_method_gets_an_interval_for_every_person():
     ):
         held = np.mean(np.abs(e.angle[:, 0] - truth[rows, 0]) <= half[:, 0])
         assert held == pytest.approx(made.outputs[0]["people"][name]["coverage"], abs=0.01)
+
+
+def test_a_posterior_gives_its_own_intervals_and_looks_at_nobody_else():
+    work = task("angle")
+    truth = np.asarray(work.prepared.samples.angle)
+    off = [0.0, 0.1, 0.3]  # rad
+    made = [
+        Estimate(truth[rows] + x, np.zeros((len(rows), 5)), np.full((len(rows), 1), 0.1))
+        for rows, x in zip(work.split.test, off, strict=True)
+    ]
+    held = coverage.of_posterior(work, tuple(made))
+    assert [h.coverage for h in held] == [1.0, 1.0, 0.0]
+    assert all(h.width_deg == pytest.approx(np.degrees(2 * 1.645 * 0.1)) for h in held)
+    whole = coverage.method_coverage(work, "deviation", tuple(made))
+    (angle,) = whole.outputs  # forces have none
+    assert [p["coverage"] for p in angle["people"].values()] == [1.0, 1.0, 0.0] and not angle["adapted"]
+    np.testing.assert_allclose(whole.half["angle"][2], 0.1645, rtol=1e-6)
 
 
 def test_a_report_shows_every_output_and_names_where_intervals_fail():

@@ -204,6 +204,19 @@ def test_tables_of_a_text_are_written_from_the_stored_study(out, monkeypatch):
     assert "it broke <here>" in result and "version c0de of the program" in result
 
 
+def test_amounts_say_who_is_better_than_generic_and_how_often_intervals_hold(out):
+    from benchmarks.study_markdown import markdown
+
+    result = page.read(out)
+    held = [r | {"angle_coverage": 0.91 if r["method"] == "head_physics" else None} for r in result.rows]
+    lines = markdown(result._replace(rows=held), "amounts", "cal").splitlines()
+    (little,) = (x for x in lines if "| 2 s | personal head, with physics" in x)
+    (much,) = (x for x in lines if "| 8 s | personal head, with physics" in x)
+    assert "0 of 10" in little and "10 of 10" in much and much.endswith("|  | 91 % |")
+    (other,) = (x for x in lines if "| 8 s | from scratch" in x)
+    assert other.endswith("| 10 of 10 | 10 of 10 |  |")
+
+
 def test_a_table_that_a_study_does_not_have_is_a_sentence(out, monkeypatch):
     with pytest.raises(PitlError, match="no curve 'noise'; it has cal"):
         rendered("<!-- study small curve noise -->\n<!-- end -->", monkeypatch, out)
