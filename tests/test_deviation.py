@@ -219,6 +219,7 @@ def spoilt(task, rows):
 @pytest.mark.parametrize(
     "name", ["deviation", "deviation_features", "gain_offset_shrunk", "linear_features", "gp_zero_mean"]
 )
+@pytest.mark.thorough
 def test_no_truth_of_a_test_part_moves_an_answer(task, name):
     """Of the fold's own people nothing but the calibration enters; of its sources everything may."""
     target = task.folds[0].target
@@ -231,6 +232,7 @@ def test_no_truth_of_a_test_part_moves_an_answer(task, name):
     assert callable(getattr(methods, name))
 
 
+@pytest.mark.thorough
 def test_no_label_of_a_target_enters_the_hyper_parameters(task):
     fold = task.folds[0]
     rows = np.concatenate([np.r_[task.split.calibration[p], task.split.test[p]] for p in fold.target])

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
+from pitl import report
 from pitl.comparison import results, run
+from pitl.config import toml
 from pitl.config.schema import Config
 from pitl.config.toml import change
 from pitl.data import virtual
@@ -17,6 +20,7 @@ from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
 from pitl.learn.prepare import prepare
 
+ROOT = Path(__file__).resolve().parents[1]
 CONFIG = Config.model_validate(
     {
         "name": "tiny",
@@ -129,3 +133,17 @@ def test_a_generic_model_says_that_it_needs_a_person(out):
     cohort = virtual.simulate(CONFIG.virtual)
     with pytest.raises(PitlError, match="personalise it first"):
         predict_recording(generic, cohort.subjects[0].recordings[0])
+
+
+@pytest.mark.thorough
+def test_the_quickstart_ends_in_a_report_and_in_models(tmp_path):
+    tiny = ["virtual.subjects=4", "virtual.seconds=8.0", "virtual.rhythmic_trials=2", "virtual.random_trials=1"]
+    tiny += ["train.steps=6", "train.check_every=2", "train.batch=32", "personalize.steps=4", "hill.steps=4"]
+    config = toml.load(ROOT / "configs" / "quickstart.toml", [*tiny, "train.refit=false"])
+    run.evaluate(config, tmp_path, QUIET, models=True)
+    assert json.loads((tmp_path / "learned.json").read_text()).keys() == {"V01", "V02", "V03", "V04"}
+    assert not (tmp_path / "generic" / "seed0" / "fold0" / "data").exists()  # no method starts from it
+    own = Model.load(tmp_path / "models" / "V03")
+    assert own.deviation is not None and own.history["trust"]["angle_rmse_deg"] > 0
+    report.write(tmp_path)
+    assert "V03" in (tmp_path / "report.html").read_text(encoding="utf-8")

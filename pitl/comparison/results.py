@@ -22,6 +22,8 @@ from pitl.mechanics import dynamics
 from pitl.mechanics.correction import Correction, describe
 from pitl.net import network
 
+PERSONAL = ("deviation", "head_physics")  # methods whose models of people are kept: the first that is compared
+
 
 class StoredResult(NamedTuple):
     """Estimates of one method with one grade of supervision and seed, read back."""
@@ -199,7 +201,8 @@ def _balance(prepared: Prepared, own: Model, rows: np.ndarray) -> dict[str, np.n
 
 def _learned(out: Path, s: int, supervision: str, prepared: Prepared) -> dict[str, Any]:
     """The corrections of one person, as factors."""
-    with np.load(path_of(out, 0, "head_physics", supervision)) as data:
+    paths = [path_of(out, 0, method, supervision) for method in PERSONAL]
+    with np.load(next(p for p in paths if p.exists())) as data:
         fields = {k.split("/")[1]: jnp.asarray(data[k][s]) for k in data.files if k.startswith("correction/")}
     model = jax.tree.map(lambda x: x[s], prepared.limbs)
     return {k: np.asarray(v).tolist() for k, v in describe(Correction(**fields), model).items()}

@@ -166,7 +166,7 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
     config = job.config
     sides = make_folds(config.evaluate, config.train, len(prepared.cohort.subjects))
     chosen = _possible(job, prepared)
-    kept = next((m for m in ("deviation", "head_physics") if m in chosen), None)  # whose models of people are kept
+    kept = next((m for m in results.PERSONAL if m in chosen), None)
     for seed, models in enumerate(generic):
         tasks: dict[Supervision, Task] = {}
         shared: dict[str, Any] = {}  # what source people say is the same for every grade
