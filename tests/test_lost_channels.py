@@ -5,9 +5,10 @@ import re
 import warnings
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from live_models import CHANNELS, wrist_model, wrist_recording
+from live_models import CHANNELS, deviating, wrist_model, wrist_recording
 from rich.console import Console
 
 from pitl import report
@@ -16,9 +17,11 @@ from pitl.config.schema import EvaluateConfig, PersonalizeConfig, TrainConfig, V
 from pitl.config.toml import Config
 from pitl.data import load
 from pitl.errors import PitlError
-from pitl.learn import prepare
+from pitl.learn import deviation, prepare
 from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
+from pitl.signals import emg, normalise
+from pitl.signals.samples import Samples
 
 RECORDING = replace(wrist_recording(seconds=2.0), source="anna.csv")
 MODEL = wrist_model()
@@ -161,3 +164,22 @@ def test_a_run_may_leave_it_out_and_a_damaged_file_is_a_sentence(out, tmp_path):
     (tmp_path / lost_channels.FILE).write_text('{"people": {"V01": {"angle_rmse_deg": [1.0]}}}')
     with pytest.raises(PitlError, match="lost_channels.json lacks something"):
         report.lost_table(tmp_path)
+
+
+def test_what_a_lost_channel_costs_a_person_with_a_deviation_is_what_it_answers_then():
+    own = deviating(MODEL)
+    env = emg.envelope(emg.design(own.emg, RECORDING.rate_hz), RECORDING.emg)
+    jets = np.asarray(normalise.normalise(own.channel_scale, env.jets, own.emg.rate_hz), np.float32)
+    count = len(jets)
+    angle, none = 0.4 * np.sin(env.time_s)[:, None], np.zeros((count, 1), np.float32)
+    posture, force = np.ones(count, np.int32), np.zeros((count, 5), np.float32)
+    fields = (jets, angle.astype(np.float32), force, none, posture, 0 * posture, env.time_s.astype(np.float32))
+    samples = Samples(*(jnp.asarray(x) for x in fields))
+    rows = np.arange(own.net.window - 1, count)
+    costs = lost_channels.measure(own, samples, rows, has_force=False)
+    for channel in (None, 2):
+        gone = np.arange(5) == channel
+        silent = samples._replace(jets=jnp.where(jnp.asarray(gone)[None, None], 0.0, samples.jets))
+        error = deviation.predict_angle(own, silent, rows)[0] - angle[rows]
+        expected = np.degrees(np.sqrt(np.mean(error**2)))
+        assert costs.angle_rmse_deg[0 if channel is None else 3] == pytest.approx(expected, rel=1e-4)
