@@ -166,7 +166,7 @@ def markdown(facts: dict[str, Any]) -> str:
         f"{facts['source_seed']}, {facts['sources']}; fresh people: seeds {', '.join(map(str, facts['seeds']))}. True "
         "forces of virtual people, no force labels; RMSE over the generic network's, medians over people.",
         "",
-        "| coordinates | way | n | force RMSE over generic | better in | worst | over the prior [95 %] | torque | 90 % |",
+        "| axes | way | n | force RMSE over generic | better in | worst | over the prior [95 %] | torque | 90 % |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for joint, s in facts["summary"].items():
