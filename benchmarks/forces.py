@@ -10,6 +10,7 @@ on the rest of the motion trials, over the five muscles with electrodes.
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pitl
 from pitl.config.schema import Config
 from pitl.config.toml import change
 from pitl.data.recording import Cohort
-from pitl.learn import efforts, personal, predict
+from pitl.learn import efforts, personal, predict, train
 from pitl.learn.model import Model, stack
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.split import Split, split_rows
@@ -64,33 +65,33 @@ def _along_trials(
     return estimate._replace(force=force, force_spread=spread)
 
 
-def _judge(joint: str, source: int, seed: int, fresh: list[int], each: int) -> list[dict[str, Any]]:
-    """One row a fresh person: force and torque RMSE by way, and how many intervals hold."""
+def _judge(
+    joint: str, source: int, seed: int, fresh: list[int], each: int, head: bool
+) -> Iterator[list[dict[str, Any]]]:
+    """Of each seed, one row a fresh person: force and torque RMSE by way, and how many intervals hold."""
     electrodes = {"PL": ("FCR", "FCU")} if joint == "wrist2" else {}
     settings = change(Config(), model={"electrodes": electrodes}, data={"kind": "cohort"})
-    settings = change(settings, personalize={**settings.personalize.model_dump(), "steps": 200})
-    sources = _people(joint, source, seed)
-    generic = pitl.train(sources, settings)
-    prior = generic.gain_prior or efforts.source_prior(prepare(settings, sources))
+    prepared = prepare(settings, _people(joint, source, seed))
+    chosen = train.choose_held_out(source, settings.train.holdout_fraction)
+    generic, _ = train.train_generic(prepared, *chosen, settings.train, jax.random.key(0))
+    prior = efforts.source_prior(prepared)
+    print(f"{joint}: a generic model of {source} people", flush=True)
     spread = np.asarray(generic.spread.force)
     seen = [k for k, m in enumerate(generic.limb.muscles) if m in generic.channels]
-    table = []
     for number in fresh:
         prepared = prepare(settings, _people(joint, each, number))
         split = split_rows(prepared)
-        start = stack([generic] * each).replace(
-            limb=prepared.limbs, muscle_prior=None, angle_prior=None, gain_prior=None
-        )
-        way = personal.method_settings(settings.personalize, "angle")
-        head = personal.fit(start, prepared.samples, split.people, way, settings.personalize).model
-        answers = {
-            "generic": _estimates(start, prepared, split, False),
-            "head": _estimates(head, prepared, split, False),
-        }
+        start = stack([generic] * each).replace(limb=prepared.limbs)
+        answers = {"generic": _estimates(start, prepared, split, False)}
+        if head:
+            way = personal.method_settings(settings.personalize, "angle")
+            fitted = personal.fit(start, prepared.samples, split.people, way, settings.personalize).model
+            answers["head"] = _estimates(fitted, prepared, split, False)
         for name, how in _WAYS.items():
             if joint == "wrist2" or not how["efforts"]:
                 told = efforts.fit_gains(start, prepared, prior, **how)
                 answers[name] = _estimates(told, prepared, split, True)
+        table = []
         for s in range(each):
             rows = split.test[s]
             truth, torque = (np.asarray(x)[rows] for x in (prepared.samples.force, prepared.samples.torque))
@@ -109,14 +110,7 @@ def _judge(joint: str, source: int, seed: int, fresh: list[int], each: int) -> l
                     holds = np.abs(e.force - truth) < predict._NORMAL * e.force_spread
                     facts.setdefault("holds", {})[name] = float(holds[:, seen].mean())
             table.append(facts)
-        print(joint, number, [round(r["force"]["generic"], 2) for r in table[-each:]], flush=True)
-        pitl_drop()
-    return table
-
-
-def pitl_drop() -> None:
-    """Compiled programs of one group of people are of no use to the next."""
-    jax.clear_caches()
+        yield table
 
 
 def _ratio(rows: list[dict[str, Any]], way: str, over: str, what: str = "force") -> dict[str, float]:
@@ -137,7 +131,7 @@ def summarise(table: list[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for joint in sorted({r["joint"] for r in table}):
         rows = [r for r in table if r["joint"] == joint]
-        ways = [w for w in ("head", *_WAYS) if w in rows[0]["force"]]
+        ways = [w for w in ("head", *_WAYS) if all(w in r["force"] for r in rows)]
         result[joint] = {
             "people": len(rows),
             "generic": float(np.median([r["force"]["generic"] for r in rows])),
@@ -185,28 +179,35 @@ def main() -> None:
     """Runs the comparison and writes both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=10)
-    parser.add_argument("--source-seed", type=int, default=1000)
+    parser.add_argument("--source-seed", type=int, default=100)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1001, 1002, 1003, 1004])
     parser.add_argument("--each", type=int, default=3, help="fresh people of each seed")
+    parser.add_argument("--head", action="store_true", help="also personal heads, which need angle labels")
     parser.add_argument("--joints", nargs="+", default=["wrist2", "wrist"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
     start, table = time.time(), []
     for joint in given.joints:
-        table += _judge(joint, given.sources, given.source_seed, given.seeds, given.each)
-        facts = {
-            "command": "python -m benchmarks.forces",
-            "device": f"{jax.devices()[0].platform}, 2 cores, shared",
-            "wall_s": time.time() - start,
-            "sources": given.sources,
-            "source_seed": given.source_seed,
-            "seeds": given.seeds,
-            "summary": summarise(table),
-            "people": table,
-        }
-        (given.out / "results").mkdir(exist_ok=True)
-        (given.out / "results" / "forces.json").write_text(json.dumps(facts, indent=1) + "\n")
-        (given.out / "FORCES.md").write_text(markdown(facts))
+        run = _judge(joint, given.sources, given.source_seed, given.seeds, given.each, given.head)
+        for rows in run:
+            table += rows
+            _write(given, table, time.time() - start)
+
+
+def _write(given: argparse.Namespace, table: list[dict[str, Any]], wall_s: float) -> None:
+    facts = {
+        "command": f"python -m benchmarks.forces --joints {' '.join(given.joints)}",
+        "device": f"{jax.devices()[0].platform}, 2 cores, shared",
+        "wall_s": wall_s,
+        "sources": given.sources,
+        "source_seed": given.source_seed,
+        "seeds": sorted({r["seed"] for r in table}),
+        "summary": summarise(table),
+        "people": table,
+    }
+    (given.out / "results").mkdir(exist_ok=True)
+    (given.out / "results" / "forces.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (given.out / "FORCES.md").write_text(markdown(facts))
 
 
 if __name__ == "__main__":

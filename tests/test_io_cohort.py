@@ -228,7 +228,8 @@ def test_the_torque_of_an_effort_is_the_dynamometers(tmp_path: Path) -> None:
     held = recording("S1", "t2", 1, torque=None, dynamometer=exerted)
     cohorts.write_cohort(Cohort("c", "own", (Subject("S1", (recording("S1", "t1", 0), held)),)), tmp_path)
     moved, effort = cohorts.read_cohort(tmp_path).subjects[0].recordings
-    assert moved.dynamometer is None and moved.torque is not None and effort.torque is None
+    assert moved.dynamometer is None and moved.torque is not None
+    assert effort.dynamometer is not None and effort.torque is None
     np.testing.assert_allclose(effort.dynamometer, exerted, atol=1e-6)
     header = tmp_path / "cohort.toml"
     header.write_text(header.read_text().replace("dynamometer = true", 'dynamometer = true\nlacks = ["angle"]'))
