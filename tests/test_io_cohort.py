@@ -221,3 +221,16 @@ def test_a_folder_without_recordings_says_what_was_looked_for(tmp_path: Path) ->
     with pytest.raises(PitlError, match="holds notes.txt; looked for"):
         read_folder(tmp_path, data)
     assert read_folder(folder_with(tmp_path), data).joint == "wrist"
+
+
+def test_the_torque_of_an_effort_is_the_dynamometers(tmp_path: Path) -> None:
+    exerted = np.linspace(-1, 1, 50)[:, None]  # N m
+    held = recording("S1", "t2", 1, torque=None, dynamometer=exerted)
+    cohorts.write_cohort(Cohort("c", "own", (Subject("S1", (recording("S1", "t1", 0), held)),)), tmp_path)
+    moved, effort = cohorts.read_cohort(tmp_path).subjects[0].recordings
+    assert moved.dynamometer is None and moved.torque is not None
+    assert effort.dynamometer is not None and effort.torque is None
+    np.testing.assert_allclose(effort.dynamometer, exerted, atol=1e-6)
+    header = tmp_path / "cohort.toml"
+    header.write_text(header.read_text().replace("dynamometer = true", 'dynamometer = true\nlacks = ["angle"]'))
+    refused(tmp_path, "dynamometer", "no angle")

@@ -209,7 +209,7 @@ def personalize(
         chosen = None if start is not None and config is None else settings
         model = api.personalize_model(start, person, labels=labels, config=chosen, report=shell.steps("personalising"))  # pyright: ignore[reportArgumentType]
         model.save(out)
-        typer.echo(f"Wrote {out}. {shell.trust_sentence(model.history)}")
+        typer.echo(f"Wrote {out}. {shell.trust_sentence(model.history)} {shell.gains_sentence(model.history)}".rstrip())
 
 
 def predict(

@@ -121,3 +121,18 @@ def trust_sentence(history: dict[str, Any]) -> str:
         f"first {100 * trust['calibration_fraction']:.0f} % was {trust['angle_rmse_deg']:.1f} degrees off (R2 "
         f"{trust['angle_r2']:.2f})."
     )
+
+
+def gains_sentence(history: dict[str, Any]) -> str:
+    """Which muscles efforts told apart, and which effort to add next; nothing where nobody made efforts."""
+    if "gains" not in history:
+        return ""
+    known, following = history["gains"], history["next_effort"]
+    told = [name for name, v in known.items() if v["by_data"]]
+    left = [name for name in known if name not in told]
+    direction = " and ".join(
+        f"{'+' if x > 0 else '-'}{dof}" for dof, x in following["direction"].items() if abs(x) > 0.3
+    )
+    parts = [f"The efforts told the force of {', '.join(told)}" if told else "The efforts told no muscle's force"]
+    parts += [f"; that of {', '.join(left)} is the prior's"] if left else []
+    return "".join(parts) + f". An effort towards {direction} would tell most next, about {following['muscle']}."

@@ -107,6 +107,7 @@ class VirtualConfig(Section):
     They never change which random numbers are drawn, so two cohorts that differ in one strength hold the same people.
     """
 
+    joint: Literal["wrist", "wrist2"] = _item("wrist", "wrist2 flexes and deviates, and can make efforts")
     subjects: int = _item(8, "number of people", "1", ge=1)
     seed: int = _item(0, "of every random choice", ge=0)
     seconds: float = _item(20.0, "length of each trial", "s", gt=0)
@@ -117,6 +118,12 @@ class VirtualConfig(Section):
     rest_trials: int = _item(0, "relaxed trials per person, the hand hangs", "1", ge=0)
     postures: tuple[str, ...] = _item(
         ("pronated", "pronated", "neutral", "pronated"), "of the trials in turn", min_length=1
+    )
+    effort_trials: int = _item(
+        0,
+        "isometric trials of wrist2 against a dynamometer: flexion, extension, radial, ulnar, co-contraction",
+        "1",
+        ge=0,
     )
     load_trials: int = _item(0, "trials of held targets with a known weight fixed to the hand", "1", ge=0)
     load_kg: tuple[Annotated[float, Field(gt=0)], ...] = _item((1.0,), "weights of these in turn", "kg", min_length=1)
@@ -286,6 +293,13 @@ class PersonalizeConfig(Section):
     )
     muscle_fitted: bool = _item(
         True, "the equation of motion fits these muscles; false leaves them at the source people's mean, the control"
+    )
+    gains_share: float = _item(
+        0.3,
+        "part in the forces of muscles whose gains efforts on a dynamometer told; the rest is the network's",
+        "1",
+        ge=0,
+        le=1,
     )
     muscle_weight: float = _item(0.3, "weight of the distance from these forces, in units of their variance", "1", ge=0)
     prior_weight: float = _item(1e-2, "pull of the corrections towards 1", "1", ge=0)

@@ -1,5 +1,6 @@
 """A cohort is a folder with a `cohort.toml`: read, and written so that it is read back."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -159,7 +160,12 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
     """
     from pitl.data.formats import csv  # here, as it needs pandas, which training does not
 
-    recordings = [r for s in cohort.subjects for r in s.recordings]
+    efforts = {(r.subject, r.trial) for s in cohort.subjects for r in s.recordings if r.dynamometer is not None}
+    recordings = [
+        r if r.dynamometer is None else dataclasses.replace(r, torque=r.dynamometer, dynamometer=None)
+        for s in cohort.subjects
+        for r in s.recordings
+    ]
     names = {"emg": recordings[0].channels}
     for key, attribute in (("angle", "dofs"), ("torque", "dofs"), ("force", "muscles")):
         having = [r for r in recordings if getattr(r, key) is not None]
@@ -189,6 +195,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
             "subject": r.subject, "trial": r.trial, "task": r.task, "posture": r.posture, "file": f"{file}.csv",
             "rate_hz": r.rate_hz if r.rate_hz != recordings[0].rate_hz else None,
             "lacks": [k for k in names if k not in own] or None,
+            "dynamometer": True if (r.subject, r.trial) in efforts else None,
             "force_source": r.force_source, "notes": list(r.notes) or None,
         }))  # fmt: skip
     for s in cohort.subjects:

@@ -63,7 +63,7 @@ class Force(_Closed):
 
 
 class Torque(_Closed):
-    """Net torque of the muscles [N m], such as that of inverse dynamics."""
+    """Net torque of the muscles [N m], such as that of inverse dynamics; in an effort, that on the dynamometer."""
 
     coordinates: _Columns
     rate_hz: _Rate | None = None
@@ -85,6 +85,7 @@ class TrialEntry(_Closed):
     emg_unit: Literal["V", "mV", "uV", "counts", "%", "1"] | None = None  # likewise
     emg_offset_s: Annotated[float, Field(ge=-1e5, le=1e5)] | Literal["estimate"] = 0.0  # added to the EMG's clock
     lacks: list[Literal["angle", "force", "torque"]] = []
+    dynamometer: bool = False  # an isometric effort: its torque is what the limb exerted on the device that held it
     force_source: str | None = None
     notes: list[str] = []
 
@@ -176,6 +177,12 @@ def _consistent(path: Path, result: CohortFile) -> None:
     for k, t in enumerate(result.trial, 1):
         if t.path("emg") is None:
             raise PitlError(f"{path}: trial.{k} ({t.subject}/{t.trial}) names no file; add file = or emg =.")
+        for part, section in (("angle", result.angle), ("torque", result.torque)):
+            if t.dynamometer and (section is None or t.path(part) is None):
+                raise PitlError(
+                    f"{path}: trial.{k} ({t.subject}/{t.trial}) is on a dynamometer and has no {part}; add [{part}] "
+                    f"coordinates and its columns, or remove dynamometer = true."
+                )
     known = {t.subject for t in result.trial}
     for p in result.subject:
         if p.name not in known:

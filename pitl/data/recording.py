@@ -43,6 +43,8 @@ class Recording:
         notes: decisions taken while reading, one sentence each, to be shown to the user.
         emg_kind: `"raw"`, `"rectified"` (but not smoothed) or `"envelope"`.
         emg_unit: `"V"`, or `"1"` where only ratios count: ADC counts, or parts of the maximum.
+        dynamometer: (T, D) torque that the limb exerted on a dynamometer or load cell which held it, positive in the
+            direction of its coordinate [N m]; such a trial is an isometric effort. None where it moved freely.
     """
 
     subject: str
@@ -64,6 +66,7 @@ class Recording:
     load: Load | None = None
     emg_kind: str = "raw"
     emg_unit: str = "V"
+    dynamometer: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         where = f"{self.source or 'recording'} ({self.subject}/{self.trial})"
@@ -82,7 +85,8 @@ class Recording:
                 "above 0 kg and a place within 1 m of the joint, in the coordinates of the body that carries it."
             )
         columns = (("angle", self.angle, self.dofs), ("force", self.force, self.muscles))
-        for name, values, names in (*columns, ("torque", self.torque, self.dofs)):
+        torques = (("torque", self.torque, self.dofs), ("dynamometer", self.dynamometer, self.dofs))
+        for name, values, names in (*columns, *torques):
             expected = (len(self.emg), len(names))
             if values is not None and values.shape != expected:
                 raise PitlError(f"{where}: {name} has shape {values.shape}, expected {expected}.")

@@ -98,7 +98,9 @@ def _assemble(
     return Recording(
         trial.subject, trial.task, trial.trial, trial.posture, rate, arrays["emg"], tuple(header.emg.channels),
         angle=arrays.get("angle"), dofs=tuple(dofs.coordinates) if dofs else (), force=arrays.get("force"),
-        muscles=tuple(f.muscles) if f else (), force_source=labels, torque=arrays.get("torque"),
+        muscles=tuple(f.muscles) if f else (), force_source=labels,
+        torque=None if trial.dynamometer else arrays.get("torque"),
+        dynamometer=arrays.get("torque") if trial.dynamometer else None,
         valid=None if good.all() else good, source=str(source), notes=tuple(notes), emg_kind=header.emg.kind,
         emg_unit=_emg_unit(header, trial.emg_unit, read(source)),
     )  # fmt: skip

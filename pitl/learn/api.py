@@ -15,7 +15,7 @@ from pitl.config.toml import change, load
 from pitl.data.recording import Cohort, Recording
 from pitl.errors import PitlError
 from pitl.learn import alone as alone_
-from pitl.learn import deviation, emg_driven, muscle_part, personal, played, train
+from pitl.learn import deviation, efforts, emg_driven, gains, muscle_part, personal, played, train
 from pitl.learn.model import Model, stack
 from pitl.learn.predict import Estimate, Prediction, predict_recording, predict_rows
 from pitl.learn.prepare import Prepared, prepare
@@ -89,6 +89,8 @@ def train_model(
     )
     if settings.personalize.muscle:
         model = model.replace(muscle_prior=_muscle_prior(prepared, settings))
+    if settings.data.force_labels == "recorded" and all(efforts.made_efforts(prepared)):
+        model = model.replace(gain_prior=efforts.source_prior(prepared))
     if settings.personalize.deviation and count >= played.FEWEST_PEOPLE:
         try:
             prior = played.learn_prior(prepared, tuple(range(count)), settings.train, jax.random.key(1))
@@ -151,7 +153,15 @@ def personalize_model(
     models = _fit(
         generic, prepared, split_rows(prepared, unlabelled=settings.personalize.unlabelled), whole, grade, report
     )
-    kept = [_finish(models, prepared, s, grade, trust, generic) for s in range(len(person.subjects))]
+    told: list[dict[str, Any]] = [{} for _ in person.subjects]
+    if all(efforts.made_efforts(prepared)):
+        prior = None if generic is None else generic.gain_prior
+        prior = gains.population_prior(len(prepared.limbs.muscles)) if prior is None else prior
+        models = efforts.fit_gains(models, prepared, prior)
+        told = [efforts.told(jax.tree.map(lambda x, s=s: x[s], models), prior) for s in range(len(told))]
+    kept = [
+        _finish(models, prepared, s, grade, trust, generic).with_history(**told[s]) for s in range(len(person.subjects))
+    ]
     return (
         kept[0] if len(kept) == 1 else stack(kept).with_history(trust={m.people[0]: m.history["trust"] for m in kept})
     )
@@ -242,7 +252,7 @@ def _fit(
             f"recordings are of '{prepared.cohort.joint}' ({', '.join(prepared.limbs.dofs)}), the model is of "
             f"{', '.join(generic.limb.dofs)}; personalise a model of the same joint."
         )
-    start = stack([generic] * count).replace(limb=prepared.limbs, muscle_prior=None, angle_prior=None)
+    start = stack([generic] * count).replace(limb=prepared.limbs, muscle_prior=None, angle_prior=None, gain_prior=None)
     people = split
     if settings.personalize.muscle and grade != "angle_force" and generic.muscle_prior is not None:
         belief = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), generic.muscle_prior)

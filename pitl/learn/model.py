@@ -21,6 +21,7 @@ from pitl.data.checks import faults
 from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import load_checkpoint, save_checkpoint
+from pitl.learn import gains as gains_
 from pitl.learn import gaussian_process, hill
 from pitl.learn.gaussian_process import AnglePrior, Deviation
 from pitl.learn.units import Spread
@@ -30,6 +31,7 @@ from pitl.net.network import Network
 from pitl.signals.normalise import ChannelScale
 
 _KIND = "model"
+_GAINS: dict[str, Any] = {"gain_prior": gains_.GainPrior, "gains": gains_.Gains, "electrodes": hill.Electrodes}
 
 
 class Model(struct.PyTreeNode):
@@ -49,6 +51,9 @@ class Model(struct.PyTreeNode):
     angle_prior: AnglePrior | None = None  # of a generic model: how the source people's angle deviates from it
     deviation: Deviation | None = None  # of a person's angle from the generic model's
     generic: dict[str, Any] | None = None  # its parameters, where there is a deviation
+    gain_prior: gains_.GainPrior | None = None  # of a generic model: what the source people's gains turned out to be
+    gains: gains_.Gains | None = None  # of a person's muscles, where efforts on a dynamometer told them
+    electrodes: hill.Electrodes | None = None  # which channel drives which muscle, where there are gains
     net: Network = struct.field(pytree_node=False, default=None)  # pyright: ignore[reportAssignmentType]
     emg: EmgConfig = struct.field(pytree_node=False, default=EmgConfig())
     personalize: PersonalizeConfig = struct.field(pytree_node=False, default=PersonalizeConfig())
@@ -97,7 +102,7 @@ class Model(struct.PyTreeNode):
         """
         static, arrays = model_to_dict(self.limb)
         tree: dict[str, Any] = {"params": self.params, "limb": arrays}
-        for name in ("scale", "spread", "muscle_prior", "angle_prior", "deviation", "generic"):
+        for name in ("scale", "spread", "muscle_prior", "angle_prior", "deviation", "generic", *_GAINS):
             if getattr(self, name) is not None:
                 tree[name] = serialization.to_state_dict(getattr(self, name))
         meta = {
@@ -146,6 +151,7 @@ class Model(struct.PyTreeNode):
                 angle_prior=gaussian_process.from_dict("prior", tree["angle_prior"]) if "angle_prior" in tree else None,
                 deviation=gaussian_process.from_dict("deviation", tree["deviation"]) if "deviation" in tree else None,
                 generic=jax.tree.map(jnp.asarray, tree["generic"]) if "generic" in tree else None,
+                **{k: make(**jax.tree.map(jnp.asarray, tree[k])) for k, make in _GAINS.items() if k in tree},
                 net=Network(**net),
                 emg=EmgConfig(**meta["emg"]),
                 personalize=PersonalizeConfig(**meta["personalize"]),

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text
+from pitl.learn import gains
 from pitl.learn.deviation import predict_angle
 from pitl.learn.model import Model, pick_channels
 from pitl.learn.prepare import Prepared
@@ -135,7 +136,7 @@ class Prediction:
     muscles: tuple[str, ...]
     silent: tuple[str, ...] = ()  # channels of the model that the recording lacks or in which they are dead
     angle_half: np.ndarray | None = None  # (N, D) rad, half an interval of 90 %; (D,) from held-back errors
-    force_half: np.ndarray | None = None  # (M,) N, the same where forces had labels
+    force_half: np.ndarray | None = None  # (N, M) N, the same from the gains' posterior; (M,) where forces had labels
 
     def to_frame(self) -> Any:
         """A pandas table: time, angles in degrees, forces, torques, with intervals where they are known.
@@ -257,11 +258,16 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
     one = jax.tree.map(lambda x: jnp.asarray(x)[None], model)
     (estimate,) = predict_rows(one, samples, (np.arange(window - 1, count),))
     assert estimate.force is not None
+    if model.gains is not None:
+        estimate = with_gains(model, estimate, jets[window - 1 :], posture)
+        assert estimate.force is not None
     torque = _torque(model.limb, jnp.asarray(estimate.angle), jnp.asarray(estimate.force), posture)
     trust = model.history.get("trust", {})
     half = {k: None if trust.get(k) is None else np.asarray(trust[k]) for k in ("angle_half_rad", "force_half_n")}
     if estimate.angle_spread is not None:
         half["angle_half_rad"] = HALF_OF_NORMAL * estimate.angle_spread
+    if estimate.force_spread is not None:
+        half["force_half_n"] = HALF_OF_NORMAL * estimate.force_spread
     return Prediction(
         env.time_s[window - 1 :],
         estimate.angle,
@@ -273,6 +279,34 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
         half["angle_half_rad"],
         half["force_half_n"],
     )
+
+
+def with_gains(model: Model, estimate: Estimate, jets: np.ndarray, posture: int | np.ndarray) -> Estimate:
+    """The estimate with a mean of the network's forces, at the gains that torque told, and the muscles'.
+
+    Their errors have little in common: the one reads a window of EMG, the other the physiology.
+
+    Args:
+        model: of one person, with gains.
+        estimate: of the network, along the rows.
+        jets: (W, 3, C) normalised envelopes there, of contiguous rows.
+        posture: of the rows.
+    """
+    assert estimate.force is not None and model.gains is not None and model.electrodes is not None
+    angle = np.asarray(estimate.angle, np.float32)
+    rate = np.gradient(angle, 1 / model.net.rate_hz, axis=0).astype(np.float32)
+    force, spread = _driven(model, jnp.asarray(jets, jnp.float32), jnp.asarray(angle), jnp.asarray(rate), posture)
+    share = model.personalize.gains_share
+    network_force = np.asarray(model.gains.network) * estimate.force  # N
+    mixed = share * np.asarray(force) + (1 - share) * network_force  # N
+    return estimate._replace(force=mixed, force_spread=np.asarray(spread))
+
+
+@jax.jit
+def _driven(model: Model, jets: Array, angle: Array, rate: Array, posture: Any) -> tuple[Array, Array]:
+    assert model.gains is not None and model.electrodes is not None
+    where = jnp.broadcast_to(jnp.asarray(posture, jnp.int32), angle.shape[:1])
+    return gains.force(model.gains, gains.basis(model.limb, model.electrodes, jets, angle, rate, where))
 
 
 _torque = jax.jit(dynamics.muscle_torque)

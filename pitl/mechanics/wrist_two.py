@@ -1,7 +1,7 @@
 """The wrist with two coordinates, as plain numbers: what each constant is, and where it was published.
 
 Lengths are polynomials of flexion and deviation, fitted to musculotendon lengths and both moment arms that OpenSim 4.6
-computes for the wrist model of Gonzalez et al. 1997, doi 10.1016/S0021-9290(97)00016-8, with the elbow at 90 deg and
+computes for the wrist model of Gonzalez et al. 1997, doi 10.1016/S0021-9290(97)00015-8, with the elbow at 90 deg and
 the forearm neutral (70 deg either way; 20 deg radial to 30 deg ulnar). Of 60 deg flexion either way and 10 deg radial
 to 25 deg ulnar they are within 0.1 mm in length and moment arms, but for paths that gain a point at some flexion, where
 OpenSim's lengths jump: FCU (0.5 mm in length, 1.9 mm in moment arm), PL (0.2 mm, 1.0 mm). Without any deviation

@@ -33,6 +33,7 @@ class TrialRows(NamedTuple):
     test_start: int  # rows from here to stop belong to test
     has_angle: bool
     load: Load | None = None  # that was carried
+    isometric: bool = False  # an effort against a dynamometer, for the muscles alone: the network never reads it
 
 
 class Motion(NamedTuple):
@@ -57,6 +58,7 @@ class Table(NamedTuple):
     trials: tuple[TrialRows, ...]
     scales: tuple[normalise.ChannelScale, ...]  # one a subject
     maxima: tuple[np.ndarray | None, ...] = ()  # (C,) envelope at maximum voluntary contraction [V], one a subject
+    dynamometer: np.ndarray | None = None  # (N, D) N m, exerted on it in isometric trials; zero in the others
 
 
 def window_samples(window: WindowConfig, emg_settings: EmgConfig) -> int:
@@ -125,7 +127,9 @@ def tabulate(
                         f"{data.test_after:g} begins the test part at {test / emg_settings.rate_hz:.2f} s, before "
                         f"calibration and gap end at {first / emg_settings.rate_hz:.2f} s; begin it later."
                     )
-            everything = data.calibration_fraction == 1.0  # there is no test part
+            # there is no test part
+            everything = data.calibration_fraction == 1.0 or recording.dynamometer is not None
+            calibration = count if everything else calibration
             test = count if everything else test
             if calibration < 2 * window or (count - test < window and not everything):
                 raise PitlError(
@@ -157,6 +161,7 @@ def tabulate(
                     rows + test,
                     recording.angle is not None,
                     recording.load,
+                    recording.dynamometer is not None,
                 )
             )
             rows += count
@@ -174,6 +179,7 @@ def tabulate(
         tuple(trials),
         tuple(scales),
         tuple(maxima),
+        stacked["dynamometer"] if any(t.isometric for t in trials) else None,
     )
     return shrink_scales(table, emg_settings) if emg_settings.shrink_scale else table
 
@@ -207,7 +213,7 @@ def rows_of(table: Table, part: str, *, subjects: tuple[int, ...] | None = None,
     bad = np.concatenate([[0], np.cumsum(~table.usable)])
     result = []
     for t in table.trials:
-        if (subjects is not None and t.subject not in subjects) or not t.has_angle:
+        if (subjects is not None and t.subject not in subjects) or not t.has_angle or t.isometric:
             continue
         first, last = {
             "calibration": (t.start, t.calibration_stop),
@@ -273,7 +279,7 @@ def scale_at(table: Table, settings: EmgConfig, subject: int, fraction: float) -
     """(C,) scale [V] that a subject's channels have when a first part of each trial is what is known of them."""
     known, volts = [], table.scales[subject].volts
     for t in table.trials:
-        if t.subject == subject:
+        if t.subject == subject and not t.isometric:
             known.append(table.jets[t.start : t.start + int(fraction * (t.stop - t.start)), 0] * volts)
     names = tuple(map(str, range(len(volts))))
     maximum = table.maxima[subject] if table.maxima else None
@@ -288,7 +294,10 @@ def _subject_scale(
     settings: EmgConfig,
     maximum: np.ndarray | None,
 ) -> normalise.ChannelScale:
-    calibration = np.concatenate([e.jets[:c, 0] for e, (c, _, _) in zip(envelopes, spans, strict=True)])
+    moved = [r.dynamometer is None for r in subject.recordings]
+    parts = [e.jets[:c, 0] for e, (c, _, _) in zip(envelopes, spans, strict=True)]
+    # efforts are far stronger than motion: their scale would make its EMG small
+    calibration = np.concatenate([part for part, free in zip(parts, moved, strict=True) if free or not any(moved)])
     method, fixed, first = settings.normalisation, settings.fixed_scale_v, subject.recordings[0]
     if first.emg_unit == "1" and method in ("blend", "fixed"):  # there are no volts to compare with
         # envelopes are parts of the maximum already and stay as they are; of other numbers only ratios count
@@ -339,7 +348,8 @@ def _rows(
             angle = np.stack([np.interp(clock, clock[good], a[good]) for a in angle.T], axis=1)
         motion = smooth_motion(angle, recording.rate_hz, data.angle_lowpass_hz)
         rows |= {k: v[nearest] for k, v in motion._asdict().items()}
-    for name, values in (("force", recording.force), ("torque", recording.torque)):
+    exerted = np.zeros((len(clock), dofs)) if recording.dynamometer is None else recording.dynamometer
+    for name, values in (("force", recording.force), ("torque", recording.torque), ("dynamometer", exerted)):
         if values is not None:
             rows[name] = values[nearest]
     return rows

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 
 from pitl.config.schema import VirtualConfig
 from pitl.data.recording import Cohort, Load, Recording, Subject
-from pitl.data.virtual import motion, reference, surface_emg
+from pitl.data.virtual import motion, reference, surface_emg, wrist_two
 from pitl.data.virtual.subject import UNRECORDED, Joint, VirtualPerson, draw
 from pitl.errors import PitlError
 from pitl.mechanics import model as msk
@@ -29,6 +29,9 @@ _NOISE_HZ = 100.0  # at which the drive's noise is drawn
 _LANES = 32
 
 
+_Sample = motion.Sample | wrist_two.HandSample
+
+
 class _Task(NamedTuple):
     subject: int
     name: str  # of the trial
@@ -37,6 +40,7 @@ class _Task(NamedTuple):
     posture: str
     key: tuple[int, int, int]  # of its random numbers
     load: Load | None = None  # as the laboratory knows it
+    direction: str = ""  # of an isometric effort
 
 
 def simulate(settings: VirtualConfig, progress: Callable[[int, int], None] | None = None) -> Cohort:
@@ -57,8 +61,9 @@ def simulate(settings: VirtualConfig, progress: Callable[[int, int], None] | Non
     Raises:
         PitlError: if no trial is asked for, or a posture is not known.
     """
-    wrist = calibrate_slack_length(builtin("wrist"))
-    people = [draw(settings, wrist, s) for s in range(settings.subjects)]
+    wrist = calibrate_slack_length(builtin(settings.joint))
+    two = (wrist_two.draw_hand, wrist_two.draw_muscles) if settings.joint == "wrist2" else None
+    people = [draw(settings, wrist, s, two) for s in range(settings.subjects)]
     tasks = [task for s in range(settings.subjects) for task in _tasks(settings, s)]
     recordings: list[list[Recording]] = [[] for _ in people]
     truths = [_hidden(p, wrist) for p in people]
@@ -84,7 +89,7 @@ def simulate(settings: VirtualConfig, progress: Callable[[int, int], None] | Non
         )
         for s, person in enumerate(people)
     )
-    return Cohort(name="virtual wrist", joint="wrist", subjects=subjects)
+    return Cohort(name="virtual wrist", joint=settings.joint, subjects=subjects)
 
 
 def _name(subject: int) -> str:
@@ -110,6 +115,15 @@ def _tasks(settings: VirtualConfig, subject: int) -> list[_Task]:
         place = settings.load_place_m[k % len(settings.load_place_m)]  # m
         load = Load(settings.load_kg[k % len(settings.load_kg)], (place, 0.0, 0.0), "hand")
         tasks.append(_Task(subject, f"load{k + 1}", "load", 0.5, posture, (subject, 1 + len(counts), k), load))
+    for k in range(settings.effort_trials):
+        direction = wrist_two.DIRECTIONS[k % len(wrist_two.DIRECTIONS)]
+        key = (subject, 2 + len(counts), k)
+        tasks.append(_Task(subject, f"effort{k + 1}", "effort", 0.5, settings.postures[0], key, direction=direction))
+    if settings.joint == "wrist" and settings.effort_trials or settings.joint == "wrist2" and settings.load_trials:
+        raise PitlError(
+            "the virtual wrist makes efforts only with two coordinates, and carries loads only with one; set "
+            "virtual.effort_trials = 0 or joint = 'wrist2', virtual.load_trials = 0 or joint = 'wrist'."
+        )
     if not tasks or not settings.postures:
         raise PitlError(
             "the virtual cohort has no trials or no postures; set rhythmic_trials or random_trials, and postures."
@@ -119,7 +133,7 @@ def _tasks(settings: VirtualConfig, subject: int) -> list[_Task]:
 
 def _simulated(
     settings: VirtualConfig, wrist: msk.MusculoskeletalModel, people: list[VirtualPerson], tasks: list[_Task]
-) -> Iterator[tuple[list[_Task], motion.Sample]]:
+) -> Iterator[tuple[list[_Task], _Sample]]:
     """Simulates group after group; samples have axes (T, lane) and start at the recording's first sample."""
     rate = settings.emg_rate_hz
     finer = max(1, math.ceil(1 / (rate * _STEP_S) - 1e-9))  # steps per sample
@@ -155,15 +169,16 @@ def _processor() -> jax.Device:
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
 def _run(
-    trials: motion.SimulatedTrial,
-    targets: motion.MotionTarget,
+    trials: motion.SimulatedTrial | wrist_two.HandTrial,
+    targets: motion.MotionTarget | wrist_two.HandTarget,
     noise: jax.Array,
     step: float,
     block: int,
     warm_up: int,
     finer: int,
-) -> motion.Sample:
-    samples = motion.run(trials, targets, jnp.swapaxes(noise, 0, 1), step, block)
+) -> _Sample:
+    run: Any = wrist_two.run if isinstance(trials, wrist_two.HandTrial) else motion.run
+    samples = run(trials, targets, jnp.swapaxes(noise, 0, 1), step, block)
     return jax.tree.map(lambda x: x[warm_up::finer], samples)
 
 
@@ -174,13 +189,23 @@ def _prepare(
     task: _Task,
     steps: int,
     step_rate: float,
-) -> tuple[motion.SimulatedTrial, motion.MotionTarget, np.ndarray]:
+) -> tuple[Any, Any, np.ndarray]:
     """One lane: who and where, what they try, and the noise of their drive."""
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=task.key))
     posture = msk.posture_index(wrist, task.posture)
     beyond = round(motion.LARGEST_LEAD_S * step_rate)
-    plan = reference.plan(task.task, task.place, rng, steps + beyond, step_rate)
     blocks = math.ceil(steps / round(step_rate / _NOISE_HZ))
+    if isinstance(person.joint, wrist_two.Hand):
+        length, effort = person.muscles.length[posture], 1.0  # m / rad^power
+        if task.direction:
+            whose = person.muscles, person.control, length
+            target = wrist_two.effort_target(task.direction, whose, rng, steps + beyond, step_rate)
+        else:
+            target, effort = wrist_two.moving_target(task.task, task.place, rng, steps + beyond, step_rate)
+        down, held = np.asarray(wrist.gravity)[posture], np.asarray(float(bool(task.direction)))
+        parts = person.joint, person.muscles, person.control, length, down, np.asarray(effort), held
+        return wrist_two.HandTrial(*parts), target, rng.standard_normal((blocks, len(length)), np.float32)
+    plan = reference.plan(task.task, task.place, rng, steps + beyond, step_rate)
     trial = motion.SimulatedTrial(
         _with_load(settings, person.joint, task),
         person.muscles,
@@ -225,19 +250,28 @@ def _record(
     person: VirtualPerson,
     task: _Task,
     sos: np.ndarray,
-    samples: motion.Sample,
+    samples: _Sample,
     lane: int,
 ) -> tuple[Recording, dict[str, np.ndarray]]:
     """What the laboratory records of one simulated trial, and what it cannot know."""
     rate = settings.emg_rate_hz
     length = round(settings.seconds * rate)
-    recorded = len(wrist.muscles)
+    channels = tuple(m for m in wrist.muscles if m != UNRECORDED)
+    recorded = len(channels)
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(*task.key, 1)))
     early = round(float(person.electrodes.delay_s) * rate)
     drive = samples.drive[early : early + length, lane]
     angle, force, arm = (x[:length, lane] for x in (samples.angle, samples.force, samples.arm))  # rad, N, m
-    emg = surface_emg.synthesise(person.electrodes, sos, drive, angle, rate, rng)  # V
-    torque = (arm * force).astype(np.float32)  # N m, of each muscle
+    flexion = angle if angle.ndim == 1 else angle[:, 0]  # rad
+    emg = surface_emg.synthesise(person.electrodes, sos, drive, flexion, rate, rng)  # V
+    torque = (arm.reshape(*force.shape, -1) * force[..., None]).astype(np.float32)  # N m, of each muscle
+    # the simulation has the muscles without an electrode last
+    order = [(*channels, UNRECORDED).index(m) for m in wrist.muscles]
+    read = _goniometer(person, angle, rng).reshape(length, -1)  # rad
+    exerted = None
+    if task.direction:
+        assert isinstance(samples, wrist_two.HandSample)
+        exerted = _dynamometer(settings, samples.exerted[:length, lane], rng)  # N m
     record = Recording(
         subject=_name(task.subject),
         task=task.task,
@@ -245,40 +279,56 @@ def _record(
         posture=task.posture,
         rate_hz=rate,
         emg=emg,
-        channels=wrist.muscles,
-        angle=_goniometer(person, angle, rng)[:, None],
+        channels=channels,
+        angle=read,
         dofs=wrist.dofs,
-        force=np.ascontiguousarray(force[:, :recorded]),
+        force=np.ascontiguousarray(force[:, order]),
         muscles=wrist.muscles,
         force_source="truth",
-        torque=torque.sum(axis=1, keepdims=True),
+        torque=torque.sum(axis=1),
         source="virtual",
         load=task.load,
+        dynamometer=exerted,
     )
     hidden = {
         "angle": angle.copy(),
         "activation": samples.activation[:length, lane].copy(),
         "friction": samples.friction[:length, lane].copy(),
         "ligament": samples.ligament[:length, lane].copy(),
-        "unrecorded": torque[:, recorded].copy(),
+        "unrecorded": np.squeeze(torque[:, recorded], axis=-1).copy()
+        if angle.ndim == 1
+        else torque[:, recorded].copy(),
     }
+    if task.direction:
+        hidden["direction"] = np.asarray(task.direction)
     if task.load:
         hidden["load_place"] = np.asarray(_load_place(settings, task))
     return record, hidden
 
 
 def _goniometer(person: VirtualPerson, angle: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T,) angle as read [rad]."""
+    """Angles as read [rad], of the same shape."""
     g = person.goniometer
-    read = g.gain * angle + g.offset + g.noise * rng.standard_normal(len(angle), np.float32)
+    read = g.gain * angle + g.offset + g.noise * rng.standard_normal(angle.shape, np.float32)
     if g.step > 0:
         read = g.step * np.round(read / g.step)
     return read.astype(np.float32)
 
 
+_DEVICE_GAIN, _DEVICE_OFFSET_NM, _DEVICE_NOISE_NM = 0.02, 0.05, 0.02  # of a dynamometer, chosen
+
+
+def _dynamometer(settings: VirtualConfig, exerted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(T, 2) torque exerted on the device, as it reads it [N m]."""
+    error = settings.measurement_noise * np.array([_DEVICE_GAIN, _DEVICE_OFFSET_NM, _DEVICE_NOISE_NM])
+    gain, offset = 1 + error[0] * rng.standard_normal(2), error[1] * rng.standard_normal(2)  # , N m
+    return (gain * exerted + offset + error[2] * rng.standard_normal(exerted.shape)).astype(np.float32)
+
+
 def _hidden(person: VirtualPerson, wrist: msk.MusculoskeletalModel) -> dict[str, np.ndarray]:
     """Every hidden parameter under one flat name."""
-    values: dict[str, np.ndarray] = {"muscles": np.array((*wrist.muscles, UNRECORDED))}
+    recorded = [m for m in wrist.muscles if m != UNRECORDED]
+    values: dict[str, np.ndarray] = {"muscles": np.array((*recorded, UNRECORDED))}
     for part in (person.joint, person.muscles, person.control, person.electrodes):
         values |= {k: np.asarray(v) for k, v in part._asdict().items()}
     values |= {f"goniometer_{k}": np.asarray(v) for k, v in person.goniometer._asdict().items()}

@@ -17,12 +17,12 @@ from pitl.data.virtual import muscle
 from pitl.data.virtual.subject import Control, Joint, Muscles, Value
 
 LARGEST_LEAD_S = 0.12  # s, targets must reach this far beyond the simulated time
-_STICTION_RATE = 0.08  # rad/s, over which friction changes its sign
-_EXPECTED_RATE = 0.3  # rad/s, the same as the person expects it
+STICTION_RATE = 0.08  # rad/s, over which friction changes its sign
+EXPECTED_RATE = 0.3  # rad/s, the same as the person expects it
 _SIDE = 0.02  # N m, over which the drive passes from flexors to extensors
-_IDLE = 0.004  # smallest drive
+IDLE = 0.004  # smallest drive
 _TYPICAL = 0.03  # activation beyond co-contraction, for the damping that a person expects of their muscles
-_NOISE_S = 0.12  # s, correlation time of the drive's noise
+NOISE_S = 0.12  # s, correlation time of the drive's noise
 
 
 class SimulatedTrial(NamedTuple):
@@ -101,7 +101,7 @@ def expected_torque(trial: SimulatedTrial, target: MotionTarget) -> Array:
         + error[1] * damping * target.rate
         - error[2] * weight
         + error[3] * joint.stiffness * (target.angle - trial.rest_angle)
-        + joint.friction * jnp.tanh(target.rate / _EXPECTED_RATE)
+        + joint.friction * jnp.tanh(target.rate / EXPECTED_RATE)
     )
 
 
@@ -124,7 +124,7 @@ def _drive(trial: SimulatedTrial, state: MotionState, plan: Plan, arm: Array) ->
     along = jnp.abs(plan.rate) + (2 * flexor - 1) * plan.rate  # rad/s
     together = trial.effort * control.co_contraction * (1 + control.hurry * along)
     drive = (control.share * common + together) * (1 + control.noise * state.noise)
-    return jnp.clip(drive, _IDLE, 1.0)
+    return jnp.clip(drive, IDLE, 1.0)
 
 
 def advance(
@@ -140,7 +140,7 @@ def advance(
     drive = _drive(trial, state, plan, arm)
     fibres, force = muscle.contract(trial.muscles, state.fibres, drive, length, step)
 
-    friction = -joint.friction * jnp.tanh(qd / _STICTION_RATE)  # N m
+    friction = -joint.friction * jnp.tanh(qd / STICTION_RATE)  # N m
     ligament = joint.end_torque * (
         jnp.exp(jnp.clip((-q - joint.end_angle) / joint.end_width, -20, 4))
         - jnp.exp(jnp.clip((q - joint.end_angle) / joint.end_width, -20, 4))
@@ -156,7 +156,7 @@ def advance(
         felt_angle=state.felt_angle + step / control.lag_s * (q - state.felt_angle),
         felt_rate=state.felt_rate + step / control.lag_s * (qd - state.felt_rate),
         correction=jnp.clip(state.correction + step * error, -0.3, 0.3),
-        noise=state.noise + step / _NOISE_S * (noise - state.noise),
+        noise=state.noise + step / NOISE_S * (noise - state.noise),
         fibres=fibres,
     )
     return after, Sample(q, qd, force, arm, drive, fibres.activation, friction, ligament)

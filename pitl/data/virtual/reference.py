@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-Task = Literal["rhythmic", "random", "hold", "rest", "load"]
+Task = Literal["rhythmic", "random", "hold", "rest", "load", "effort"]
 
 _LARGEST = np.deg2rad(60.0)  # rad, targets stay this far inside the range of +-70 deg
 
@@ -41,15 +41,15 @@ def _rhythmic(place: float, rng: np.random.Generator, time: np.ndarray) -> np.nd
     amplitude = np.deg2rad(56.0 - 18.0 * place) * np.exp(0.1 * rng.standard_normal())  # rad
     centre = np.deg2rad(5.0) * rng.standard_normal()  # rad
     # a person's cadence and amplitude wander over some seconds
-    cadence = frequency * (1 + 0.06 * _wander(rng, time, 0.03, 0.3))  # Hz
+    cadence = frequency * (1 + 0.06 * wander(rng, time, 0.03, 0.3))  # Hz
     phase = 2 * np.pi * (np.cumsum(cadence) * (time[1] - time[0]) + rng.uniform())
-    wave = amplitude * (1 + 0.08 * _wander(rng, time, 0.03, 0.3)) * np.sin(phase)
+    wave = amplitude * (1 + 0.08 * wander(rng, time, 0.03, 0.3)) * np.sin(phase)
     return _inside(centre + wave)
 
 
 def _random(place: float, rng: np.random.Generator, time: np.ndarray) -> np.ndarray:
     del place
-    return _inside(np.deg2rad(24.0) * _wander(rng, time, 0.1, 0.9, waves=14))
+    return _inside(np.deg2rad(24.0) * wander(rng, time, 0.1, 0.9, waves=14))
 
 
 def _hold(place: float, rng: np.random.Generator, time: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def _rest(place: float, rng: np.random.Generator, time: np.ndarray) -> np.ndarra
     return np.zeros(len(time))
 
 
-def _wander(
+def wander(
     rng: np.random.Generator, time: np.ndarray, lowest_hz: float, highest_hz: float, *, waves: int = 8
 ) -> np.ndarray:
     """A smooth random function of unit variance: a sum of sinusoids."""

@@ -15,7 +15,7 @@ from pitl.mechanics.model import MusculoskeletalModel, body_properties
 from pitl.mechanics.scaling import scale_to_body
 
 Value = Any  # a NumPy array; within the compiled simulation a JAX array
-_Draw = Callable[..., Any]  # (standard deviation, size) -> numbers
+Draw = Callable[..., Any]  # (standard deviation, size) -> numbers
 
 UNRECORDED = "PL"  # palmaris longus
 
@@ -23,10 +23,10 @@ UNRECORDED = "PL"  # palmaris longus
 # maximum force [N], optimal fibre length [m], pennation [rad], and length [m] against flexion [rad], ascending powers.
 _PL_FORCE, _PL_FIBRE, _PL_PENNATION = 101.0, 0.0638, 0.0698
 _PL_LENGTH = (0.31975957, -0.022553505, -0.0027121637, 0.00055557455, 0.0012372046, 0.00032711933)
-_PL_FIBRE_AT_ZERO = 0.79  # optimal fibre lengths along the tendon, as published
+PL_FIBRE_AT_ZERO = 0.79  # optimal fibre lengths along the tendon, as published
 
-_TENDON_STRAIN = 0.049  # at maximum force (Millard 2013, doi 10.1115/1.4023390)
-_RIGID = 0.04  # of it remains when elastic tendons are switched off
+TENDON_STRAIN = 0.049  # at maximum force (Millard 2013, doi 10.1115/1.4023390)
+RIGID = 0.04  # of it remains when elastic tendons are switched off
 
 
 class Joint(NamedTuple):
@@ -101,15 +101,19 @@ class Goniometer(NamedTuple):
 class VirtualPerson(NamedTuple):
     height: Value  # m
     mass: Value  # kg
-    joint: Joint
+    joint: Any  # Joint, or the Hand of two coordinates
     muscles: Muscles
     control: Control
     electrodes: SimulatedElectrodes
     goniometer: Goniometer
 
 
-def draw(settings: VirtualConfig, wrist: MusculoskeletalModel, index: int) -> VirtualPerson:
+def draw(
+    settings: VirtualConfig, wrist: MusculoskeletalModel, index: int, two: tuple[Callable[..., Any], ...] | None = None
+) -> VirtualPerson:
     """Draws person number `index`; the others of the cohort, and the strengths of effects, make no difference.
+
+    `two` draws the hand and the muscles of a wrist with two coordinates.
 
     Between-subject spreads (standard deviation over mean): strength 0.28, segment mass and length 0.10-0.15 (of which
     height and weight explain a part), moment arms 0.10, electrode gain a factor of 2.5.
@@ -129,8 +133,11 @@ def draw(settings: VirtualConfig, wrist: MusculoskeletalModel, index: int) -> Vi
     mass = float(wrist.body_mass) * tall**2 * spread(0.13)  # kg, the body mass index varies by 13 %
     # what height and weight tell about the wrist, and around it what they do not tell
     likely = scale_to_body(wrist, float(height), float(mass))
-    joint = _joint(settings, likely, spread, shift)
-    muscles = _muscles(settings, likely, float(tall), float(mass / wrist.body_mass) ** (2 / 3), spread, shift)
+    if two is None:
+        joint: Any = _joint(settings, likely, spread, shift)
+        muscles = _muscles(settings, likely, float(tall), float(mass / wrist.body_mass) ** (2 / 3), spread, shift)
+    else:
+        joint, muscles = (part(settings, likely, float(tall), spread, shift) for part in two)
     count = len(muscles.strength)
     control = Control(
         share=spread(0.35, count),
@@ -144,17 +151,18 @@ def draw(settings: VirtualConfig, wrist: MusculoskeletalModel, index: int) -> Vi
         integral=2.0 * spread(0.2),
         lag_s=0.03 * spread(0.15),
     )
-    electrodes = _electrodes(settings, wrist.muscles, spread, shift)
+    electrodes = _electrodes(settings, tuple(m for m in wrist.muscles if m != UNRECORDED), spread, shift)
+    axes = None if two is None else len(wrist.dofs)
     goniometer = Goniometer(
-        offset=settings.measurement_noise * np.deg2rad(4.0) * rng.standard_normal(),
-        gain=np.asarray(1 + settings.measurement_noise * 0.02 * rng.standard_normal()),
+        offset=settings.measurement_noise * np.deg2rad(4.0) * rng.standard_normal(axes),
+        gain=np.asarray(1 + settings.measurement_noise * 0.02 * rng.standard_normal(axes)),
         noise=settings.measurement_noise * np.deg2rad(0.15) * spread(0.3),
         step=settings.measurement_noise * np.deg2rad(0.1) * np.ones(()),
     )
     return VirtualPerson(height, mass, joint, muscles, control, electrodes, goniometer)
 
 
-def _joint(settings: VirtualConfig, likely: MusculoskeletalModel, spread: _Draw, shift: _Draw) -> Joint:
+def _joint(settings: VirtualConfig, likely: MusculoskeletalModel, spread: Draw, shift: Draw) -> Joint:
     hand = body_properties(likely)
     mass = hand.mass[0] * spread(0.10)  # kg
     longer = spread(0.08)
@@ -181,8 +189,8 @@ def _muscles(
     likely: MusculoskeletalModel,
     longer: float,
     stronger: float,
-    spread: _Draw,
-    shift: _Draw,
+    spread: Draw,
+    shift: Draw,
 ) -> Muscles:
     recorded = len(likely.muscles)
     published = np.array(WRIST["length_coefficients"])  # m / rad^power
@@ -196,7 +204,7 @@ def _muscles(
 
     likely_fibre = with_pl(likely.optimal_fibre_length, longer * _PL_FIBRE)  # m
     cosine = np.cos(with_pl(likely.pennation, _PL_PENNATION))
-    pl_slack = longer * (_PL_LENGTH[0] - _PL_FIBRE_AT_ZERO * _PL_FIBRE)  # m
+    pl_slack = longer * (_PL_LENGTH[0] - PL_FIBRE_AT_ZERO * _PL_FIBRE)  # m
     likely_slack = with_pl(likely.tendon_slack_length, pl_slack)  # m
     works_at = (length[0, :, 0] - likely_slack) / (likely_fibre * cosine)  # optimal fibre lengths, at zero angle
     # a slack length drawn on its own would put fibres anywhere: what varies is where the fibres work
@@ -222,7 +230,7 @@ def _muscles(
         length=length,
         arm_factor=arm_factor,
         arm_tilt=arm_tilt,
-        tendon_strain=_TENDON_STRAIN * max(settings.elastic_tendon, _RIGID) * spread(0.15),
+        tendon_strain=TENDON_STRAIN * max(settings.elastic_tendon, RIGID) * spread(0.15),
         memory=settings.force_memory * 0.4 * spread(0.25),
         memory_s=1.5 * spread(0.2),
         rise_s=0.015 * spread(0.1),
@@ -230,7 +238,7 @@ def _muscles(
     )
 
 
-def _electrodes(settings: VirtualConfig, muscles: tuple[str, ...], spread: _Draw, shift: _Draw) -> SimulatedElectrodes:
+def _electrodes(settings: VirtualConfig, muscles: tuple[str, ...], spread: Draw, shift: Draw) -> SimulatedElectrodes:
     count = len(muscles) + 1
     nonlinear = settings.emg_nonlinearity
     # who lies next to whom around the forearm (De Luca and Merletti 1988: up to 17 % of the neighbour's signal)

@@ -1,0 +1,214 @@
+"""Forces of virtual people whose muscles' gains are told by torque: motion alone, and with 90 s of efforts.
+
+    python -m benchmarks.forces            # writes benchmarks/results/forces.json and benchmarks/FORCES.md
+
+A generic network learns source people with recorded forces. Fresh people give angle labels of the first 40 % of each
+motion trial and, where efforts count, what a dynamometer read; nobody tells their forces. Their true forces are judged
+on the rest of the motion trials, over the five muscles with electrodes.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pitl
+from pitl.config.schema import Config
+from pitl.config.toml import change
+from pitl.data.recording import Cohort
+from pitl.learn import efforts, personal, predict, train
+from pitl.learn.model import Model, stack
+from pitl.learn.prepare import Prepared, prepare
+from pitl.learn.split import Split, split_rows
+
+_TRIALS = {"seconds": 18.0, "rhythmic_trials": 3, "random_trials": 1, "postures": ("pronated", "neutral")}
+_WAYS: dict[str, dict[str, bool]] = {
+    "prior": {"motion": False, "efforts": False},
+    "motion": {"motion": True, "efforts": False},
+    "motion_efforts": {"motion": True, "efforts": True},
+}
+
+
+def _people(joint: str, count: int, seed: int) -> Cohort:
+    made = {"effort_trials": 5} if joint == "wrist2" else {}
+    return pitl.simulate(subjects=count, seed=seed, joint=joint, **_TRIALS, **made)
+
+
+def _estimates(models: Model, prepared: Prepared, split: Split, with_gains: bool) -> list[predict.Estimate]:
+    result = []
+    for s, estimate in enumerate(predict.predict_rows(models, prepared.samples, split.test)):
+        if with_gains:
+            own: Any = jax.tree.map(lambda x, s=s: x[s], models)
+            estimate = _along_trials(own, prepared, s, split.test[s], estimate)
+        result.append(estimate)
+    return result
+
+
+def _along_trials(
+    own: Model, prepared: Prepared, s: int, rows: np.ndarray, estimate: predict.Estimate
+) -> predict.Estimate:
+    """Gains trial by trial, because rates are differences along contiguous rows."""
+    force, spread = np.zeros_like(estimate.force), np.zeros_like(estimate.force)
+    assert estimate.force is not None
+    for t in prepared.table.trials:
+        at = np.flatnonzero((rows >= t.start) & (rows < t.stop))
+        if t.subject == s and len(at):
+            part = predict.Estimate(estimate.angle[at], estimate.force[at])
+            made = predict.with_gains(own, part, prepared.table.jets[rows[at]], t.posture)
+            force[at], spread[at] = made.force, made.force_spread
+    return estimate._replace(force=force, force_spread=spread)
+
+
+def _judge(
+    joint: str, source: int, seed: int, fresh: list[int], each: int, head: bool
+) -> Iterator[list[dict[str, Any]]]:
+    """Of each seed, one row a fresh person: force and torque RMSE by way, and how many intervals hold."""
+    electrodes = {"PL": ("FCR", "FCU")} if joint == "wrist2" else {}
+    settings = change(Config(), model={"electrodes": electrodes}, data={"kind": "cohort"})
+    prepared = prepare(settings, _people(joint, source, seed))
+    chosen = train.choose_held_out(source, settings.train.holdout_fraction)
+    generic, _ = train.train_generic(prepared, *chosen, settings.train, jax.random.key(0))
+    prior = efforts.source_prior(prepared)
+    print(f"{joint}: a generic model of {source} people", flush=True)
+    spread = np.asarray(generic.spread.force)
+    seen = [k for k, m in enumerate(generic.limb.muscles) if m in generic.channels]
+    for number in fresh:
+        prepared = prepare(settings, _people(joint, each, number))
+        split = split_rows(prepared)
+        start = stack([generic] * each).replace(limb=prepared.limbs)
+        answers = {"generic": _estimates(start, prepared, split, False)}
+        if head:
+            way = personal.method_settings(settings.personalize, "angle")
+            fitted = personal.fit(start, prepared.samples, split.people, way, settings.personalize).model
+            answers["head"] = _estimates(fitted, prepared, split, False)
+        for name, how in _WAYS.items():
+            if joint == "wrist2" or not how["efforts"]:
+                told = efforts.fit_gains(start, prepared, prior, **how)
+                answers[name] = _estimates(told, prepared, split, True)
+        table = []
+        for s in range(each):
+            rows = split.test[s]
+            truth, torque = (np.asarray(x)[rows] for x in (prepared.samples.force, prepared.samples.torque))
+            facts: dict[str, Any] = {"joint": joint, "seed": number, "person": s + 1, "force": {}, "torque": {}}
+            own = jax.tree.map(lambda x, s=s: x[s], prepared.limbs)
+            for name, each_answer in answers.items():
+                e = each_answer[s]
+                assert e.force is not None
+                error = np.sqrt(np.mean((e.force - truth) ** 2, axis=0)) / spread
+                facts["force"][name] = float(error[seen].mean())
+                posture = prepared.samples.posture[jnp.asarray(rows)]
+                given = (jnp.asarray(x, jnp.float32) for x in (e.angle, e.force))
+                wrong = np.asarray(predict._torque(own, *given, posture)) - torque
+                facts["torque"][name] = float(np.mean(np.sqrt(np.mean(wrong**2, axis=0))))
+                if e.force_spread is not None:
+                    holds = np.abs(e.force - truth) < predict._NORMAL * e.force_spread
+                    facts.setdefault("holds", {})[name] = float(holds[:, seen].mean())
+            table.append(facts)
+        yield table
+
+
+def _ratio(rows: list[dict[str, Any]], way: str, over: str, what: str = "force") -> dict[str, float]:
+    x = np.array([r[what][way] / r[what][over] for r in rows])
+    drawn = np.random.default_rng(0).choice(x, (4000, len(x)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return {
+        "median": float(np.median(x)),
+        "low": float(low),
+        "high": float(high),
+        "better": float((x < 1).mean()),
+        "worst": float(x.max()),
+    }
+
+
+def summarise(table: list[dict[str, Any]]) -> dict[str, Any]:
+    """Ratios by joint and way."""
+    result: dict[str, Any] = {}
+    for joint in sorted({r["joint"] for r in table}):
+        rows = [r for r in table if r["joint"] == joint]
+        ways = [w for w in ("head", *_WAYS) if all(w in r["force"] for r in rows)]
+        result[joint] = {
+            "people": len(rows),
+            "generic": float(np.median([r["force"]["generic"] for r in rows])),
+            "force": {w: _ratio(rows, w, "generic") for w in ways},
+            "torque": {w: _ratio(rows, w, "generic", "torque") for w in ways},
+            "over_prior": {w: _ratio(rows, w, "prior") for w in ways if w not in ("head", "prior")},
+            "holds": {w: float(np.mean([r["holds"][w] for r in rows])) for w in ways if w != "head"},
+        }
+    return result
+
+
+_WORDS = {
+    "head": "personal head, angle labels (no gains)",
+    "prior": "control: the prior without any torque",
+    "motion": "gains from motion alone",
+    "motion_efforts": "gains from motion and 90 s of efforts",
+}
+
+
+def markdown(facts: dict[str, Any]) -> str:
+    """The table, with the command that makes it."""
+    lines = [
+        "# Forces: gains of muscles, told by torque",
+        "",
+        f"Made by `{facts['command']}`; {facts['wall_s']:.0f} s on {facts['device']}. Source people: seed "
+        f"{facts['source_seed']}, {facts['sources']}; fresh people: seeds {', '.join(map(str, facts['seeds']))}. True "
+        "forces of virtual people, no force labels; RMSE over the generic network's, medians over people.",
+        "",
+        "| axes | way | n | force RMSE over generic | better in | worst | over the prior [95 %] | torque | 90 % |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for joint, s in facts["summary"].items():
+        for way, f in s["force"].items():
+            p, holds = s["over_prior"].get(way), s["holds"].get(way)
+            against = "–" if p is None else f"{p['median']:.2f} [{p['low']:.2f}–{p['high']:.2f}]"
+            lines.append(
+                f"| {2 if joint == 'wrist2' else 1} | {_WORDS[way]} | {s['people']} | {f['median']:.2f} "
+                f"[{f['low']:.2f}–{f['high']:.2f}] | {100 * f['better']:.0f} % | {f['worst']:.2f} | {against} | "
+                f"{s['torque'][way]['median']:.2f} | {'–' if holds is None else f'{100 * holds:.0f} %'} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Runs the comparison and writes both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sources", type=int, default=10)
+    parser.add_argument("--source-seed", type=int, default=100)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1001, 1002, 1003, 1004])
+    parser.add_argument("--each", type=int, default=3, help="fresh people of each seed")
+    parser.add_argument("--head", action="store_true", help="also personal heads, which need angle labels")
+    parser.add_argument("--joints", nargs="+", default=["wrist2", "wrist"])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    given = parser.parse_args()
+    start, table = time.time(), []
+    for joint in given.joints:
+        run = _judge(joint, given.sources, given.source_seed, given.seeds, given.each, given.head)
+        for rows in run:
+            table += rows
+            _write(given, table, time.time() - start)
+
+
+def _write(given: argparse.Namespace, table: list[dict[str, Any]], wall_s: float) -> None:
+    facts = {
+        "command": f"python -m benchmarks.forces --joints {' '.join(given.joints)}",
+        "device": f"{jax.devices()[0].platform}, 2 cores, shared",
+        "wall_s": wall_s,
+        "sources": given.sources,
+        "source_seed": given.source_seed,
+        "seeds": sorted({r["seed"] for r in table}),
+        "summary": summarise(table),
+        "people": table,
+    }
+    (given.out / "results").mkdir(exist_ok=True)
+    (given.out / "results" / "forces.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (given.out / "FORCES.md").write_text(markdown(facts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Gains of muscles: the posterior is the one of the linear model, efforts tell muscles apart, and it says so."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import pitl
+from pitl.config.schema import Config
+from pitl.config.toml import change
+from pitl.learn import gains
+from pitl.learn.gains import GainPrior, TorqueRows
+from pitl.mechanics import geometry, library
+
+ARM = np.asarray(geometry.moment_arm(library.load("wrist2"), jnp.zeros((1, 2)), 0)[0])  # m
+MUSCLES, TERMS = len(ARM), len(gains.TERMS)
+PRIOR = gains.population_prior(MUSCLES)
+
+
+def made(directions, truth, seed=0, seconds=20.0):
+    """Rows of isometric efforts: muscles that pull along each direction, and the torque of their true forces."""
+    rng = np.random.default_rng(seed)
+    basis, torque = [], []
+    for towards in directions:
+        pull = np.maximum(ARM @ np.array(towards), 0) / np.abs(ARM @ np.array(towards)).max()
+        active = 200 * pull * rng.uniform(0.1, 1, (200, 1)) * np.exp(0.05 * rng.standard_normal((200, MUSCLES)))  # N
+        phi = np.zeros((200, MUSCLES, TERMS))
+        phi[..., 0] = active
+        basis.append(phi)
+        torque.append((active * truth) @ ARM + 0.02 * rng.standard_normal((200, 2)))
+    count = 200 * len(directions)
+    f = np.float32
+    arrays = (np.concatenate(basis), np.tile(ARM, (count, 1, 1)), np.concatenate(torque))
+    still = np.zeros((count, 2))
+    trial = np.repeat(np.eye(len(directions)), 200, axis=0)
+    weight = np.full(count, seconds / 200)
+    return TorqueRows(*(jnp.asarray(x, f) for x in (*arrays, still, still, trial, weight)))
+
+
+AROUND = [(np.cos(a), np.sin(a)) for a in np.arange(0, 2 * np.pi, np.pi / 4)]
+TRUTH = np.array([1.3, 0.8, 1.0, 1.2, 0.7, 1.1])
+
+
+def test_efforts_around_the_wrist_find_the_gains_and_one_direction_does_not():
+    found = gains.posterior(made(AROUND, TRUTH), PRIOR)
+    error = np.abs(np.asarray(found.mean[:, 0]) - TRUTH)
+    known = np.sqrt(np.diag(found.covariance)[::TERMS])
+    assert np.all(error < 3 * known)
+    along = gains.posterior(made(AROUND[:1], TRUTH), PRIOR)
+    before = np.abs(1 - TRUTH)
+    assert np.mean(error) < 0.6 * np.mean(before) < np.mean(before)
+    names = library.load("wrist2").muscles
+    told = gains.verdicts(found, PRIOR, names)
+    one = gains.verdicts(along, PRIOR, names)
+    assert sum(v.by_data for v in told.values()) > sum(v.by_data for v in one.values())
+    # extensors do nothing in flexion: what is known of them is what was known before
+    assert not one["ECRB"].by_data and one["ECRB"].deviation > 0.9 * one["ECRB"].before
+
+
+def test_the_posterior_is_the_linear_models_own():
+    """The same by a dense Kalman-like update of all unknowns, row by row, in double precision."""
+    rows = made(AROUND[:2], TRUTH, seconds=2.0)
+    few = jax.tree.map(lambda x: x[::40], rows)
+    found = gains.posterior(few, PRIOR)
+    count, trials = MUSCLES * TERMS, few.trial.shape[1]
+    covariance = np.zeros((count + 4 * MUSCLES + 14 + 2 * trials,) * 2)
+    covariance[:count, :count] = PRIOR.covariance
+    mean = np.zeros(len(covariance))
+    mean[:count] = np.asarray(PRIOR.mean).ravel()
+    covariance[count:, count:] = np.eye(len(covariance) - count)
+    noise = gains.NOISE
+    for t in range(len(few.torque)):
+        phi, arm = np.asarray(few.basis[t], float), np.asarray(few.arm[t], float)
+        for d in range(2):
+            h = np.zeros(len(mean))
+            h[:count] = (arm[:, d, None] * phi).ravel()
+            lever = arm[:, d] * (phi * np.asarray(PRIOR.mean)).sum(axis=1)
+            at = count + d * 2 * MUSCLES
+            h[at : at + MUSCLES] = gains._ARM_ERROR * lever  # no angle, so no tilt
+            h[count + 4 * MUSCLES + 14 + d * trials :][:trials] = gains._OFFSET_NM * np.asarray(few.trial[t])
+            variance = (noise.floor[1] ** 2 + noise.share[1] ** 2 * (lever**2).sum()) / (
+                float(few.weight[t]) * noise.independent[1]
+            )
+            gain = covariance @ h / (h @ covariance @ h + variance)
+            mean = mean + gain * (float(few.torque[t, d]) - h @ mean)
+            covariance = covariance - np.outer(gain, h @ covariance)
+    assert_allclose(found.mean.ravel(), mean[:count], atol=3e-3)
+    assert_allclose(np.sqrt(np.diag(found.covariance)), np.sqrt(np.diag(covariance)[:count]), atol=3e-3)
+
+
+def test_rows_of_no_weight_say_nothing():
+    rows = made(AROUND, TRUTH)._replace(weight=jnp.zeros(200 * len(AROUND)))
+    found = gains.posterior(rows, PRIOR)
+    assert_allclose(found.mean, PRIOR.mean, atol=1e-3)
+    assert_allclose(np.sqrt(np.diag(found.covariance)), np.sqrt(np.diag(PRIOR.covariance)), rtol=1e-2)
+
+
+def test_the_next_effort_points_where_the_widest_interval_is():
+    found = gains.posterior(made(AROUND[:1], TRUTH), PRIOR)
+    strength = 0.5 * library.load("wrist2").max_isometric_force
+    widest, towards = gains.next_effort(found, jnp.asarray(ARM), strength)
+    assert float(ARM[widest] @ np.asarray(towards)) > 0  # an effort with which this muscle helps
+    before = float(found.covariance[widest * TERMS, widest * TERMS])
+    more = gains.posterior(made([AROUND[0], tuple(np.asarray(towards))], TRUTH), PRIOR)
+    assert float(more.covariance[widest * TERMS, widest * TERMS]) < 0.8 * before
+
+
+def test_source_people_teach_mean_and_spread():
+    rng = np.random.default_rng(1)
+    true = np.exp(0.3 * rng.standard_normal((40, MUSCLES)))
+    phi = rng.uniform(5, 100, (40, 300, MUSCLES, TERMS))
+    phi[..., 1:] *= 1e-3
+    force = phi[..., 0] * true[:, None]
+    prior = gains.learn_prior(*(jnp.asarray(x, jnp.float32) for x in (phi, force, np.ones((40, 300)))))
+    assert isinstance(prior, GainPrior)
+    assert_allclose(prior.mean[:, 0], true.mean(axis=0), rtol=0.03)
+    assert_allclose(np.sqrt(np.diag(prior.covariance)[::TERMS]), true.std(axis=0), rtol=0.12)
+
+
+@pytest.mark.slow
+def test_a_person_who_makes_efforts_gets_gains_with_intervals(tmp_path):
+    people = pitl.simulate(
+        subjects=3, joint="wrist2", seconds=6.0, rhythmic_trials=1, effort_trials=5, postures=("pronated",)
+    )
+    settings = change(Config(), train={"steps": 20, "check_every": 10}, personalize={"steps": 5})
+    generic = pitl.train(people.without("V03"), settings)
+    assert generic.gain_prior is not None and generic.gains is None
+    anna = pitl.personalize(generic, people["V03"])
+    answer = pitl.predict(anna, people["V03"][0])
+    assert answer.force_half is not None and answer.force_half.shape == answer.force.shape
+    assert np.all(answer.force >= 0) and np.all(answer.force_half > 0)
+    known = anna.history["gains"]
+    assert set(known) == set(anna.limb.muscles) and any(v["by_data"] for v in known.values())
+    assert anna.history["next_effort"]["muscle"] in anna.limb.muscles
+    anna.save(tmp_path / "anna")
+    again = pitl.predict(pitl.Model.load(tmp_path / "anna"), people["V03"][0])
+    assert_allclose(again.force, answer.force, rtol=1e-5)
