@@ -93,7 +93,7 @@ def regression_of(person: Cohort, left_out: Recording, config: Config | None, *,
     seen = lagged_inputs(prepared)
     labels = prepared.table.torque if moments else prepared.table.motion.angle
     assert labels is not None
-    known = np.isfinite(labels).all(axis=0)
+    known = np.all(np.isfinite(labels), axis=0).tolist()
     rows = windows.rows_of(prepared.table, "all", subjects=(0,), window=prepared.net.window)
     (trial,) = [t for t in prepared.table.trials if t.name == left_out.trial]
     inside = (rows >= trial.start) & (rows < trial.stop)
