@@ -107,7 +107,7 @@ def _judge(
                 wrong = np.asarray(predict._torque(own, *given, posture)) - torque
                 facts["torque"][name] = float(np.mean(np.sqrt(np.mean(wrong**2, axis=0))))
                 if e.force_spread is not None:
-                    holds = np.abs(e.force - truth) < predict._NORMAL * e.force_spread
+                    holds = np.abs(e.force - truth) < predict.HALF_OF_NORMAL * e.force_spread
                     facts.setdefault("holds", {})[name] = float(holds[:, seen].mean())
             table.append(facts)
         yield table

@@ -180,11 +180,14 @@ def ceinms_folder(folder: Path) -> Path:
     return folder
 
 
+COORDINATES = ("hip_flexion_r", "knee_angle_r", "ankle_angle_r")
+
+
 def test_a_folder_per_trial_of_one_person_is_told_apart_by_content(tmp_path: Path) -> None:
     folder = ceinms_folder(tmp_path / "maria")
     result = draft(folder)
     assert len(result.questions) <= 2 and result.trials == 2
-    assert result.model == folder / "scaled.osim" and result.coordinates == ("knee_angle_r", "ankle_angle_r")
+    assert result.model == folder / "scaled.osim" and result.coordinates == COORDINATES
     assert "subject.xml" in result.text and "walk36/grf.mot" in result.text  # named, though not used
     (folder / "cohort.toml").write_text(result.text)
     cohort = read_cohort(folder)
@@ -208,13 +211,16 @@ def test_the_model_beside_the_recordings_is_imported_if_asked(tmp_path: Path, mo
         return SimpleNamespace(model=limb, about={}, sentences=("one muscle was smoothed",))
 
     monkeypatch.setattr(importing, "import_model", fake)
+    monkeypatch.setattr(importing, "muscles_across", lambda path, coordinates: ["soleus_r", "rect_fem_r"])
     monkeypatch.setattr(library, "save", lambda folder, *_: folder.mkdir())
     done = run("init", folder, "--model")
-    assert done.exit_code == 0 and asked == [("knee_angle_r", "ankle_angle_r")]
+    assert done.exit_code == 0 and asked == [COORDINATES]
     cohort = read_cohort(folder)
     r = cohort.subjects[0].recordings[0]
-    assert cohort.joint == str(folder / "model") and r.dofs == ("knee_angle_r", "ankle_angle_r")
-    assert r.torque is not None and r.torque.shape[1] == 2 and r.posture == "default"
+    assert cohort.joint == str(folder / "model") and r.dofs == COORDINATES
+    assert r.torque is not None and r.posture == "default"
+    # the hip moves muscles of the thigh; its own have no electrodes, so its moment is no label
+    assert np.isfinite(r.torque).all(axis=0).tolist() == [False, True, True]
 
     def hopeless(*_: object, **__: object) -> None:
         raise PitlError("one muscle jumps.")

@@ -59,6 +59,9 @@ def _job(name: str, text: str, work: "Callable[[Config, Path, Any], None]") -> C
     ) -> None:
         folder = out
         with shell.sentences(lambda: folder):
+            if name == "run" and config.is_dir():
+                _few(config, out or Path("runs") / config.resolve().name)
+                return
             chosen = _configuration(config, changes or [], data)
             folder = out or Path("runs") / chosen.name
             files.keep_compiled_programs()
@@ -86,17 +89,34 @@ def _run(config: "Config", out: Path, console: Any) -> None:
     _compare(config, out, console, models=True)
 
 
+def _few(data: Path, out: Path) -> None:
+    """The job for a folder of one or two people."""
+    files.keep_compiled_programs()
+    people, settings = _people(data, None)
+    from pitl.comparison import few
+
+    if len(people) >= few.FEWEST:
+        raise PitlError(
+            f"{data} has {len(people)} people: a comparison of them needs settings, such as pitl run configs/own.toml "
+            f"--data {data}."
+        )
+    console = shell.console()
+    few.run(people, settings, out, lambda text: console.print(text, soft_wrap=True, markup=False))
+
+
 run = _job(
     "run",
     """Do the whole job, ending in models to use and a report.
 
     Compares methods on people left out in turn, then trains a generic model on everybody and a personal model of each
-    person on all of their data, into OUT/models. What is finished is kept: the same command goes on where it stopped.
+    person on all of their data, into OUT/models. In place of CONFIG a folder of one or two people gives each a model
+    of their own, judged trial by trial. What is finished is kept: the same command goes on where it stopped.
 
     \b
     Examples:
       pitl run configs/virtual_wrist.toml
       pitl run configs/uci_knee.toml --data recordings --out runs/mine
+      pitl run recordings                                    (one or two people, without settings)
       pitl run configs/virtual_wrist.toml name=short train.steps=300 evaluate.folds=2
       pitl run configs/virtual_wrist.toml --hosts 10.0.0.1:5000,10.0.0.2 --process 0
     """,
@@ -179,14 +199,15 @@ def personalize(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option("--labels", help="angle, angle_force or none [default: angle where it was measured]."),
+        typer.Option("--labels", help="angle, angle_force, torque or none [default: what was measured]."),
     ] = None,
     config: _Settings = None,
 ) -> None:
     """Fit a generic model to one person, on all of their data.
 
     With none in place of GENERIC the person's model is trained from scratch, under the equation of motion. What is
-    printed is how well a model that saw the first part of each trial predicts the rest.
+    printed is how well a model that saw the first part of each trial predicts the rest. Where net moments were
+    measured, muscles are calibrated on them instead: an EMG-driven model, judged on each trial by the others.
 
     \b
     Examples:
@@ -194,8 +215,8 @@ def personalize(
       pitl personalize none recordings --subject anna --out anna
     """
     with shell.sentences():
-        if labels not in (None, "angle", "angle_force", "none"):
-            raise PitlError(f"labels '{labels}' are not known; write --labels angle, angle_force or none.")
+        if labels not in (None, "angle", "angle_force", "torque", "none"):
+            raise PitlError(f"labels '{labels}' are not known; write --labels angle, angle_force, torque or none.")
         files.keep_compiled_programs()
         from pitl.learn import api
         from pitl.learn.model import Model

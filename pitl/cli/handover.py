@@ -38,7 +38,7 @@ def latency(
         from pitl.live import latency as timing
         from pitl.live import stream
 
-        person = Model.load(model)
+        person = shell.network_of(Model.load(model), model)
         result = timing.budget(stream.engine(person, rate), block_s=1e-3 * block_ms)
         table = Table("", "typical [ms]", "worst [ms]", "", box=None)
         for line in (*result.lines, timing.LatencyLine("in all", result.typical_s, result.worst_s, "")):
@@ -87,7 +87,7 @@ def export(
         from pitl.learn.model import Model
         from pitl.live import export as exporting
 
-        person = Model.load(model)
+        person = shell.network_of(Model.load(model), model)
         trial = None if recording is None else read_recording(recording)
         where = posture or (trial.posture if trial else person.limb.postures[0])
         result = exporting.write(out, person, rate, where, trial)

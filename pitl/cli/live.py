@@ -66,7 +66,7 @@ def stream(
         from pitl.live import latency, session, sinks
         from pitl.live import stream as streaming
 
-        person = Model.load(model)
+        person = shell.network_of(Model.load(model), model)
         opened, reopen = _open(source, person, unit, speed, repeat)
         out = sinks.open_sink(sink, person.limb, person.emg.rate_hz)
         costs = latency.LatencyCosts()
@@ -132,7 +132,7 @@ def live(
         from pitl.live import access, calibrate, limb, page, session, sinks
         from pitl.live import stream as streaming
 
-        person = Model.load(model)
+        person = shell.network_of(Model.load(model), model)
         at = page.listen(host, port)
         opened, reopen = _open(source, person, unit, speed, repeat)
         into = sinks.open_sink(sink, person.limb, person.emg.rate_hz)
@@ -206,7 +206,7 @@ def calibrate(
 
         if out.exists():
             raise PitlError(f"{out} exists, and an earlier calibration is never overwritten; name another with --out.")
-        person = Model.load(model)
+        person = shell.network_of(Model.load(model), model)
         opened, reopen = _open(source, person, unit, speed, 1)
         into = sinks.open_sink(sink, person.limb, person.emg.rate_hz)
         running, told, began = None, "", 0.0

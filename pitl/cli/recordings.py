@@ -45,7 +45,7 @@ def init(
         if result.model and model is None and sys.stdin.isatty():
             model = typer.confirm(f"Import {printable(result.model.name)} with {', '.join(result.coordinates)}?", True)
         if result.model and model:
-            limb = _import(data, result.model, result.coordinates)
+            limb = _import(data, result)
             result = draft.draft(data, limb, side) if limb else result
         atomic_write_text(path, result.text)
         typer.echo(f"Wrote {printable(str(path))} with {result.trials} trial(s).")
@@ -55,15 +55,21 @@ def init(
         typer.echo(f"Then: pitl check {printable(str(data))}")
 
 
-def _import(data: Path, model: Path, coordinates: tuple[str, ...]) -> Any:
+def _import(data: Path, drafted: Any) -> Any:
     """The model beside the recordings, in a folder of its own; None if it cannot be imported."""
     from pitl.data.draft import JointGuess
     from pitl.mechanics import library
-    from pitl.mechanics.importing import import_model
+    from pitl.mechanics.importing import import_model, muscles_across
 
     try:
         with shell.console().status("sampling") as status:
-            imported = import_model(model, coordinates, progress=status.update)
+            imported = import_model(
+                drafted.model,
+                drafted.coordinates,
+                ranges=drafted.ranges,
+                muscles=muscles_across(drafted.model, drafted.moved_by),
+                progress=status.update,
+            )
         library.save(data / _MODEL, imported.model, imported.about)
     except PitlError as e:
         typer.echo(f"The model was not imported, the built-in joint is taken: {e}")

@@ -51,6 +51,20 @@ def tell(text: str) -> None:
     typer.echo(plain(text), err=True)
 
 
+def network_of(model: Any, folder: Path) -> Any:
+    """A model that predicts from EMG alone.
+
+    Raises:
+        PitlError: it is an EMG-driven one, which follows a measured motion.
+    """
+    if model.muscles is not None:
+        raise PitlError(
+            f"{folder} is an EMG-driven model, which needs the measured motion; for work from EMG alone make one with "
+            "pitl personalize ... --labels angle."
+        )
+    return model
+
+
 _AGAIN_S = 1.0
 
 
@@ -113,6 +127,12 @@ def _tell(text: str) -> None:
 def trust_sentence(history: dict[str, Any]) -> str:
     """How far to trust a person's model, in a sentence."""
     trust = history.get("trust", {})
+    if "torque_r2_by_trial" in trust:
+        each = "; ".join(
+            f"{trial}: " + ", ".join(f"{d} {v:.2f}" for d, v in r2.items())
+            for trial, r2 in trust["torque_r2_by_trial"].items()
+        )
+        return f"R2 of the measured moments along the measured motion, by models of the other trials: {each}."
     if "angle_rmse_deg" not in trust:
         why = trust.get("unknown", "no angle was measured")
         return f"How far to trust it is not known: {why.rstrip('.')}."

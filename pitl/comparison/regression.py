@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pitl.comparison.baselines import lagged, linear, support_vector
+from pitl.comparison.few import lagged_inputs
 from pitl.comparison.task import MethodResult, Task
 from pitl.learn.predict import Estimate
 
@@ -22,12 +23,7 @@ def svr(task: Task) -> MethodResult:
 
 def inputs(task: Task) -> lagged.LaggedInputs:
     """Everybody's envelopes as the regressions take them."""
-    prepared = task.prepared
-    trial = np.zeros(len(prepared.table.subject), int)
-    for k, t in enumerate(prepared.table.trials):
-        trial[t.start : t.stop] = k
-    envelope, posture = np.asarray(prepared.samples.jets[:, 0], float), np.asarray(prepared.samples.posture)
-    return lagged.LaggedInputs(envelope, posture, prepared.net.postures, prepared.net.window, trial)
+    return lagged_inputs(task.prepared)
 
 
 def _regressed(task: Task, fit: Callable[..., Any], predict: Callable[..., np.ndarray]) -> MethodResult:

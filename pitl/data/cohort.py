@@ -177,6 +177,11 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
                     f"{r.subject}/{r.trial} has {attribute} {getattr(r, attribute)}, {having[0].subject}/"
                     f"{having[0].trial} has {names[key]}; one folder holds recordings with the same {attribute} only."
                 )
+    columns_of = dict(names)
+    if "torque" in names:  # of coordinates for which anybody knows it
+        known = [r.torque for r in recordings if r.torque is not None]
+        some = [bool(any(np.isfinite(t[:, i]).any() for t in known)) for i in range(len(names["torque"]))]
+        names["torque"] = tuple(n for n, has in zip(names["torque"], some, strict=True) if has)
     folder = Path(folder)
     files: set[str] = set()
     blocks: list[tuple[str, dict[str, Any]]] = []
@@ -186,8 +191,9 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
             file += "_"
         files.add(file.lower())
         own = [k for k in names if getattr(r, k) is not None]
-        heads = [f"{k}_{n}" for k in own for n in names[k]]
-        columns = [getattr(r, k)[:, i] for k in own for i in range(len(names[k]))]
+        places = [(k, i) for k in own for i, n in enumerate(columns_of[k]) if n in names[k]]
+        heads = [f"{k}_{columns_of[k][i]}" for k, i in places]
+        columns = [getattr(r, k)[:, i] for k, i in places]
         if r.valid is not None:
             heads, columns = [*heads, "valid"], [*columns, r.valid]
         csv.write(folder / f"{file}.csv", heads, columns)

@@ -63,7 +63,7 @@ class Force(_Closed):
 
 
 class Torque(_Closed):
-    """Net torque of the muscles [N m], such as that of inverse dynamics; in an effort, that on the dynamometer."""
+    """Net torque of the muscles [N m] of some or all coordinates, as of inverse dynamics; in an effort, the device's."""
 
     coordinates: _Columns
     rate_hz: _Rate | None = None
@@ -162,11 +162,13 @@ def _text(path: Path) -> str:
 
 
 def _consistent(path: Path, result: CohortFile) -> None:
-    if result.angle and result.torque and list(result.angle.coordinates) != list(result.torque.coordinates):
-        raise PitlError(
-            f"{path}: [torque.coordinates] names {', '.join(result.torque.coordinates)}, [angle.coordinates] names "
-            f"{', '.join(result.angle.coordinates)}; both need the same coordinates in the same order."
-        )
+    if result.angle and result.torque:
+        moved, known = list(result.angle.coordinates), list(result.torque.coordinates)
+        if [c for c in moved if c in known] != known:
+            raise PitlError(
+                f"{path}: [torque.coordinates] names {', '.join(known)}, [angle.coordinates] names "
+                f"{', '.join(moved)}; a torque is of one of these coordinates, in the same order."
+            )
     for key in ("emg.channels", "angle.coordinates", "force.muscles", "torque.coordinates"):
         section, _, names = key.partition(".")
         if getattr(result, section):

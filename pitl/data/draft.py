@@ -47,6 +47,8 @@ class Draft(NamedTuple):
     decisions: tuple[str, ...] = ()
     model: Path | None = None  # an OpenSim model beside the recordings, not imported yet
     coordinates: tuple[str, ...] = ()  # of it, that were recorded
+    moved_by: tuple[str, ...] = ()  # coordinates among these whose muscles have electrodes; the others move them along
+    ranges: Mapping[str, tuple[float, float]] = {}  # rad, that the recordings visit, with a margin
 
 
 class _Choice(NamedTuple):
@@ -99,7 +101,7 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
         _trial(folder, key, parts, choice, (bool(torque), has_force, units, questions))
         for key, parts in found.trials.items()
     ]
-    model, coordinates = _model(folder, found, choice, limb, questions)
+    model, coordinates, moved_by, ranges = _model(folder, found, choice, limb, questions)
     for subject in dict.fromkeys(s for s, _ in found.trials):
         own = [toml(p.relative_to(folder).as_posix()) for s, p in found.contractions if s == subject]
         peak = f"\nmvc_files = [{', '.join(own)}] # maximum voluntary contractions" if own else ""
@@ -111,7 +113,9 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
         unread = "could not be read or used"
         decisions.append(f"{len(found.left_out)} file(s) {unread}: " + "; ".join(s[:200] for s in found.left_out[:3]))
     text = "\n\n".join(out) + "\n"
-    return Draft(text, len(found.trials), tuple(dict.fromkeys(questions)), tuple(decisions), model, coordinates)
+    return Draft(
+        text, len(found.trials), tuple(dict.fromkeys(questions)), tuple(decisions), model, coordinates, moved_by, ranges
+    )
 
 
 def _paths(found: Found) -> Iterable[Path]:
@@ -282,7 +286,9 @@ def _torque(found: Found, choice: _Choice, sign: str) -> str:
     if result is None:
         return ""
     pairs = []
-    for dof in choice.limb.dofs:
+    muscles = " ".join(words.plain(s.columns[i]) for _, s, i in _chosen(found, choice))
+    own = [d for d in choice.limb.dofs if any(re.search(_JOINTS[j][0], words.plain(d)) for j in _spoken(muscles))]
+    for dof in own or choice.limb.dofs:
         pattern = _JOINTS[choice.limb.joint][0] if choice.limb.joint in _JOINTS else re.escape(dof).replace("_", " ")
         named = [(s, i) for s, i in result.columns["torque"] if re.search(pattern, words.plain(s.columns[i]))]
         mine = [(s, i) for s, i in named if not choice.side or words.side(s.columns[i]) == choice.side] or named
@@ -344,13 +350,13 @@ def _trial(
 
 def _model(
     folder: Path, found: Found, choice: _Choice, limb: JointGuess | None, questions: list[str]
-) -> tuple[Path | None, tuple[str, ...]]:
-    """An OpenSim model beside the recordings, and its coordinates that they have and that their muscles move."""
+) -> tuple[Path | None, tuple[str, ...], tuple[str, ...], dict[str, tuple[float, float]]]:
+    """An OpenSim model beside the recordings, its coordinates that they have and that their muscles move or cross."""
     if limb is not None or not found.models:
-        return None, ()
+        return None, (), (), {}
     model = found.models[0]
     muscles = " ".join(words.plain(s.columns[i]) for _, s, i in _chosen(found, choice))
-    joints = [j for j, (_, m) in _JOINTS.items() if re.search(m, muscles)]
+    joints = _spoken(muscles)
     labels = dict.fromkeys(s.columns[i] for s, i in columns(found.trials.values(), "angle"))
     mine = [
         n for n in labels
@@ -358,15 +364,48 @@ def _model(
         and (not choice.side or words.side(n) == choice.side)
     ]  # fmt: skip
     moved = [n for n in mine if f"{n}_moment" in {s.columns[i] for s, i in columns(found.trials.values(), "torque")}]
-    chosen = tuple(n.removesuffix("/value").rpartition("/")[2] for n in (moved or mine)[:3])
-    if not chosen:
-        return None, ()
+    own = tuple((moved or mine)[:3])
+    if not own:
+        return None, (), (), {}
+    # muscles of the thigh that cross the hip too need its angle, which moves them without being a label itself
+    hip = [
+        n for n in labels
+        if "knee" in joints and re.search(r"hip flex", words.plain(n)) and n not in own
+        and (not choice.side or words.side(n) == choice.side)
+    ][: 3 - len(own)]  # fmt: skip
+    moved_by = tuple(_coordinate(n) for n in own)
+    chosen = tuple(_coordinate(n) for n in (*hip, *own))
+    ranges = {_coordinate(n): _visited(found, n) for n in (*hip, *own)}
     more = f" (of {len(found.models)} models)" if len(found.models) > 1 else ""
     questions.append(
         f"{printable(model.relative_to(folder).as_posix())}{more} is a model of this body, the built-in "
         f"{choice.limb.joint} was taken: `pitl init --model` imports it with {', '.join(chosen)}"
     )
-    return model, chosen
+    return model, chosen, moved_by, ranges
+
+
+def _spoken(muscles: str) -> list[str]:
+    """Joints for which muscles speak."""
+    return [j for j, (_, m) in _JOINTS.items() if re.search(m, muscles)]
+
+
+def _coordinate(column: str) -> str:
+    return column.removesuffix("/value").rpartition("/")[2]
+
+
+_MARGIN = np.radians(10.0)  # rad, beyond what the recordings visit
+
+
+def _visited(found: Found, column: str) -> tuple[float, float]:
+    """Range of an angle over all recordings, with a margin [rad]."""
+    values = [
+        s.values[:, i] for s, i in columns(found.trials.values(), "angle") if s.columns[i] == column
+    ]  # fmt: skip
+    units = [s.units[i] for s, i in columns(found.trials.values(), "angle") if s.columns[i] == column]
+    low, high = min(float(np.nanmin(v)) for v in values), max(float(np.nanmax(v)) for v in values)
+    stated = RADIANS.get(units[0]) if units[0] in RADIANS else None
+    factor = stated if stated is not None else np.radians(1.0) if max(-low, high) > 2 * np.pi else 1.0
+    return low * factor - _MARGIN, high * factor + _MARGIN
 
 
 def _full(result: DraftedFile, stream: Stream, i: int) -> str:

@@ -36,7 +36,8 @@ class Recording:
         force: (T, M) musculotendon forces [N]; None if there are no labels.
         muscles: M names, in the order of the musculoskeletal model.
         force_source: what the forces are: `"truth"`, `"static_optimisation"`, or a file.
-        torque: (T, D) net muscle torque, true or measured [N m]; None if unknown.
+        torque: (T, D) net muscle torque, true or measured [N m], NaN of coordinates for which it is not known; None
+            if it is of none.
         valid: (T,) False where the samples are unusable (dropout, gap); None means all are good.
         load: known weight that was carried; None is nothing.
         source: the file it came from, or `"virtual"`.
@@ -111,6 +112,11 @@ class Recording:
 
     def _good(self) -> np.ndarray:
         return np.ones(len(self.emg), bool) if self.valid is None else self.valid
+
+    @property
+    def measured_torque(self) -> np.ndarray | None:
+        """(T, D) torque that somebody measured [N m]; None if there is none, or it is the truth about a simulation."""
+        return None if self.force_source == "truth" else self.torque
 
     @property
     def seconds(self) -> float:

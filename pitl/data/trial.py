@@ -92,6 +92,11 @@ def _assemble(
         notes.append(f"the line at {header.emg.notch_hz:g} Hz was taken out; live EMG needs the same filter")
     f = header.force
     dofs = header.angle or header.torque
+    if "torque" in arrays and header.angle:  # NaN where a coordinate's torque is not known
+        known, moved = list(names["torque"]), list(header.angle.coordinates)
+        whole = np.full((count, len(moved)), np.nan)
+        whole[:, [moved.index(c) for c in known]] = arrays["torque"]
+        arrays["torque"] = whole
     labels = None
     if f and "force" in arrays:
         labels = trial.force_source or f.source or Path(str(trial.path("force"))).name

@@ -4,7 +4,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,16 @@ from pitl.config.toml import change, load
 from pitl.data.recording import Cohort, Recording
 from pitl.errors import PitlError
 from pitl.learn import alone as alone_
-from pitl.learn import deviation, efforts, emg_driven, gains, muscle_part, personal, played, train
+from pitl.learn import deviation, efforts, emg_driven, gains, measured, muscle_part, personal, played, train
 from pitl.learn.model import Model, stack
 from pitl.learn.predict import Estimate, Prediction, predict_recording, predict_rows
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.split import Split, split_rows
 
 _HELD_BACK = 0.9  # part of the held-back errors that an interval contains
+
+
+Labels = Supervision | Literal["torque"]  # "torque": measured net moments
 
 
 class Score(NamedTuple):
@@ -32,6 +35,7 @@ class Score(NamedTuple):
     force_rmse_n: dict[str, float] | None
     force_r2: dict[str, float] | None
     torque_rmse_nm: dict[str, float] | None
+    torque_r2: dict[str, float] | None = None
 
 
 def settings_for(people: Cohort, config: Config | str | Path | None = None, **sections: dict[str, Any]) -> Config:
@@ -104,7 +108,7 @@ def personalize_model(
     generic: Model | None,
     person: Cohort,
     *,
-    labels: Supervision | None = None,
+    labels: Labels | None = None,
     config: Config | str | Path | None = None,
     report: Callable[[int, int], None] | None = None,
     trust: dict[str, Any] | None = None,
@@ -118,7 +122,9 @@ def personalize_model(
     Args:
         generic: to start from; None trains a network of the person's own under the equation of motion.
         person: whose model; several give a model stacked over them, from which `model["anna"]` takes one.
-        labels: what may be learned from: `"angle"`, `"angle_force"` or `"none"`; None is the angle where there is one.
+        labels: what may be learned from: `"angle"`, `"angle_force"`, `"none"`, or `"torque"`: measured net moments, on
+            which muscles are calibrated that then follow a measured motion (`pitl.learn.measured`). None is the moments
+            where they were measured and there is no generic model, else the angle where there is one.
         config: settings; None takes those of the generic model, or the defaults.
         report: called now and then with the steps done and their total.
         trust: how far to trust the models, by name, where a comparison has found it already (`trust_of`).
@@ -136,9 +142,14 @@ def personalize_model(
     settings = settings_for(person, config, **sections)
     if generic is not None:
         person = _with_channels_of(generic, person)
-    measured = all(r.angle is not None for s in person.subjects for r in s.recordings)
-    grade: Supervision = labels or ("angle" if measured else "none")
-    if grade != "none" and not measured:
+    if labels == "torque" and generic is not None:
+        raise PitlError("measured moments calibrate muscles, not a network: give none in place of the generic model.")
+    if labels == "torque" or (labels is None and generic is None and measured.has_moments(person)):
+        each = [_by_moments(one, settings) for one in person]
+        return each[0] if len(each) == 1 else stack(each)
+    angles = all(r.angle is not None for s in person.subjects for r in s.recordings)
+    grade: Supervision = labels or ("angle" if angles else "none")
+    if grade != "none" and not angles:
         raise PitlError(f"labels = '{grade}' needs measured angles, and a recording has none; use labels = 'none'.")
     if generic is None and grade == "none":
         raise PitlError("without a generic model there is nothing to learn from but measured angles; record them.")
@@ -199,6 +210,8 @@ def score(prediction: Prediction, recording: Recording) -> Score:
         for k, name in enumerate(names):
             if name in known:
                 truth, x = measured[at, list(known).index(name)][use], predicted[use, k]
+                if not (np.isfinite(truth).all() and np.isfinite(x).all()):
+                    continue
                 rmse[name] = float(np.sqrt(np.mean((x - truth) ** 2))) * factor
                 r2[name] = float(1 - np.sum((x - truth) ** 2) / max(np.sum((truth - truth.mean()) ** 2), 1e-12))
         return rmse, r2
@@ -206,7 +219,7 @@ def score(prediction: Prediction, recording: Recording) -> Score:
     angle = errors(prediction.angle, recording.angle, prediction.dofs, recording.dofs, float(np.degrees(1.0)))
     force = errors(prediction.force, recording.force, prediction.muscles, recording.muscles, 1.0)
     torque = errors(prediction.torque, recording.torque, prediction.dofs, recording.dofs, 1.0)
-    return Score(*angle, *force, torque[0])
+    return Score(*angle, *force, *torque)
 
 
 def _with_channels_of(generic: Model, person: Cohort) -> Cohort:
@@ -289,6 +302,31 @@ def _fit_alone(prepared: Prepared, split: Split, settings: Config, grade: Superv
         )
         models.append(start.replace(params=params))
     return stack(models)
+
+
+def _by_moments(person: Cohort, settings: Config) -> Model:
+    """One person's EMG-driven model, and how well those of all trials but one follow that one."""
+    (subject,) = person.subjects
+    trust: dict[str, Any] = {"unknown": "there is a single trial, and none is left to be judged on"}
+    if len(subject.recordings) > 1:
+        by_trial = {}
+        for r in subject.recordings:
+            others = tuple(o for o in subject.recordings if o is not r)
+            model = measured.fit(
+                dataclasses.replace(person, subjects=(dataclasses.replace(subject, recordings=others),)), settings
+            )
+            by_trial[r.trial] = score(predict_recording(model, r), r).torque_r2
+        trust = {"torque_r2_by_trial": by_trial}
+    history = {
+        "kind": "personal",
+        "labels": "torque",
+        "from": "nothing",
+        "seconds": sum(r.seconds for r in subject.recordings),
+        "trials": [r.trial for r in subject.recordings],
+        "joint": person.joint,
+        "trust": trust,
+    }
+    return measured.fit(person, settings).with_history(**history)
 
 
 def _judge(generic: Model | None, person: Cohort, settings: Config, grade: Supervision) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class MuscleFit(NamedTuple):
     with_forces: bool  # whether force labels may be used as well as angles
     prior_weight: float  # of the squared z-scores, against a mean squared error in units of variance
     learner: hill.MuscleLearner
+    measured: bool = False  # labels are measured moments, in place of what the equation of motion asks for
 
     @classmethod
     def of(cls, settings: HillConfig, *, with_forces: bool, free: tuple[str, ...] = tuple(hill.PRIOR)) -> Self:
@@ -48,8 +49,12 @@ class MuscleFit(NamedTuple):
         return cls(with_forces, settings.prior_weight, learner)
 
 
-def electrodes(prepared: Prepared) -> hill.Electrodes:
+def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrodes:
     """Everybody's electrodes, stacked; what full activation is comes from the calibration parts alone.
+
+    Args:
+        prepared: cohort and samples.
+        above_rest: whether envelopes count from their quietest in each trial.
 
     Raises:
         PitlError: no channel belongs to a muscle.
@@ -59,7 +64,8 @@ def electrodes(prepared: Prepared) -> hill.Electrodes:
     everyone = []
     for s, scale in enumerate(prepared.table.scales):
         parts = [t for t in prepared.table.trials if t.subject == s]
-        envelope = np.concatenate([prepared.table.jets[t.start : t.calibration_stop, 0] for t in parts])
+        jets = [prepared.table.jets[t.start : t.calibration_stop] for t in parts]
+        envelope = np.concatenate([(hill.above_rest(x) if above_rest else x)[:, 0] for x in jets])
         mvc = prepared.table.maxima[s]
         maximum = None if mvc is None or scale.method == "zscore" else mvc / scale.volts
         everyone.append(hill.electrodes(first, names, prepared.electrodes, envelope, maximum))
@@ -87,12 +93,14 @@ def calibrate(
         belief: what is known of everyone's muscles before, stacked; None is the model as it came.
         motion: of all rows, in place of the measured one.
     """
-    on = electrodes(prepared)
+    on = electrodes(prepared, above_rest=settings.measured)
     longest = max(len(r) for r in rows)
     data = [
-        rows_of(prepared, s, r, longest, mask, settings.with_forces, motion)
+        rows_of(prepared, s, r, longest, mask, settings.with_forces, motion, measured=settings.measured)
         for s, (r, mask) in enumerate(zip(rows, labelled, strict=True))
     ]
+    own = [jax.tree.map(lambda x, s=s: x[s], prepared.limbs) for s in range(len(rows))]
+    data = [d._replace(along=_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *data)
     if any(mvc is None for mvc in prepared.table.maxima):
         on = on._replace(peak=on.peak * _common_gain(prepared.limbs, on, stacked, spread)[:, None])
@@ -130,25 +138,37 @@ def rows_of(
     labelled: np.ndarray,
     with_forces: bool,
     motion: Motion | None = None,
+    *,
+    measured: bool = False,
 ) -> hill.MuscleRows:
-    """One person's rows, padded to a length; along the measured motion, or another one of all rows."""
+    """One person's rows, padded to a length; along the measured motion, or another one of all rows.
+
+    With measured moments as labels envelopes count from rest in each trial.
+    """
     f = np.float32
     padded = np.concatenate([rows, np.full(length - len(rows), rows[-1])])
     weight = jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows))))
     along = [jnp.asarray(x[padded], f) for x in motion or prepared.table.motion]
     posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
     own = jax.tree.map(lambda x: x[subject], prepared.limbs)
-    # never the recorded torque: of virtual people that is the truth
-    carried = external.torque(prepared.table, prepared.limbs, motion)
-    known = None if carried is None else jnp.asarray(carried[padded])
-    torque = _inverse_dynamics(own, *along, posture, known)
     force = prepared.samples.force[jnp.asarray(padded)]
     nothing = jnp.zeros_like(weight)
     jets = prepared.samples.jets[jnp.asarray(padded)]
+    if measured:  # a net moment holds the passive joint's
+        assert prepared.table.torque is not None
+        torque = jnp.asarray(prepared.table.torque[padded], f) + _passive_torque(own, along[0], along[1], posture)
+        whole = np.concatenate([hill.above_rest(prepared.table.jets[t.start : t.stop]) for t in prepared.table.trials])
+        jets = jnp.asarray(whole[padded], f)
+    else:  # never the recorded torque: of virtual people that is the truth
+        carried = external.torque(prepared.table, prepared.limbs, motion)
+        known = None if carried is None else jnp.asarray(carried[padded])
+        torque = _inverse_dynamics(own, *along, posture, known)
     return hill.MuscleRows(jets, along[0], along[1], posture, torque, force, weight, weight if with_forces else nothing)
 
 
 _inverse_dynamics = jax.jit(dynamics.inverse_dynamics)
+_course = jax.jit(hill.course)
+_passive_torque = jax.jit(dynamics.passive_torque)
 
 
 def predict_test(

@@ -19,8 +19,9 @@ from jaxtyping import Array, Float, Int
 
 from pitl.errors import PitlError
 from pitl.learn import optimise
+from pitl.learn.synergists import channels_for
 from pitl.learn.units import Spread
-from pitl.mechanics import dynamics, muscle
+from pitl.mechanics import dynamics, geometry, muscle
 from pitl.mechanics.model import MusculoskeletalModel
 
 
@@ -47,6 +48,7 @@ _FACTORS = ("strength", "fibre", "gain", "damping", "stiffness")
 _USUAL_SHAPE = -1.0  # A of Lloyd & Besier, between -3 and 0
 # without a maximum voluntary contraction: activation at the 99th percentile of the person's calibration part
 _USUAL_PEAK = 0.4
+_QUIET = 5.0  # percentile of a trial's envelope that is taken for rest
 
 
 class Parameters(struct.PyTreeNode):
@@ -70,11 +72,27 @@ class Electrodes(NamedTuple):
     peak: Float[Array, " C"]  # envelope that counts as full activation, before the gain is fitted
 
 
+class Fitted(NamedTuple):
+    """A person's muscles, as a model keeps them; what belongs to the limb is in the limb."""
+
+    z: Parameters
+    on: Electrodes
+    torque_spread: Float[Array, " D"]  # N m, of the measured moments; not finite where none was measured
+
+
 class Belief(NamedTuple):
     """What is known of a person's muscles before their data: z-scores around a mean, in z-scores."""
 
     mean: Parameters
     deviation: Parameters
+
+
+class MuscleCourse(NamedTuple):
+    """Where a motion takes muscles and joints: what does not change while muscles are fitted."""
+
+    length: Float[Array, "... M"]  # m, of muscle and tendon
+    lengthening: Float[Array, "... M"]  # m/s
+    arm: Float[Array, "... M D"]  # m
 
 
 class MuscleRows(NamedTuple):
@@ -84,14 +102,11 @@ class MuscleRows(NamedTuple):
     angle: Float[Array, "T D"]  # rad
     rate: Float[Array, "T D"]  # rad/s
     posture: Int[Array, " T"]
-    torque: Float[Array, "T D"]  # N m, by inverse dynamics of the measured motion
+    torque: Float[Array, "T D"]  # N m, by inverse dynamics of the measured motion, or measured; NaN where not known
     force: Float[Array, "T M"]  # N, labels
     weight: Float[Array, " T"]  # 1 where the torque counts
     force_weight: Float[Array, " T"]  # 1 where the force labels count
-
-
-# Which electrode stands for which muscle of a built-in joint, where their names differ.
-_STANDS_FOR = {"VAS": ("VM", "VL"), "BFLH": ("BF",), "BFSH": ("BF",), "MH": ("ST", "SM")}
+    along: MuscleCourse | None = None  # of these rows, where it was computed before
 
 
 def electrodes(
@@ -101,7 +116,7 @@ def electrodes(
     envelope: np.ndarray,
     maximum: np.ndarray | None,
 ) -> Electrodes:
-    """Finds every muscle's channels by name.
+    """Finds every muscle's channels by name, or those of its synergists (see `pitl.learn.synergists`).
 
     Args:
         model: whose muscles.
@@ -121,7 +136,7 @@ def electrodes(
         )
     share = np.zeros((len(model.muscles), len(channels)), np.float32)
     for m, name in enumerate(model.muscles):
-        mine = named.get(name) or ((name,) if name in channels else _STANDS_FOR.get(name, ()))
+        mine = named.get(name) or channels_for(name, channels)
         result = [channels.index(c) for c in mine if c in channels]
         share[m, result] = 1 / max(1, len(result))
     if not share.any():
@@ -173,6 +188,22 @@ def fitted_model(model: MusculoskeletalModel, z: Parameters) -> MusculoskeletalM
     )
 
 
+def without_limb(z: Parameters) -> Parameters:
+    """What is left of the parameters once `fitted_model` has put the others into the limb."""
+    into_limb = ("strength", "fibre", "slack", "damping", "stiffness")
+    return z.replace(**{name: jnp.zeros_like(getattr(z, name)) for name in into_limb})
+
+
+def above_rest(jets: np.ndarray) -> np.ndarray:
+    """Envelopes (T, 3, C) of one trial above their quietest, which is taken for rest and the electrode's noise.
+
+    The noise of an electrode changes from trial to trial and looks like effort. What a trial's EMG shows at its
+    quietest, the 5th percentile, says how much there is, and needs nothing but the EMG: it can be done on a new trial.
+    """
+    rest = np.percentile(jets[:, 0], _QUIET, axis=0)
+    return np.stack([np.maximum(jets[:, 0] - rest, 0.0), jets[:, 1], jets[:, 2]], axis=1)
+
+
 def activation(z: Parameters, on: Electrodes, jets: Float[Array, "... 3 C"]) -> Float[Array, "... M"]:
     """Activation of every muscle, 0 to 1, from the envelopes and their derivatives.
 
@@ -207,17 +238,51 @@ def forces(
     return muscle.hill_force(fitted_model(model, z), activation(z, on, jets), angle, rate, posture)
 
 
+def course(
+    model: MusculoskeletalModel,
+    angle: Float[Array, "... D"],
+    rate: Float[Array, "... D"],
+    posture: Int[Array, "..."],
+) -> MuscleCourse:
+    """Lengths, their rates and moment arms along a motion; no fitted parameter changes them."""
+    return MuscleCourse(
+        geometry.musculotendon_length(model, angle, posture),
+        geometry.lengthening_velocity(model, angle, rate, posture),
+        geometry.moment_arm(model, angle, posture),
+    )
+
+
+def course_of(model: MusculoskeletalModel, rows: MuscleRows) -> MuscleCourse:
+    """The muscles' course along some rows; the splines are looked up once where the rows carry it."""
+    return course(model, rows.angle, rows.rate, rows.posture) if rows.along is None else rows.along
+
+
+def forces_along(
+    model: MusculoskeletalModel, z: Parameters, on: Electrodes, jets: Float[Array, "T 3 C"], along: MuscleCourse
+) -> Float[Array, "T M"]:
+    """`forces` where the muscles' course is known already."""
+    return muscle.hill_force_at(fitted_model(model, z), activation(z, on, jets), along.length, along.lengthening)
+
+
 def torque_error(
-    model: MusculoskeletalModel, z: Parameters, on: Electrodes, rows: MuscleRows, torque_spread: Float[Array, " D"]
+    model: MusculoskeletalModel,
+    z: Parameters,
+    on: Electrodes,
+    rows: MuscleRows,
+    torque_spread: Float[Array, " D"],
 ) -> Float[Array, "T D"]:
-    """Muscle torque less the torque that the motion takes, in standard deviations of the latter."""
+    """Muscle torque less the torque that the motion takes, in standard deviations of the latter; 0 where unknown."""
     own = fitted_model(model, z)
-    force = forces(model, z, on, rows.jets, rows.angle, rows.rate, rows.posture)
-    given = dynamics.muscle_torque(own, rows.angle, force, rows.posture)  # N m
+    along = course_of(model, rows)
+    force = forces_along(model, z, on, rows.jets, along)
+    given = jnp.sum(along.arm * force[..., None], axis=-2)  # N m
     # torque was computed with the passive joint as it came
     passive = dynamics.passive_torque(own, rows.angle, rows.rate, rows.posture)  # N m
     before = dynamics.passive_torque(model, rows.angle, rows.rate, rows.posture)  # N m
-    return (given - rows.torque - passive + before) / torque_spread[None, :] - values(z)["bias"][None, :]
+    known = jnp.isfinite(rows.torque)
+    wanted = jnp.where(known, rows.torque, 0.0)  # N m
+    error = (given - wanted - passive + before) / torque_spread[None, :] - values(z)["bias"][None, :]
+    return jnp.where(known, error, 0.0)
 
 
 def objective(
@@ -230,9 +295,11 @@ def objective(
     belief: Belief | None = None,
 ) -> Float[Array, ""]:
     """Squared torque error, squared force error where there are labels, and the prior."""
+    rows = rows._replace(along=course_of(model, rows))
     error = torque_error(model, z, on, rows, spread.torque)
-    total = _mean(jnp.mean(error**2, axis=-1), rows.weight)
-    force = forces(model, z, on, rows.jets, rows.angle, rows.rate, rows.posture)
+    known = jnp.maximum(jnp.sum(jnp.isfinite(rows.torque).astype(rows.torque.dtype), axis=-1), 1.0)
+    total = _mean(jnp.sum(error**2, axis=-1) / known, rows.weight)
+    force = forces_along(model, z, on, rows.jets, course_of(model, rows))
     apart = (force - rows.force) / spread.force[None, :]
     total += _mean(jnp.mean(apart**2, axis=-1), rows.force_weight)
     if belief is not None:
@@ -257,6 +324,12 @@ def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Be
 def belief_from_dict(arrays: Mapping[str, Any]) -> Belief:
     """The inverse of flax's `to_state_dict` of a belief."""
     return Belief(*(Parameters(**jax.tree.map(jnp.asarray, dict(arrays[k]))) for k in ("mean", "deviation")))
+
+
+def fitted_from_dict(arrays: Mapping[str, Any]) -> Fitted:
+    """The inverse of flax's `to_state_dict` of a person's muscles."""
+    x = jax.tree.map(jnp.asarray, dict(arrays))
+    return Fitted(Parameters(**x["z"]), Electrodes(**x["on"]), x["torque_spread"])
 
 
 def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]:

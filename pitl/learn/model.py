@@ -49,6 +49,7 @@ class Model(struct.PyTreeNode):
     channel_scale: ChannelScale | None  # None in a generic model: it is fitted to each person
     muscle_prior: hill.Belief | None = None  # of a generic model: what the source people's muscles turned out to be
     angle_prior: AnglePrior | None = None  # of a generic model: how the source people's angle deviates from it
+    muscles: hill.Fitted | None = None  # of an EMG-driven model, which has no network: it follows a measured motion
     deviation: Deviation | None = None  # of a person's angle from the generic model's
     generic: dict[str, Any] | None = None  # its parameters, where there is a deviation
     gain_prior: gains_.GainPrior | None = None  # of a generic model: what the source people's gains turned out to be
@@ -102,7 +103,8 @@ class Model(struct.PyTreeNode):
         """
         static, arrays = model_to_dict(self.limb)
         tree: dict[str, Any] = {"params": self.params, "limb": arrays}
-        for name in ("scale", "spread", "muscle_prior", "angle_prior", "deviation", "generic", *_GAINS):
+        names = ("scale", "spread", "muscle_prior", "angle_prior", "deviation", "generic", "muscles", *_GAINS)
+        for name in names:
             if getattr(self, name) is not None:
                 tree[name] = serialization.to_state_dict(getattr(self, name))
         meta = {
@@ -142,13 +144,14 @@ class Model(struct.PyTreeNode):
         try:
             net: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["net"].items()}
             model = cls(
-                params=jax.tree.map(jnp.asarray, tree["params"]),
+                params=jax.tree.map(jnp.asarray, tree.get("params", {})),
                 limb=model_from_dict(meta["limb"], tree["limb"]),
                 scale=OutputScale(**jax.tree.map(jnp.asarray, tree["scale"])),
                 spread=Spread(**jax.tree.map(jnp.asarray, tree["spread"])),
                 channel_scale=_channel_scale(meta.get("channel_scale")),
                 muscle_prior=hill.belief_from_dict(tree["muscle_prior"]) if "muscle_prior" in tree else None,
                 angle_prior=gaussian_process.from_dict("prior", tree["angle_prior"]) if "angle_prior" in tree else None,
+                muscles=hill.fitted_from_dict(tree["muscles"]) if "muscles" in tree else None,
                 deviation=gaussian_process.from_dict("deviation", tree["deviation"]) if "deviation" in tree else None,
                 generic=jax.tree.map(jnp.asarray, tree["generic"]) if "generic" in tree else None,
                 **{k: make(**jax.tree.map(jnp.asarray, tree[k])) for k, make in _GAINS.items() if k in tree},
@@ -163,7 +166,9 @@ class Model(struct.PyTreeNode):
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise PitlError(f"{folder} is a checkpoint but not a model of this version ({e}); train it again.") from e
-        if not all(np.isfinite(x).all() for x in jax.tree.leaves(model)):
+        if not all(
+            np.isfinite(x).all() for x in jax.tree.leaves(model.replace(muscles=model.muscles and model.muscles.z))
+        ):
             raise PitlError(f"the model in {folder} has numbers that are not finite; train it again.")
         return model
 

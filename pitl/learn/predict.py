@@ -16,6 +16,7 @@ from pitl.errors import PitlError
 from pitl.files import atomic_write_text
 from pitl.learn import gains
 from pitl.learn.deviation import predict_angle
+from pitl.learn.follow import follow
 from pitl.learn.model import Model, pick_channels
 from pitl.learn.prepare import Prepared
 from pitl.mechanics import dynamics, weak
@@ -131,7 +132,7 @@ class Prediction:
     time_s: np.ndarray  # (N,) since the recording's first sample
     angle: np.ndarray  # (N, D) rad
     force: np.ndarray  # (N, M) N
-    torque: np.ndarray  # (N, D) N m, of these forces at these angles
+    torque: np.ndarray  # (N, D) N m, of these forces at these angles; net, NaN where unknown, of an EMG-driven model
     dofs: tuple[str, ...]
     muscles: tuple[str, ...]
     silent: tuple[str, ...] = ()  # channels of the model that the recording lacks or in which they are dead
@@ -190,6 +191,8 @@ class Prediction:
             (self.dofs, self.torque, None, 1.0, "_moment", "N m"),
         ):
             for k, name in enumerate(names):
+                if not np.isfinite(values[:, k]).any():
+                    continue
                 value = np.asarray(values[:, k], float) * factor
                 columns[f"{name}{ending}"] = (value, unit)
                 if half is not None:
@@ -234,6 +237,10 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
     """
     if model.channel_scale is None:
         raise PitlError("this is a generic model: it has no scale for this person's electrodes; personalise it first.")
+    if model.muscles is not None:
+        along = follow(model, recording)
+        gone = tuple(c for c, silent in zip(model.channels, along.silent, strict=True) if silent)
+        return Prediction(*along[:4], model.limb.dofs, model.limb.muscles, gone)
     raw, silent = pick_channels(model, recording)
     env = emg.envelope(emg.design(model.emg, recording.rate_hz, model.emg_kind), raw)
     jets = normalise.normalise(model.channel_scale, env.jets, model.emg.rate_hz)

@@ -39,8 +39,14 @@ class Prepared(NamedTuple):
     about: Mapping[str, Any] = {}  # the configuration, for the record
 
 
-def prepare(config: Config, cohort: Cohort) -> Prepared:
+def prepare(config: Config, cohort: Cohort, *, with_dynamics: bool = True) -> Prepared:
     """Filters, labels and uploads a cohort.
+
+    Args:
+        config: all settings.
+        cohort: as read.
+        with_dynamics: whether the torque of coordinates where none was measured comes from the equation of motion; if
+            not it is zero, for work that does not look at it.
 
     Raises:
         PitlError: if force labels are asked for and a recording has none.
@@ -58,7 +64,7 @@ def prepare(config: Config, cohort: Cohort) -> Prepared:
     scaled = config.personalize.scaled
     own = [limbs.scale_limb(config.model, base, s, scaled=scaled) for s in cohort.subjects]
     everyone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
-    torque, force, reserve = _labels(config, cohort, table, everyone)
+    torque, force, reserve = _labels(config, cohort, table, everyone, with_dynamics)
     everyone = limbs.put_errors(config.model, everyone)  # after the labels, which are not the learner's
     samples = windows.upload(table, force, torque)
     net = network_of(config, table.jets.shape[2], base)
@@ -116,17 +122,20 @@ def _inverse_dynamics(models: MusculoskeletalModel, subject: Array, q: Array, qd
 
 
 def _labels(
-    config: Config, cohort: Cohort, table: Table, everyone: MusculoskeletalModel
+    config: Config, cohort: Cohort, table: Table, everyone: MusculoskeletalModel, with_dynamics: bool
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Torque and force of every row, recorded or computed from the measured motion."""
     f = np.float32
     motion = [jnp.asarray(x, f) for x in table.motion]
     posture = jnp.asarray(table.posture, np.int32)
     torque = table.torque
-    if torque is None:
-        torque = np.asarray(_inverse_dynamics(everyone, jnp.asarray(table.subject, np.int32), *motion, posture))
+    if torque is not None and not with_dynamics:
+        torque = np.nan_to_num(torque)
+    if torque is None or not np.isfinite(torque).all():
+        required = np.asarray(_inverse_dynamics(everyone, jnp.asarray(table.subject, np.int32), *motion, posture))
         carried = external.torque(table, everyone)
-        torque = torque if carried is None else torque - carried
+        required = required if carried is None else required - carried
+        torque = required if torque is None else np.where(np.isfinite(torque), torque, required)
     muscles = len(everyone.muscles)
     if config.data.force_labels == "none":
         return torque, np.zeros((len(torque), muscles)), 0.0

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pitl.errors import PitlError
 from pitl.mechanics.mujoco import sampler as mujoco
 from pitl.mechanics.opensim import sampler as opensim
+from pitl.mechanics.sampling import paths
 from pitl.mechanics.sampling.convert import Imported, convert
 
 _OPEN = {".osim": opensim.open_model, ".xml": mujoco.open_model, ".mjcf": mujoco.open_model}
@@ -54,3 +57,11 @@ def import_model(
     named = dict(postures or {"default": {}})
     samplers = {name: open_model(path, coordinates, held, ranges) for name, held in named.items()}
     return convert(samplers, muscles, accept, progress)
+
+
+def muscles_across(path: Path, coordinates: Sequence[str]) -> list[str]:
+    """Names of the muscles that are switched on and whose length depends on any of some coordinates of a model."""
+    sampler = _OPEN[Path(path).suffix.lower()](Path(path), coordinates, {}, None)
+    depends = paths.crossed([sampler], sampler.muscle_names(), np.random.default_rng(0))
+    off = sampler.muscles_off()
+    return [m for m, which in depends.items() if which and m not in off]

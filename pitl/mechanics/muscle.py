@@ -136,8 +136,19 @@ def hill_force(
 ) -> Float[Array, "... M"]:
     """Musculotendon force [N] = activation * active capacity + passive force."""
     expect(q.shape[:-1], activation=(activation, len(model.muscles)))
-    capacity = active_force_capacity(model, q, qd, posture)  # N
-    return activation * capacity + passive_force(model, q, posture)  # N
+    length = geometry.musculotendon_length(model, q, posture)  # m
+    return hill_force_at(model, activation, length, geometry.lengthening_velocity(model, q, qd, posture))  # N
+
+
+def hill_force_at(
+    model: MusculoskeletalModel,
+    activation: Float[Array, "... M"],
+    length: Float[Array, "... M"],
+    lengthening: Float[Array, "... M"],
+) -> Float[Array, "... M"]:
+    """The same from musculotendon lengths [m] and their rates [m/s]."""
+    fibre = fibre_at(model, length)
+    return activation * _capacity(model, fibre, lengthening) + _passive(model, fibre)  # N
 
 
 def excitation_shape(u: Float[Array, "... M"], shape: Float[Array, " M"]) -> Float[Array, "... M"]:
@@ -191,8 +202,11 @@ def activation_dynamics(
     return jax.lax.scan(step, start, excitation)[1]
 
 
+_lengths = jax.jit(geometry.musculotendon_length)
+
+
 def calibrate_slack_length(
-    model: MusculoskeletalModel, longest: float = 1.25, samples: int = 61
+    model: MusculoskeletalModel, longest: float = 1.25, samples: int = 4000
 ) -> MusculoskeletalModel:
     """Slack lengths with which the fibres work near their plateau over the joint's range, in every posture.
 
@@ -203,12 +217,13 @@ def calibrate_slack_length(
     Args:
         model: with length polynomials and optimal fibre lengths in place.
         longest: largest allowed fibre length along the tendon [optimal fibre lengths].
-        samples: angles per coordinate.
+        samples: most angles at which lengths are looked at, 61 along a single coordinate.
     """
-    grids = [jnp.linspace(low, high, samples) for low, high in model.angle_range]  # rad
+    each = min(61, int(samples ** (1 / len(model.dofs))))
+    grids = [jnp.linspace(low, high, each) for low, high in model.angle_range]  # rad
     q = jnp.stack(jnp.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, len(model.dofs))
     q = q - lift(model.angle_offset, 2)
-    lengths = jnp.concatenate([geometry.musculotendon_length(model, q, p) for p in range(len(model.postures))])  # m
+    lengths = jnp.concatenate([_lengths(model, q, p) for p in range(len(model.postures))])  # m
     optimal = model.optimal_fibre_length  # m
     half = 0.5 * (lengths.max(axis=0) - lengths.min(axis=0)) / optimal
     centre = jnp.minimum(jnp.cos(model.pennation), longest - half)

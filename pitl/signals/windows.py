@@ -343,16 +343,24 @@ def _rows(
         still = np.zeros((len(env.time_s), dofs))
         rows |= {"angle": still, "rate": still, "acceleration": still}
     else:
-        angle = recording.angle
-        if not good.all():  # bridge the gaps for the filter; the rows themselves stay unusable
-            angle = np.stack([np.interp(clock, clock[good], a[good]) for a in angle.T], axis=1)
-        motion = smooth_motion(angle, recording.rate_hz, data.angle_lowpass_hz)
-        rows |= {k: v[nearest] for k, v in motion._asdict().items()}
+        rows |= motion_at(recording, env.time_s, data.angle_lowpass_hz)._asdict()
     exerted = np.zeros((len(clock), dofs)) if recording.dynamometer is None else recording.dynamometer
     for name, values in (("force", recording.force), ("torque", recording.torque), ("dynamometer", exerted)):
         if values is not None:
             rows[name] = values[nearest]
     return rows
+
+
+def motion_at(recording: Recording, time_s: np.ndarray, lowpass_hz: float) -> Motion:
+    """The measured motion at instants of the envelope's clock, smoothed; gaps are bridged."""
+    assert recording.angle is not None
+    angle, clock = recording.angle, np.arange(len(recording.emg)) / recording.rate_hz
+    if recording.valid is not None and not recording.valid.all():
+        good = recording.valid
+        angle = np.stack([np.interp(clock, clock[good], a[good]) for a in angle.T], axis=1)
+    motion = smooth_motion(angle, recording.rate_hz, lowpass_hz)
+    nearest = np.minimum(np.round(time_s * recording.rate_hz).astype(int), len(clock) - 1)
+    return Motion(*(v[nearest] for v in motion))
 
 
 def smooth_motion(angle: np.ndarray, rate_hz: float, lowpass_hz: float) -> Motion:

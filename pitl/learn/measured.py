@@ -1,0 +1,118 @@
+"""The EMG-driven model as a person's model: muscles calibrated on measured net moments along the measured motion.
+
+"Muscle torque = measured moment" takes the place of the equation of motion, so a moment that holds the ground reaction,
+such as that of inverse dynamics with force plates, is enough, and inertias play no part. Several coordinates are fitted
+at once; one whose moment is not a label, such as the hip where no hip muscle has an electrode, only moves the muscles
+that cross it. After Lloyd & Besier 2003 (doi 10.1016/S0021-9290(03)00010-1) and Sartori et al. 2012 (doi
+10.1371/journal.pone.0052618).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pitl.config.schema import Config
+from pitl.config.toml import change
+from pitl.data.recording import Cohort
+from pitl.errors import PitlError
+from pitl.learn import emg_driven, hill, train, units
+from pitl.learn.model import Model
+from pitl.learn.prepare import Prepared, prepare
+from pitl.learn.units import Spread
+from pitl.signals import windows
+
+# Chosen on halves of a trial held out of the calibration on the other half.
+_PRIOR_WEIGHT = 1e-3
+_SLACK_STARTS = (-0.15, 0.0, 0.15, 0.3)  # optimal fibre lengths; the fit with the least loss is kept
+_ROWS = 800  # of a person, evenly spaced, in the fit: neighbours at 100 Hz say the same
+
+
+def has_moments(people: Cohort) -> bool:
+    """Whether every recording has a measured moment of some coordinate beside its angles."""
+    every = [r for s in people.subjects for r in s.recordings]
+    return all(r.measured_torque is not None and r.angle is not None for r in every)
+
+
+def settings_measured(settings: Config) -> Config:
+    """The settings for this fit: no force labels; slack lengths in which a rigid tendon's fibres work.
+
+    A rigid tendon with the slack length of an elastic one leaves fibres at absurd lengths, from which no prior leads
+    back.
+    """
+    data = {**settings.data.model_dump(), "force_labels": "none", "calibration_fraction": 1.0, "test_after": None}
+    return change(settings, data=data, model={**settings.model.model_dump(), "slack": "calibrated"})
+
+
+def fit(person: Cohort, settings: Config) -> Model:
+    """One person's EMG-driven model, fitted on all of their recordings.
+
+    Raises:
+        PitlError: a recording has no measured moment or no angle, or no channel belongs to a muscle.
+    """
+    (subject,) = person.subjects
+    for r in subject.recordings:
+        if r.measured_torque is None or r.angle is None:
+            raise PitlError(
+                f"{r.source or r.trial} ({r.subject}/{r.trial}) has no measured "
+                f"{'angle' if r.angle is None else 'moment'}; give one under [torque] in cohort.toml, leave the trial "
+                "out, or learn from angles alone with --labels angle."
+            )
+    prepared = prepare(settings_measured(settings), person, with_dynamics=False)
+    rows = windows.rows_of(prepared.table, "all", subjects=(0,), window=1)
+    rows = rows[np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).round().astype(int)]
+    spread = _spread(prepared, rows)
+    how = emg_driven.MuscleFit.of(settings.hill, with_forces=False)._replace(measured=True, prior_weight=_PRIOR_WEIGHT)
+    everyone = jax.tree.map(lambda x: x[None], spread)
+    prepared, found = min(
+        ((p, emg_driven.calibrate(p, [rows], [np.ones(len(rows), bool)], everyone, how)) for p in _starts(prepared)),
+        key=lambda pair: float(pair[1].loss[-1, 0]),
+    )
+    limb, z, on = jax.tree.map(lambda x: x[0], (prepared.limbs, found.z, found.on))
+    known = np.any(np.isfinite(np.asarray(found.rows.torque[0])), axis=0).tolist()
+    kept = hill.Fitted(hill.without_limb(z), on, jnp.where(jnp.asarray(known), spread.torque, jnp.inf))
+    about: dict[str, Any] = {
+        "config": prepared.about,
+        "method": "emg_driven_measured",
+        "moments": [d for d, has in zip(limb.dofs, known, strict=True) if has],
+        "channels_of": _shares(limb.muscles, subject.recordings[0].channels, np.asarray(on.share)),
+        "loss": float(found.loss[-1, 0]),
+    }
+    of_units = (spread, units.standard_units(*_moments(prepared, rows), np.asarray(limb.max_isometric_force))[1])
+    made = train.kept_model(prepared, {}, hill.fitted_model(limb, z), of_units, about)
+    return made.replace(muscles=kept, channel_scale=prepared.table.scales[0], people=(subject.name,))
+
+
+def _starts(prepared: Prepared) -> Iterator[Prepared]:
+    """The same with the muscles' tendons longer or shorter: on which side of their plateau fibres work is no small step
+    for the fit, and the prior does not know it of a rigid tendon.
+    """
+    for shift in _SLACK_STARTS:
+        limbs = prepared.limbs
+        slack = limbs.tendon_slack_length + jnp.float32(shift) * limbs.optimal_fibre_length  # m
+        yield prepared._replace(limbs=replace(limbs, tendon_slack_length=slack))
+
+
+def _spread(prepared: Prepared, rows: np.ndarray) -> Spread:
+    """Units of the errors: the person's own spread; where no moment is known it does not matter."""
+    angle, _, torque = (np.asarray(x)[rows] for x in _labels(prepared))
+    strength = np.asarray(prepared.limbs.max_isometric_force)[0]
+    nothing = np.zeros((len(rows), len(strength)))
+    return units.source_statistics(angle, nothing, torque, strength, labelled=False)[0]
+
+
+def _labels(prepared: Prepared) -> tuple[Any, Any, Any]:
+    return prepared.samples.angle, prepared.samples.force, prepared.samples.torque
+
+
+def _moments(prepared: Prepared, rows: np.ndarray) -> tuple[Any, Any]:
+    each = [np.asarray(x)[rows] for x in _labels(prepared)]
+    return tuple(x.mean(axis=0) for x in each), tuple(x.std(axis=0) for x in each)
+
+
+def _shares(muscles: Sequence[str], channels: Sequence[str], share: np.ndarray) -> dict[str, list[str]]:
+    """Channels behind each muscle; none for those that have no electrode and no synergist with one."""
+    return {m: [c for c, w in zip(channels, own, strict=True) if w > 0] for m, own in zip(muscles, share, strict=True)}
