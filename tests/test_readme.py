@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -75,6 +76,20 @@ def test_from_a_folder_to_muscle_forces_in_the_commands_that_it_says(folder):
         if words[0] == "personalize":
             assert "degrees off" in done.output
     assert "FCR_force" in (folder / "answers.sto").read_text()
+
+
+@pytest.mark.slow
+def test_a_folder_of_opensim_becomes_forces_in_five_commands(shared, tmp_path, monkeypatch):
+    shutil.copytree(shared / "data" / "ceinms_lower_limb", tmp_path / "anna")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    lines = [line.split("#")[0].strip() for line in block.strip().split("\n")]
+    assert len(lines) == 5
+    for command in lines:
+        done = CliRunner().invoke(cli.app, shlex.split(command)[1:])
+        assert done.exit_code == 0, (command, done.output, done.exception)
+    answers = sorted((tmp_path / "forces").glob("*.sto"))
+    assert len(answers) == 2 and all("soleus_r_force" in a.read_text() for a in answers)
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.split()[1] in ("run", "compare")])

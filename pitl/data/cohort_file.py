@@ -63,7 +63,7 @@ class Force(_Closed):
 
 
 class Torque(_Closed):
-    """Net torque of the muscles [N m] of some or all coordinates, as of inverse dynamics; in an effort, the device's."""
+    """Net torque of the muscles [N m] of coordinates, as of inverse dynamics; in an effort, what the device read."""
 
     coordinates: _Columns
     rate_hz: _Rate | None = None

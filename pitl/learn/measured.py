@@ -25,9 +25,8 @@ from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.units import Spread
 from pitl.signals import windows
 
-# Chosen on halves of a trial held out of the calibration on the other half.
-_PRIOR_WEIGHT = 1e-3
-_SLACK_STARTS = (-0.15, 0.0, 0.15, 0.3)  # optimal fibre lengths; the fit with the least loss is kept
+_PRIOR_WEIGHT = 1e-3  # chosen on halves of a trial held out of the calibration on the other half
+_SLACK_STARTS = (-0.15, 0.0, 0.15, 0.3)  # optimal fibre lengths: the loss has several valleys, and the deepest is kept
 _ROWS = 800  # of a person, evenly spaced, in the fit: neighbours at 100 Hz say the same
 
 
