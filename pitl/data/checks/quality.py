@@ -22,8 +22,8 @@ SHORT_S = 3.0
 _LEAST_TEST_S = 0.4
 LOWEST_RATE_HZ = {"raw": 400.0, "rectified": 400.0, "envelope": 20.0}  # raw EMG has power up to 200 Hz at least
 SUSPICIOUS_S = 0.3  # offset beyond what the method cannot tell
-ANGLE_DEG = (-30.0, 160.0)  # unless the joint is in the next line
-JOINT_DEG = {"wrist": (-90.0, 90.0)}
+JOINT_DEG = {"wrist": (-90.0, 90.0), "wrist2": (-90.0, 90.0), "knee": (-30.0, 160.0)}
+ANGLE_DEG = (-180.0, 180.0)  # of an imported model, whose signs are its own; a run compares with the model's range
 _KNEE_MUSCLES = ("RF", "BF", "VM", "ST")
 
 
