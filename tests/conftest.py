@@ -33,7 +33,7 @@ def shared() -> Path:
 def _bounded_memory():
     """Compiled programs of earlier tests stay in memory until there is too much of them; processes share the bound."""
     yield
-    devices.drop_programs((1.1 if "PYTEST_XDIST_WORKER" in os.environ else 1.7) * 2**30)
+    devices.drop_programs((0.9 if "PYTEST_XDIST_WORKER" in os.environ else 1.7) * 2**30)
 
 
 _peaks: list[float] = []  # GiB, of each process that has ended

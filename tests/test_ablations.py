@@ -25,6 +25,7 @@ TINY = [
     "train.steps=6", "train.check_every=2", "train.batch=32", "train.refit=false", "personalize.steps=4",
     "hill.steps=4", "evaluate.folds=3",
 ]  # fmt: skip
+FIRST = {"pigrn", "encoder_last_layer_trains", "forces_of_any_sign"}  # of forty; the others are for a slow run
 REAL = {"uci_knee_no_physics"}  # recordings that tests do not have
 
 
@@ -58,8 +59,15 @@ def test_ablations_differ_from_each_other():
     assert len(set(seen.values())) == len(seen)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("path", [p for p in FILES if p.stem not in REAL], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, marks=pytest.mark.thorough if p.stem in FIRST else pytest.mark.slow)
+        for p in FILES
+        if p.stem not in REAL
+    ],
+    ids=lambda p: p.stem,
+)
 def test_a_file_trains_and_personalises(path, tmp_path, cohort):
     settings = toml.load(path, TINY)
     prepared = prepare(settings, cohort)

@@ -130,6 +130,7 @@ def test_two_joints_go_through_a_whole_run(folder, tmp_path):
     assert set(told) == {"V01", "V02", "V03"} and "strength muscle0" in told["V01"]
 
 
+@pytest.mark.thorough
 def test_without_force_labels_the_hill_term_teaches_forces_and_its_muscles(folder):
     import jax
 

@@ -32,6 +32,7 @@ CONFIG = Config.model_validate(
     }
 )
 QUIET = Console(quiet=True)
+pytestmark = pytest.mark.thorough  # whole runs with every default method
 KEYS = {
     "subject", "task", "method", "supervision", "seed", "angle_rmse_deg", "angle_nrmse", "angle_r2", "angle_r",
     "force_rmse_n", "force_nrmse", "force_r2", "torque_rmse_nm", "residual_nm", "seconds",
@@ -135,7 +136,6 @@ def test_a_generic_model_says_that_it_needs_a_person(out):
         predict_recording(generic, cohort.subjects[0].recordings[0])
 
 
-@pytest.mark.thorough
 def test_the_quickstart_ends_in_a_report_and_in_models(tmp_path):
     tiny = ["virtual.subjects=4", "virtual.seconds=8.0", "virtual.rhythmic_trials=2", "virtual.random_trials=1"]
     tiny += ["train.steps=6", "train.check_every=2", "train.batch=32", "personalize.steps=4", "hill.steps=4"]
