@@ -152,6 +152,15 @@ def test_a_cache_that_cannot_be_made_is_no_error(monkeypatch, file):
     files.keep_compiled_programs()
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["train.stepz=4"], "did you mean train.steps"), (["--data", "."], "is a folder of recordings already")],
+)
+def test_what_is_asked_of_a_folder_of_one_person_is_not_passed_over(words, says, tmp_path):
+    done = CliRunner().invoke(cli.app, ["run", str(tmp_path), *words])
+    assert done.exit_code != 0 and says in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.name)
 def test_the_configurations_of_the_project_are_valid(path):
     assert toml.load(path).name == path.stem

@@ -60,7 +60,7 @@ def _job(name: str, text: str, work: "Callable[[Config, Path, Any], None]") -> C
         folder = out
         with shell.sentences(lambda: folder):
             if name == "run" and config.is_dir():
-                _few(config, out or Path("runs") / config.resolve().name)
+                _run_few(config, out, changes or [], data)
                 return
             chosen = _configuration(config, changes or [], data)
             folder = out or Path("runs") / chosen.name
@@ -89,19 +89,29 @@ def _run(config: "Config", out: Path, console: Any) -> None:
     _compare(config, out, console, models=True)
 
 
-def _few(data: Path, out: Path) -> None:
+def _run_few(folder: Path, out: Path | None, changes: list[str], data: Path | None) -> None:
     """The job for a folder of one or two people."""
+    if data is not None:
+        raise PitlError(f"{folder} is a folder of recordings already; leave --data {data} away.")
     files.keep_compiled_programs()
-    people, settings = _people(data, None)
-    from pitl.comparison import few
+    from pitl.config import toml
 
-    if len(people) >= few.FEWEST:
+    asked = toml.load(None, changes).model_dump(exclude_unset=True)
+    name = asked.pop("name", folder.resolve().name)
+    people, _ = _people(folder, None)
+    from pitl.comparison import few_people
+    from pitl.learn import api
+
+    if len(people) >= few_people.FEWEST:
         raise PitlError(
-            f"{data} has {len(people)} people: a comparison of them needs settings, such as pitl run configs/own.toml "
-            f"--data {data}."
+            f"{folder} has {len(people)} people: comparing them needs settings, such as "
+            f"pitl run configs/own.toml --data {folder}."
         )
     console = shell.console()
-    few.run(people, settings, out, lambda text: console.print(text, soft_wrap=True, markup=False))
+    settings = api.settings_for(people, None, **asked)
+    few_people.run(
+        people, settings, out or Path("runs") / name, lambda text: console.print(text, soft_wrap=True, markup=False)
+    )
 
 
 run = _job(
@@ -109,8 +119,8 @@ run = _job(
     """Do the whole job, ending in models to use and a report.
 
     Compares methods on people left out in turn, then trains a generic model on everybody and a personal model of each
-    person on all of their data, into OUT/models. In place of CONFIG a folder of one or two people gives each a model
-    of their own, judged trial by trial. What is finished is kept: the same command goes on where it stopped.
+    person on all of their data, into OUT/models. What is finished is kept: the same command goes on where it stopped.
+    In place of CONFIG a folder of one or two people gives each a model of their own, judged trial by trial.
 
     \b
     Examples:

@@ -57,7 +57,7 @@ def make_folds(evaluate: EvaluateConfig, settings: TrainConfig, subjects: int) -
     if subjects < 3:
         raise PitlError(
             f"the cohort has {subjects} subject(s); leaving one out needs at least 3: one to test on, one to stop "
-            "training on and one to train on."
+            "training on and one to train on; for one or two people give their folder: pitl run FOLDER."
         )
     count = subjects if evaluate.folds == "loso" else min(int(evaluate.folds), subjects)
     folds = []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pitl.comparison.baselines import lagged, linear, support_vector
-from pitl.comparison.few import lagged_inputs
+from pitl.comparison.few_people import lagged_inputs
 from pitl.comparison.task import MethodResult, Task
 from pitl.learn.predict import Estimate
 

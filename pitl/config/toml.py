@@ -25,22 +25,21 @@ _COMMAND_LINE = "the command line"
 _Origin = dict[tuple[str, ...], str]  # which file, or the command line, gave each key
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     """Reads a configuration.
 
     Args:
-        path: a TOML file.
+        path: a TOML file; None is the defaults.
         overrides: changes, `"section.key=value"`; the value is TOML, or a bare word. A relative `data.dir` given here
             is relative to the working directory, one given in a file to that file.
 
     Raises:
         PitlError: if the file cannot be read, or a key or value in it or in the overrides is not known or not possible.
     """
-    path = Path(path)
-    values, origin = _read(path, ())
+    values, origin = ({}, {}) if path is None else _read(Path(path), ())
     for override in overrides:
         _apply(override, values, origin)
-    return _validated(values, origin, str(path))
+    return _validated(values, origin, "the defaults" if path is None else str(path))
 
 
 def change(settings: _Settings, **values: Any) -> _Settings:

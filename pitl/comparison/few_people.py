@@ -55,6 +55,7 @@ def run(people: Cohort, config: Config | None, out: Path, say: Callable[[str], N
             target = out / "answers" / safe_name(subject.name) / f"{safe_name(r.trial)}.sto"
             target.parent.mkdir(parents=True, exist_ok=True)
             api.predict(model, r).to_sto(target)
+        say(f"  {subject.name}: model and answers of {len(subject.recordings)} trial(s) are written; judging them ...")
         trials: dict[str, Any] = {}
         if len(subject.recordings) > 1:
             for r in subject.recordings:
@@ -79,11 +80,12 @@ def run(people: Cohort, config: Config | None, out: Path, say: Callable[[str], N
 
 
 def _of_others(person: Cohort, left_out: Recording, config: Config | None) -> Any:
+    """A model of the other trials; the one that is left out judges it, so nothing else need."""
     (subject,) = person.subjects
     others = tuple(r for r in subject.recordings if r is not left_out)
-    return api.personalize_model(
-        None, replace(person, subjects=(replace(subject, recordings=others),)), labels="angle", config=config
-    )
+    those = replace(person, subjects=(replace(subject, recordings=others),))
+    trust = {"unknown": f"{left_out.trial} judges it"}
+    return api.personalize_model(None, those, labels="angle", config=config, trust=trust)
 
 
 def regression_of(person: Cohort, left_out: Recording, config: Config | None, *, moments: bool) -> dict[str, float]:
