@@ -7,7 +7,7 @@ person follows a target: expectation of what the movement takes, ahead in time, 
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -153,13 +153,28 @@ def advance(
     after = MotionState(
         angle=q + step * rate,
         rate=rate,
-        felt_angle=state.felt_angle + step / control.lag_s * (q - state.felt_angle),
-        felt_rate=state.felt_rate + step / control.lag_s * (qd - state.felt_rate),
-        correction=jnp.clip(state.correction + step * error, -0.3, 0.3),
-        noise=state.noise + step / NOISE_S * (noise - state.noise),
+        **feel(state, control, step, (q, qd, error, noise)),
         fibres=fibres,
     )
     return after, Sample(q, qd, force, arm, drive, fibres.activation, friction, ligament)
+
+
+def feel(state: Any, control: Control, step: float, now: tuple[Array, Array, Array, Array]) -> dict[str, Array]:
+    """What a person feels of their motion after a step [s] of it: late, with the errors that they correct for.
+
+    Args:
+        state: before the step.
+        control: the person's.
+        step: its length [s].
+        now: angle [rad], rate [rad/s], error of the angle [rad] and white noise of the drive.
+    """
+    q, qd, error, noise = now
+    return {
+        "felt_angle": state.felt_angle + step / control.lag_s * (q - state.felt_angle),
+        "felt_rate": state.felt_rate + step / control.lag_s * (qd - state.felt_rate),
+        "correction": jnp.clip(state.correction + step * error, -0.3, 0.3),
+        "noise": state.noise + step / NOISE_S * (noise - state.noise),
+    }
 
 
 def _begin(trial: SimulatedTrial, angle: Array) -> MotionState:

@@ -230,12 +230,19 @@ def _muscles(
         length=length,
         arm_factor=arm_factor,
         arm_tilt=arm_tilt,
-        tendon_strain=TENDON_STRAIN * max(settings.elastic_tendon, RIGID) * spread(0.15),
-        memory=settings.force_memory * 0.4 * spread(0.25),
-        memory_s=1.5 * spread(0.2),
-        rise_s=0.015 * spread(0.1),
-        fall_s=0.060 * spread(0.1),
+        **draw_contraction(settings, spread),
     )
+
+
+def draw_contraction(settings: VirtualConfig, spread: Draw) -> dict[str, Any]:
+    """How a person's muscles contract, whatever they cross: tendons, memory, and the speed of activation."""
+    return {
+        "tendon_strain": TENDON_STRAIN * max(settings.elastic_tendon, RIGID) * spread(0.15),
+        "memory": settings.force_memory * 0.4 * spread(0.25),
+        "memory_s": 1.5 * spread(0.2),
+        "rise_s": 0.015 * spread(0.1),
+        "fall_s": 0.060 * spread(0.1),
+    }
 
 
 def _electrodes(settings: VirtualConfig, muscles: tuple[str, ...], spread: Draw, shift: Draw) -> SimulatedElectrodes:

@@ -22,8 +22,8 @@ from jaxtyping import Array, Int
 
 from pitl.config.schema import VirtualConfig
 from pitl.data.virtual import muscle, reference
-from pitl.data.virtual.motion import EXPECTED_RATE, IDLE, LARGEST_LEAD_S, NOISE_S, STICTION_RATE
-from pitl.data.virtual.subject import PL_FIBRE_AT_ZERO, RIGID, TENDON_STRAIN, Control, Draw, Muscles, Value
+from pitl.data.virtual.motion import EXPECTED_RATE, IDLE, LARGEST_LEAD_S, STICTION_RATE, feel
+from pitl.data.virtual.subject import PL_FIBRE_AT_ZERO, Control, Draw, Muscles, Value, draw_contraction
 from pitl.mechanics.model import MusculoskeletalModel, body_properties
 from pitl.mechanics.wrist_two import WRIST_TWO
 
@@ -169,11 +169,7 @@ def draw_muscles(
         length=length,
         arm_factor=arm_factor,
         arm_tilt=arm_tilt,
-        tendon_strain=TENDON_STRAIN * max(settings.elastic_tendon, RIGID) * spread(0.15),
-        memory=settings.force_memory * 0.4 * spread(0.25),
-        memory_s=1.5 * spread(0.2),
-        rise_s=0.015 * spread(0.1),
-        fall_s=0.060 * spread(0.1),
+        **draw_contraction(settings, spread),
     )
 
 
@@ -304,10 +300,7 @@ def _advance(trial: HandTrial, state: _State, plan: _Plan, noise: Array, step: f
     after = _State(
         angle=q + step * rate,
         rate=rate,
-        felt_angle=state.felt_angle + step / control.lag_s * (q - state.felt_angle),
-        felt_rate=state.felt_rate + step / control.lag_s * (qd - state.felt_rate),
-        correction=jnp.clip(state.correction + step * error, -0.3, 0.3),
-        noise=state.noise + step / NOISE_S * (noise - state.noise),
+        **feel(state, control, step, (q, qd, error, noise)),
         pull=pull,
         fibres=fibres,
     )
