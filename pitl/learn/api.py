@@ -164,14 +164,15 @@ def personalize_model(
     models = _fit(
         generic, prepared, split_rows(prepared, unlabelled=settings.personalize.unlabelled), whole, grade, report
     )
-    told: list[dict[str, Any]] = [{} for _ in person.subjects]
+    gained: list[dict[str, Any]] = [{} for _ in person.subjects]
     if all(efforts.made_efforts(prepared)):
         prior = None if generic is None else generic.gain_prior
         prior = gains.population_prior(len(prepared.limbs.muscles)) if prior is None else prior
         models = efforts.fit_gains(models, prepared, prior)
-        told = [efforts.told(jax.tree.map(lambda x, s=s: x[s], models), prior) for s in range(len(told))]
+        gained = [efforts.describe_gains(jax.tree.map(lambda x, s=s: x[s], models), prior) for s in range(len(gained))]
     kept = [
-        _finish(models, prepared, s, grade, trust, generic).with_history(**told[s]) for s in range(len(person.subjects))
+        _finish(models, prepared, s, grade, trust, generic).with_history(**gained[s])
+        for s in range(len(person.subjects))
     ]
     return (
         kept[0] if len(kept) == 1 else stack(kept).with_history(trust={m.people[0]: m.history["trust"] for m in kept})

@@ -68,7 +68,7 @@ def fit_gains(
     return models.replace(gains=stacked, electrodes=driven)
 
 
-def told(model: Model, prior: GainPrior) -> dict[str, Any]:
+def describe_gains(model: Model, prior: GainPrior) -> dict[str, Any]:
     """Of one person's model: what is known of each muscle, and which effort would tell most next."""
     assert model.gains is not None
     limb = model.limb
