@@ -164,14 +164,14 @@ def personalize_model(
     models = _fit(
         generic, prepared, split_rows(prepared, unlabelled=settings.personalize.unlabelled), whole, grade, report
     )
-    gained: list[dict[str, Any]] = [{} for _ in person.subjects]
+    found: list[dict[str, Any]] = [{} for _ in person.subjects]
     if all(efforts.made_efforts(prepared)):
         prior = None if generic is None else generic.gain_prior
         prior = gains.population_prior(len(prepared.limbs.muscles)) if prior is None else prior
         models = efforts.fit_gains(models, prepared, prior)
-        gained = [efforts.describe_gains(jax.tree.map(lambda x, s=s: x[s], models), prior) for s in range(len(gained))]
+        found = [efforts.describe_gains(jax.tree.map(lambda x, s=s: x[s], models), prior) for s in range(len(found))]
     kept = [
-        _finish(models, prepared, s, grade, trust, generic).with_history(**gained[s])
+        _finish(models, prepared, s, grade, trust, generic).with_history(**found[s])
         for s in range(len(person.subjects))
     ]
     return (
