@@ -8,6 +8,7 @@ import pytest
 from pitl.data.cohort import read_cohort
 from pitl.data.formats import hdf5, opensim
 from pitl.data.formats.signals import Signals, Stream
+from pitl.data.load import read_recording
 from pitl.data.recording import Recording
 from pitl.errors import PitlError
 
@@ -157,3 +158,9 @@ def test_a_file_that_says_no_unit_asks_for_it(tmp_path: Path) -> None:
     refused(folder, "emg.h5", "does not say the unit of 'RF'", "[emg]")
     hdf5.write(folder / "emg.h5", Signals(folder, (Stream("a", ("RF", "BF"), ("V", "V"), EMG),)))
     refused(folder, "emg.h5", "no time column", "rate_hz")
+
+
+def test_a_file_of_which_nothing_is_said_is_told_to_be_drafted(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(PitlError, match=r"a\.csv: no cohort\.toml .* `pitl init"):
+        read_recording(tmp_path / "a.csv")

@@ -170,7 +170,15 @@ def read_recording(path: Path) -> Recording:
         raise PitlError(f"the recording {path} {what}; name the file of one trial, as in replay:FILE.")
     above = [p for p in path.resolve().parents if (p / cohort_file.NAME).is_file()]
     folder = above[0] if above else path.parent
-    cohort = read_folder(folder, DataConfig(kind="auto", dir=str(folder)))
+    try:
+        cohort = read_folder(folder, DataConfig(kind="auto", dir=str(folder)))
+    except PitlError as e:
+        if above or path.suffix in (".txt", ".gz"):  # the UCI files say themselves what they are
+            raise
+        raise PitlError(
+            f"{path}: no {cohort_file.NAME} in its folder or above says what its columns are; `pitl init {folder}` "
+            "drafts one."
+        ) from e
     recordings = [r for s in cohort.subjects for r in s.recordings]
     for r in recordings:
         if Path(r.source).resolve() == path.resolve():
