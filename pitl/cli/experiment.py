@@ -109,8 +109,8 @@ def _run_few(folder: Path, out: Path | None, changes: list[str], data: Path | No
         )
     console = shell.console()
     settings = api.settings_for(people, None, **asked)
-    out = out or Path("runs") / name
-    few_people.run(people, settings, out, lambda text: console.print(text, soft_wrap=True, markup=False))
+    into = out or Path("runs") / str(name)
+    few_people.run(people, settings, into, lambda text: console.print(text, soft_wrap=True, markup=False))
 
 
 run = _job(
