@@ -10,6 +10,11 @@ _CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+from pitl.files import compile_quickly  # noqa: E402
+
+# a test runs its programs once or twice and waits for their compilation
+compile_quickly("--xla_backend_optimization_level=0")
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
