@@ -6,14 +6,13 @@ Hyper-parameters are learned from each fold's source people alone, once for ever
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pitl.comparison import heads
 from pitl.comparison.folds import without_perturbation
 from pitl.comparison.task import MethodResult, Task
 from pitl.learn import gaussian_process as gp
-from pitl.learn import played
+from pitl.learn import played, stacked
 from pitl.learn.deviation import fit_person, read_rows, read_samples
 from pitl.learn.gaussian_process import Played, Units
 from pitl.learn.model import Model
@@ -34,7 +33,7 @@ def deviation(task: Task) -> MethodResult:
     head = task.run_once("head_physics", heads.head_physics)
     assert head.fitted is not None
     people = fit_people(task, WITHOUT["deviation"])
-    fitted = jax.tree.map(lambda *x: jnp.stack(x), *(people[p] for p in sorted(people)))
+    fitted = stacked.together(people[p] for p in sorted(people))
     model = head.fitted.model.replace(deviation=fitted, generic=task.generic.physics.params)
     return MethodResult(_with_forces(predict_people(task, people), head.estimates), head.fitted._replace(model=model))
 
@@ -93,7 +92,7 @@ def predict_people(task: Task, people: Mapping[int, gp.Deviation]) -> dict[int, 
 
 
 def _generic(task: Task, person: int) -> Model:
-    return jax.tree.map(lambda x: x[person], task.generic.physics)
+    return stacked.one(task.generic.physics, person)
 
 
 def learn_prior(task: Task, k: int, without: tuple[str, ...]) -> gp.AnglePrior:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,7 +12,7 @@ from pitl.comparison import evaluate
 from pitl.comparison.folds import GenericModels
 from pitl.comparison.task import MethodResult
 from pitl.files import atomic_savez, atomic_write_text, safe_name
-from pitl.learn import predict
+from pitl.learn import predict, stacked
 from pitl.learn.model import Model
 from pitl.learn.predict import Estimate
 from pitl.learn.prepare import Prepared
@@ -204,7 +203,7 @@ def _learned(out: Path, s: int, supervision: str, prepared: Prepared) -> dict[st
     paths = [path_of(out, 0, method, supervision) for method in PERSONAL]
     with np.load(next(p for p in paths if p.exists())) as data:
         fields = {k.split("/")[1]: jnp.asarray(data[k][s]) for k in data.files if k.startswith("correction/")}
-    model = jax.tree.map(lambda x: x[s], prepared.limbs)
+    model = stacked.one(prepared.limbs, s)
     return {k: np.asarray(v).tolist() for k, v in describe(Correction(**fields), model).items()}
 
 

@@ -36,7 +36,7 @@ from pitl.config.toml import change, load, to_dict
 from pitl.data.load import load_cohort
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text, safe_name
-from pitl.learn import api, devices, emg_driven
+from pitl.learn import api, devices, emg_driven, stacked
 from pitl.learn.model import Model
 from pitl.learn.personal import PersonalFit
 from pitl.learn.prepare import Prepared, prepare
@@ -226,7 +226,7 @@ def _keep_muscles(
 
 def _keep_people(job: Job, prepared: Prepared, fitted: PersonalFit, supervision: str) -> None:
     for s, subject in enumerate(prepared.cohort.subjects):
-        own: Model = jax.tree.map(lambda x, s=s: x[s], fitted.model)
+        own: Model = stacked.one(fitted.model, s)
         own = own.replace(
             channel_scale=prepared.table.scales[s], people=(subject.name,), personalize=prepared.personalize
         )
@@ -284,7 +284,7 @@ def _evaluate(job: Job, prepared: Prepared, split: Split, generic: list[GenericM
             intervals = coverage.everyone(job.out, task)
             if intervals is not None:
                 atomic_write_text(job.out / coverage.FILE, json.dumps(intervals, indent=1))
-    library.save(job.out / "limb", jax.tree.map(lambda x: x[0], prepared.limbs), {"from": "a run"})
+    library.save(job.out / "limb", stacked.one(prepared.limbs, 0), {"from": "a run"})
     notes = [*prepared.cohort.notes]
     notes += [f"{r.subject}/{r.trial}: {n}" for s in prepared.cohort.subjects for r in s.recordings for n in r.notes]
     notes.append(f"force labels: {prepared.force_source}")

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from pitl.config.schema import PersonalizeConfig, Supervision, TrainConfig
 from pitl.config.toml import change
-from pitl.learn import generic, loss
+from pitl.learn import generic, loss, stacked
 from pitl.learn.model import Model
 from pitl.learn.predict import predict_rows
 from pitl.learn.prepare import Prepared
@@ -89,7 +88,7 @@ def by_trial(prepared: Prepared, rows: np.ndarray) -> list[np.ndarray]:
 
 def training_error(prepared: Prepared, rows: np.ndarray, model: Model, supervision: Supervision) -> float:
     """Root of the data loss on some rows."""
-    estimate = predict_rows(jax.tree.map(lambda x: x[None], model), prepared.samples, (rows,))[0]
+    estimate = predict_rows(stacked.one(model, None), prepared.samples, (rows,))[0]
     at = jnp.asarray(rows, jnp.int32)
     assert estimate.force is not None
     angle, force = loss.data_terms(

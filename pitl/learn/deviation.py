@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pitl.learn import gaussian_process as gp
+from pitl.learn import stacked
 from pitl.learn.gaussian_process import Deviation, Rows
 from pitl.learn.model import Model
 from pitl.net import network
@@ -59,10 +60,11 @@ def read_rows(model: Model, source: Envelopes, ends: np.ndarray, gain: np.ndarra
         seen = jnp.asarray(source.envelope[at[:, None] + np.arange(1 - model.net.window, 1)] * gain, jnp.float32)
         posture, time = jnp.asarray(source.posture[at], jnp.int32), jnp.asarray(source.time[at], jnp.float32)
         parts.append(_read(model.net, params, model.scale, seen, posture, time))
-    generic, inputs, features = (jnp.concatenate(x)[: len(ends)] for x in zip(*parts, strict=True))
+    # on the host: every number of rows would be a program
+    generic, inputs, features = (jnp.asarray(np.concatenate(x)[: len(ends)]) for x in zip(*parts, strict=True))
     posture, trial = (jnp.asarray(x[ends], jnp.int32) for x in (source.posture, source.trial))
     time = jnp.asarray(source.time[ends], jnp.float32)
-    return Rows(generic, inputs, features, posture, trial, time, jnp.ones(len(ends), jnp.float32))
+    return Rows(generic, inputs, features, posture, trial, time, jnp.asarray(np.ones(len(ends), np.float32)))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -103,7 +105,7 @@ def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray,
     assert prior is not None
     people = [fit_person(start, prior, source, r, angle) for r in rows]
     params = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), inherited(start))
-    return fitted.replace(deviation=jax.tree.map(lambda *x: jnp.stack(x), *people), generic=params)
+    return fitted.replace(deviation=stacked.together(people), generic=params)
 
 
 def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

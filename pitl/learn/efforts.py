@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pitl.learn import emg_driven, external, gains, hill
+from pitl.learn import emg_driven, external, gains, hill, stacked
 from pitl.learn.gains import GainPrior, Gains, TorqueRows
 from pitl.learn.model import Model
 from pitl.learn.predict import predict_rows
@@ -42,7 +42,7 @@ def fit_gains(
     The network's forces of each muscle are brought to the same gain, on the calibration rows.
 
     Args:
-        models: fitted to the people of the cohort, stacked.
+        models: fitted to the people of the cohort, everybody.
         prepared: the cohort.
         prior: of the gains.
         motion: whether the torque of motion may tell.
@@ -64,8 +64,8 @@ def fit_gains(
         of_network = np.asarray(estimate.force)  # N
         factor = np.sum(hill_force * of_network, axis=0) / np.maximum(np.sum(of_network**2, axis=0), 1e-6)
         made.append(result._replace(network=jnp.asarray(factor, jnp.float32)))
-    stacked, driven = (jax.tree.map(lambda *x: jnp.stack(x), *each) for each in (made, on))
-    return models.replace(gains=stacked, electrodes=driven)
+    everybody, driven = (stacked.together(each) for each in (made, on))
+    return models.replace(gains=everybody, electrodes=driven)
 
 
 def describe_gains(model: Model, prior: GainPrior) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def torque_rows(
         efforts: whether trials on a dynamometer are.
     """
     table, window = prepared.table, prepared.net.window
-    own = jax.tree.map(lambda x: x[subject], prepared.limbs)
+    own = stacked.one(prepared.limbs, subject)
     mine = [t for t in table.trials if t.subject == subject and t.isometric]
     rows = [windows.rows_of(table, "calibration", subjects=(subject,), window=window)[::_EVERY]] if motion else []
     rows += [np.arange(t.start + window, t.stop, _EVERY) for t in mine] if efforts else []
@@ -132,5 +132,5 @@ def _rows(own: Any, on: Any, jets: Array, motion: tuple[Array, ...], posture: Ar
 
 def electrodes(prepared: Prepared) -> list[hill.Electrodes]:
     """Everybody's electrodes."""
-    stacked = emg_driven.electrodes(prepared)
-    return [jax.tree.map(lambda x, s=s: x[s], stacked) for s in range(len(prepared.cohort.subjects))]
+    everybody = emg_driven.electrodes(prepared)
+    return [stacked.one(everybody, s) for s in range(len(prepared.cohort.subjects))]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pitl.config.schema import HillConfig
-from pitl.learn import external, hill
+from pitl.learn import external, hill, stacked
 from pitl.learn.identification import identification as identification_of
 from pitl.learn.predict import Estimate
 from pitl.learn.prepare import Prepared
@@ -22,11 +22,12 @@ from pitl.mechanics import dynamics, forward
 from pitl.mechanics.model import MusculoskeletalModel
 from pitl.signals.windows import Motion
 
+_FITTED_ROWS = 1000  # of a person, or up to twice as many
 _SUBSTEPS = 4  # of the integration, between two envelope samples
 
 
 class Calibrated(NamedTuple):
-    """Everybody's fitted muscles, stacked."""
+    """Everybody's fitted muscles, everybody."""
 
     z: hill.Parameters
     on: hill.Electrodes
@@ -50,7 +51,7 @@ class MuscleFit(NamedTuple):
 
 
 def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrodes:
-    """Everybody's electrodes, stacked; what full activation is comes from the calibration parts alone.
+    """Everybody's electrodes, everybody; what full activation is comes from the calibration parts alone.
 
     Args:
         prepared: cohort and samples.
@@ -60,7 +61,7 @@ def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrod
         PitlError: no channel belongs to a muscle.
     """
     names = prepared.cohort.subjects[0].recordings[0].channels
-    first = jax.tree.map(lambda x: x[0], prepared.limbs)
+    first = stacked.one(prepared.limbs, 0)
     everyone = []
     for s, scale in enumerate(prepared.table.scales):
         parts = [t for t in prepared.table.trials if t.subject == s]
@@ -69,7 +70,7 @@ def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrod
         mvc = prepared.table.maxima[s]
         maximum = None if mvc is None or scale.method == "zscore" else mvc / scale.volts
         everyone.append(hill.electrodes(first, names, prepared.electrodes, envelope, maximum))
-    return jax.tree.map(lambda *x: jnp.stack(x), *everyone)
+    return stacked.together(everyone)
 
 
 def calibrate(
@@ -88,9 +89,9 @@ def calibrate(
         prepared: cohort, physics and samples.
         rows: everyone's calibration rows.
         labelled: (W,) everyone's mask of rows whose labels may be used.
-        spread: units, stacked over people.
+        spread: units, everybody over people.
         settings: which labels and parameters.
-        belief: what is known of everyone's muscles before, stacked; None is the model as it came.
+        belief: what is known of everyone's muscles before, everybody; None is the model as it came.
         motion: of all rows, in place of the measured one.
     """
     on = electrodes(prepared, above_rest=settings.measured)
@@ -99,13 +100,14 @@ def calibrate(
         rows_of(prepared, s, r, longest, mask, settings.with_forces, motion, measured=settings.measured)
         for s, (r, mask) in enumerate(zip(rows, labelled, strict=True))
     ]
-    own = [jax.tree.map(lambda x, s=s: x[s], prepared.limbs) for s in range(len(rows))]
+    own = [stacked.one(prepared.limbs, s) for s in range(len(rows))]
     data = [d._replace(along=_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *data)
+    everybody = stacked.together(data)
+    few = jax.tree.map(lambda x: x[:, :: max(1, longest // _FITTED_ROWS)], everybody)  # neighbours say much the same
     if any(mvc is None for mvc in prepared.table.maxima):
-        on = on._replace(peak=on.peak * _common_gain(prepared.limbs, on, stacked, spread)[:, None])
-    z, losses = hill.calibrate(prepared.limbs, on, stacked, spread, settings.prior_weight, settings.learner, belief)
-    return Calibrated(z, on, stacked, np.asarray(losses))
+        on = on._replace(peak=on.peak * _common_gain(prepared.limbs, on, few, spread)[:, None])
+    z, losses = hill.calibrate(prepared.limbs, on, few, spread, settings.prior_weight, settings.learner, belief)
+    return Calibrated(z, on, everybody, np.asarray(losses))
 
 
 # Without a maximum voluntary contraction nobody knows what an envelope is worth: from 1 to 100 times the usual.
@@ -150,7 +152,7 @@ def rows_of(
     weight = jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows))))
     along = [jnp.asarray(x[padded], f) for x in motion or prepared.table.motion]
     posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
-    own = jax.tree.map(lambda x: x[subject], prepared.limbs)
+    own = stacked.one(prepared.limbs, subject)
     force = prepared.samples.force[jnp.asarray(padded)]
     nothing = jnp.zeros_like(weight)
     jets = prepared.samples.jets[jnp.asarray(padded)]
@@ -179,7 +181,7 @@ def predict_test(
     most = max(len(r) for r in test)
     result = []
     for s, rows in enumerate(test):
-        own, z, on, units = jax.tree.map(lambda x, s=s: x[s], (prepared.limbs, fitted.z, fitted.on, spread))
+        own, z, on, units = stacked.one((prepared.limbs, fitted.z, fitted.on, spread), s)
         data = rows_of(prepared, s, rows, most, np.ones(len(rows), bool), False)
         force = np.asarray(forces(own, z, on, data))[: len(rows)]
         angle = np.zeros((len(rows), len(own.dofs)))
@@ -209,9 +211,7 @@ def identification(prepared: Prepared, fitted: Calibrated, spread: Spread) -> di
     channels = prepared.cohort.subjects[0].recordings[0].channels
     result = {}
     for s, subject in enumerate(prepared.cohort.subjects):
-        model, z, on, rows, units = jax.tree.map(
-            lambda x, s=s: x[s], (prepared.limbs, fitted.z, fitted.on, fitted.rows, spread)
-        )
+        model, z, on, rows, units = stacked.one((prepared.limbs, fitted.z, fitted.on, fitted.rows, spread), s)
         independent = _INDEPENDENT_PER_S * float(rows.weight.sum()) / prepared.net.rate_hz
         listed = identification_of(model, z, on, channels, rows, units, independent)
         result[subject.name] = {

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pitl.learn import stacked
 from pitl.mechanics import loads
 from pitl.mechanics.model import MusculoskeletalModel
 from pitl.signals.windows import Motion, Table
@@ -28,7 +29,7 @@ def torque(table: Table, models: MusculoskeletalModel, motion: Motion | None = N
         if t.load is None:
             continue
         rows = slice(t.start, t.stop)
-        own = jax.tree.map(lambda x, s=t.subject: x[s], models)
+        own = stacked.one(models, t.subject)
         along = (jnp.asarray(x[rows], jnp.float32) for x in motion or table.motion)
         count = t.stop - t.start
         mass, place = jnp.full(count, t.load.mass_kg, jnp.float32), jnp.tile(jnp.asarray(t.load.place_m), (count, 1))

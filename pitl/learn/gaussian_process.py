@@ -15,7 +15,7 @@ spread, about their mean; coordinates share hyper-parameters and inputs and are 
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -128,9 +128,13 @@ def thin(rows: np.ndarray, most: int = MOST_ROWS) -> np.ndarray:
 
 def pad(rows: Rows, angle: Float[Array, "N D"], most: int = MOST_ROWS) -> tuple[Rows, Float[Array, "M D"]]:
     """Rows and their angle, filled up with rows that count for nothing, so that people can be stacked."""
-    more = most - len(angle)
-    wide, angle = jax.tree.map(lambda x: jnp.pad(x, [(0, more), *[(0, 0)] * (x.ndim - 1)], mode="edge"), (rows, angle))
-    return wide._replace(used=jnp.pad(rows.used, (0, more))), angle
+    wide, angle = jax.tree.map(lambda x: _longer(x, most - len(x), mode="edge"), (rows, angle))
+    return wide._replace(used=_longer(rows.used, most - len(rows.used), mode="constant")), angle
+
+
+def _longer(x: Array, more: int, mode: Literal["edge", "constant"]) -> Array:
+    """With rows behind its last; on the host, because every number of rows would be a program."""
+    return jnp.asarray(np.pad(np.asarray(x), [(0, more), *[(0, 0)] * (x.ndim - 1)], mode=mode))
 
 
 def units(angle: np.ndarray, people: list[Rows]) -> Units:
@@ -217,8 +221,10 @@ def predict(person: Deviation, rows: Rows) -> tuple[Float[Array, "M D"], Float[A
 def predict_along(person: Deviation, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """The same for any number of rows, some at a time."""
     count = len(rows.used)
-    wide = jax.tree.map(lambda x: jnp.pad(x, [(0, -count % _AT_ONCE), *[(0, 0)] * (x.ndim - 1)], mode="edge"), rows)
-    parts = [predict(person, jax.tree.map(lambda x, k=k: x[k : k + _AT_ONCE], wide)) for k in range(0, count, _AT_ONCE)]
+    parts = []
+    for k in range(0, count, _AT_ONCE):
+        some = jax.tree.map(lambda x, k=k: np.asarray(x)[k : k + _AT_ONCE], rows)
+        parts.append(predict(person, jax.tree.map(lambda x: _longer(x, _AT_ONCE - len(x), mode="edge"), some)))
     value, deviation = (np.concatenate([np.asarray(x) for x in xs])[:count] for xs in zip(*parts, strict=True))
     return value, deviation
 

@@ -18,7 +18,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from pitl.errors import PitlError
-from pitl.learn import optimise
+from pitl.learn import optimise, stacked
 from pitl.learn.synergists import channels_for
 from pitl.learn.units import Spread
 from pitl.mechanics import dynamics, geometry, muscle
@@ -314,7 +314,7 @@ def prior(z: Parameters) -> Float[Array, ""]:
 
 def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Belief:
     """Mean and spread of people whose muscles were fitted; few of them make the spread look small, hence `least`."""
-    chosen = jax.tree.map(lambda x: x[who], z)
+    chosen = stacked.one(z, who)
     return Belief(
         jax.tree.map(lambda x: jnp.mean(x, axis=0), chosen),
         jax.tree.map(lambda x: jnp.sqrt(jnp.var(x, axis=0) + least**2), chosen),

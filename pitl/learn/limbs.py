@@ -12,6 +12,7 @@ from jaxtyping import Array, Int
 from pitl.config.schema import ModelConfig
 from pitl.data.recording import Cohort, Subject
 from pitl.errors import PitlError
+from pitl.learn import stacked
 from pitl.mechanics import library
 from pitl.mechanics.model import MusculoskeletalModel
 from pitl.mechanics.scaling import conform, scale_to_body
@@ -49,7 +50,7 @@ def first_limb(limbs: Limbs) -> MusculoskeletalModel:
 def limb_of(limbs: MusculoskeletalModel | Limbs, subject: Int[Array, " B"]) -> tuple[Any, Any]:
     """Each row's model, and for `vmap` which of its constants differ from row to row."""
     if not isinstance(limbs, Limbs):
-        return jax.tree.map(lambda x: x[subject], limbs), 0
+        return stacked.one(limbs, subject), 0
     leaves = [s if o is None else o[subject] for o, s in zip(limbs.own, limbs.shared, strict=True)]
     axes = [None if o is None else 0 for o in limbs.own]
     return jax.tree.unflatten(limbs.form, leaves), jax.tree.unflatten(limbs.form, axes)

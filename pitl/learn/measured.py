@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +18,7 @@ from pitl.config.schema import Config
 from pitl.config.toml import change
 from pitl.data.recording import Cohort
 from pitl.errors import PitlError
-from pitl.learn import emg_driven, hill, train, units
+from pitl.learn import emg_driven, hill, stacked, train, units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.units import Spread
@@ -65,12 +64,12 @@ def fit(person: Cohort, settings: Config) -> Model:
     rows = rows[np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).round().astype(int)]
     spread = _spread(prepared, rows)
     how = emg_driven.MuscleFit.of(settings.hill, with_forces=False)._replace(measured=True, prior_weight=_PRIOR_WEIGHT)
-    everyone = jax.tree.map(lambda x: x[None], spread)
+    everyone = stacked.one(spread, None)
     prepared, found = min(
         ((p, emg_driven.calibrate(p, [rows], [np.ones(len(rows), bool)], everyone, how)) for p in _starts(prepared)),
         key=lambda pair: float(pair[1].loss[-1, 0]),
     )
-    limb, z, on = jax.tree.map(lambda x: x[0], (prepared.limbs, found.z, found.on))
+    limb, z, on = stacked.one((prepared.limbs, found.z, found.on), 0)
     known = np.any(np.isfinite(np.asarray(found.rows.torque[0])), axis=0).tolist()
     kept = hill.Fitted(hill.without_limb(z), on, jnp.where(jnp.asarray(known), spread.torque, jnp.inf))
     about: dict[str, Any] = {

@@ -22,7 +22,7 @@ from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import load_checkpoint, save_checkpoint
 from pitl.learn import gains as gains_
-from pitl.learn import gaussian_process, hill
+from pitl.learn import gaussian_process, hill, stacked
 from pitl.learn.gaussian_process import AnglePrior, Deviation
 from pitl.learn.units import Spread
 from pitl.mechanics.model import MusculoskeletalModel, model_from_dict, model_to_dict
@@ -93,7 +93,7 @@ class Model(struct.PyTreeNode):
         if len(self.people) == 1:
             return self
         at = self.people.index(name)
-        return jax.tree.map(lambda x: x[at], self).replace(people=(name,))
+        return stacked.one(self, at).replace(people=(name,))
 
     def save(self, folder: str | Path) -> None:
         """Writes the model into a folder, under a temporary name until it is whole.
@@ -190,12 +190,7 @@ def stack(models: Sequence[Model]) -> Model:
                 raise PitlError(f"models with different {name} cannot be stacked; train them with the same settings.")
     alike = [m.replace(people=(), about=first.about, personalize=first.personalize) for m in models]
     names = tuple(name for m in models for name in (m.people or ("",)))
-
-    def together(*leaves: Any) -> Any:
-        # scales of channels are NumPy's, in double precision; parameters and limbs are on the device
-        return np.stack(leaves) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
-
-    return jax.tree.map(together, *alike).replace(people=names)
+    return stacked.together(alike).replace(people=names)
 
 
 def channel_columns(where: str, found: Sequence[str], channels: tuple[str, ...]) -> np.ndarray:

@@ -25,7 +25,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from pitl.config.schema import PersonalizeConfig, Supervision
-from pitl.learn import devices, loss, optimise
+from pitl.learn import devices, loss, optimise, stacked
 from pitl.learn.model import Model
 from pitl.learn.split import CalibrationRows
 from pitl.learn.units import Spread
@@ -259,7 +259,7 @@ def _most_at_once(learner: PersonalLearner, people: CalibrationRows) -> int:
 
 
 def _take(tree: Any, people: np.ndarray) -> Any:
-    return jax.tree.map(lambda x: x[people], tree)
+    return stacked.one(tree, people)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

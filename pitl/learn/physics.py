@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 from jaxtyping import Array, Float, Int
 
-from pitl.learn import hill
+from pitl.learn import hill, stacked
 from pitl.learn.limbs import Limbs, limb_of
 from pitl.mechanics import dynamics, weak
 from pitl.mechanics.model import MusculoskeletalModel
@@ -76,6 +76,6 @@ def hill_rows(
         posture: of each row.
     """
     own, axes = limb_of(limbs, subject)
-    muscles, electrodes = jax.tree.map(lambda x: x[subject], (z, on))
+    muscles, electrodes = stacked.one((z, on), subject)
     forces = jax.vmap(hill.forces, (axes, 0, 0, 0, 0, 0, 0))
     return forces(own, muscles, electrodes, jets, output.angle[0], output.angle[1], posture)

@@ -14,7 +14,7 @@ from pitl.config.schema import TrainConfig
 from pitl.config.toml import change
 from pitl.errors import PitlError
 from pitl.learn import gaussian_process as gp
-from pitl.learn import train
+from pitl.learn import stacked, train
 from pitl.learn.deviation import Envelopes, read_rows, read_samples
 from pitl.learn.gaussian_process import Played, Units
 from pitl.learn.model import Model
@@ -72,7 +72,7 @@ def play_sources(
     if not played:
         raise PitlError("the source people's recordings are too short to be played as new; record for longer.")
     angle = prepared.table.motion.angle[windows.rows_of(prepared.table, "all", subjects=people, window=window)]
-    return gp.units(angle, whole), jax.tree.map(lambda *x: jnp.stack(x), *played)
+    return gp.units(angle, whole), stacked.together(played)
 
 
 def with_whole_scale(prepared: Prepared, people: tuple[int, ...]) -> Prepared:

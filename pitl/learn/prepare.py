@@ -11,7 +11,7 @@ from jaxtyping import Array
 from pitl.config.schema import Config, EmgConfig, PersonalizeConfig
 from pitl.data.recording import Cohort
 from pitl.errors import PitlError
-from pitl.learn import external, limbs
+from pitl.learn import external, limbs, stacked
 from pitl.mechanics import dynamics, redundancy, weak
 from pitl.mechanics.model import MusculoskeletalModel
 from pitl.net.network import Network
@@ -117,7 +117,7 @@ def network_of(config: Config, channels: int, model: MusculoskeletalModel) -> Ne
 
 @jax.jit
 def _inverse_dynamics(models: MusculoskeletalModel, subject: Array, q: Array, qd: Array, qdd: Array, posture: Array):
-    own = jax.tree.map(lambda x: x[subject], models)
+    own = stacked.one(models, subject)
     return jax.vmap(dynamics.inverse_dynamics)(own, q, qd, qdd, posture)
 
 
@@ -154,7 +154,7 @@ def _labels(
     force, reserve = np.zeros((len(torque), muscles)), 0.0
     for s in range(len(cohort.subjects)):
         rows = np.flatnonzero(table.subject == s)
-        own = jax.tree.map(lambda x, s=s: x[s], everyone)
+        own = stacked.one(everyone, s)
         # ideal muscles: a rigid-tendon force-length curve that nobody calibrated would put its errors into the labels
         result = redundancy.static_optimisation(
             own,

@@ -21,7 +21,7 @@ from pitl.config.toml import change, to_dict
 from pitl.data.load import people_one_by_one
 from pitl.errors import PitlError
 from pitl.files import load_checkpoint, save_checkpoint
-from pitl.learn import generic, loss, store, train, units
+from pitl.learn import generic, loss, stacked, store, train, units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, network_of, prepare
 from pitl.mechanics import weak
@@ -80,13 +80,13 @@ def _collect(config: Config, path: Path, beside: Path, say: Callable[[str], None
                 fields = {k: np.asarray(v[t.start : t.stop]) for k, v in last.samples._asdict().items()}
                 made.add(f"{one.subjects[0].name}/{t.name}", len(names), fields)
             names.append(one.subjects[0].name)
-            own.append(jax.tree.map(lambda x: x[0], last.limbs))
+            own.append(stacked.one(last.limbs, 0))
             say(f"{names[-1]}: {made.rows / config.emg.rate_hz / 3600:.3g} h so far")
         if last is None or len(names) < 2:
             raise PitlError(
                 f"{len(names)} usable person(s) found; a generic model needs two: to train on and to stop on."
             )
-    static, arrays = model_to_dict(jax.tree.map(lambda *x: jnp.stack(x), *own))
+    static, arrays = model_to_dict(stacked.together(own))
     about = {
         "names": names,
         "model": static,

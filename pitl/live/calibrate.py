@@ -12,7 +12,7 @@ import numpy as np
 
 from pitl.config.schema import Supervision
 from pitl.errors import PitlError
-from pitl.learn import deviation, personal
+from pitl.learn import deviation, personal, stacked
 from pitl.learn.model import Model, stack
 from pitl.learn.split import CalibrationRows, pad_rows
 from pitl.live.session import Seat, Update, swap
@@ -114,7 +114,7 @@ def fit(
     )
     if not np.isfinite(fitted.history[-1]).all():
         raise PitlError("personalising diverged; look at the EMG and the angle, and record once more.")
-    own: Model = jax.tree.map(lambda x: x[0], fitted.model)
+    own: Model = stacked.one(fitted.model, 0)
     seconds = len(collected.emg) / collected.rate_hz
     made = own.replace(channel_scale=scale, people=model.people, muscle_prior=None)
     return made.with_history(kind="calibrated", labels=supervision, seconds=seconds)

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from pitl.comparison.task import MethodResult, Task
 from pitl.config.toml import change
-from pitl.learn import personal
+from pitl.learn import personal, stacked
 from pitl.learn.predict import Estimate, predict_rows
 from pitl.learn.split import CalibrationRows
 
@@ -66,14 +66,14 @@ def _starts(task: Task) -> dict[str, Any]:
 
     def member(person: int, m: int) -> Any:
         source = task.generic.physics.params if m % 2 == 0 else task.generic.data.params
-        own = jax.tree.map(lambda x: x[person], source)
+        own = stacked.one(source, person)
         key = jax.random.fold_in(jax.random.fold_in(task.key, person), m)
         leaves, form = jax.tree.flatten(own["head"])
         keys = jax.random.split(key, len(leaves))
         return {**own, "head": jax.tree.unflatten(form, [_disturbed(k, x) for k, x in zip(keys, leaves, strict=True)])}
 
     each = [member(p, m) for p in range(len(task.split.test)) for m in range(MEMBERS)]
-    return jax.tree.map(lambda *x: jnp.stack(x), *each)
+    return stacked.together(each)
 
 
 def _disturbed(key: Array, x: Array) -> Array:

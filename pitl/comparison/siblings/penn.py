@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float
 
 from pitl.comparison.task import MethodResult, Task
-from pitl.learn import emg_driven, hill, optimise
+from pitl.learn import emg_driven, hill, optimise, stacked
 from pitl.learn.emg_driven import MuscleFit
 from pitl.learn.predict import Estimate, predict_rows
 from pitl.net import jet, network
@@ -57,7 +57,7 @@ def simulate(
                   for r in (parts[t.subject],) if np.any((r >= t.start) & (r < t.stop)))  # fmt: skip
     result = []
     for person, rows in enumerate(parts):
-        own, z, on, units = jax.tree.map(lambda x, p=person: x[p], (prepared.limbs, fitted.z, fitted.on, spread))
+        own, z, on, units = stacked.one((prepared.limbs, fitted.z, fitted.on, spread), person)
         low, high = np.asarray(own.limit_angle).T
         angle, rate = (np.zeros((len(rows), len(own.dofs))) for _ in range(2))
         for t in prepared.table.trials:
@@ -83,7 +83,7 @@ def simulate(
 def inputs(task: Task, person: int, rows: np.ndarray, angle: np.ndarray) -> Float[Array, "W F"]:
     """What the residual reads: features of the EMG, the simulated angle in its units, and posture."""
     prepared = task.prepared
-    params, scale = jax.tree.map(lambda x: x[person], (task.generic.data.params, task.generic.data.scale))
+    params, scale = stacked.one((task.generic.data.params, task.generic.data.scale), person)
     at = jnp.asarray(rows, jnp.int32)
     z = network.features(params, prepared.net, prepared.samples, at, 1)[0]
     around = network.context(prepared.net, prepared.samples, at, 1)[0]
@@ -132,7 +132,7 @@ def _forces(
 ) -> np.ndarray:
     """Hill forces [N] along the corrected motion."""
     prepared = task.prepared
-    own, z, on = jax.tree.map(lambda x: x[person], (prepared.limbs, fitted.z, fitted.on))
+    own, z, on = stacked.one((prepared.limbs, fitted.z, fitted.on), person)
     at = jnp.asarray(rows, jnp.int32)
     q, qd = (jnp.asarray(x, jnp.float32) for x in (angle, rate))
     return np.asarray(hill.forces(own, z, on, prepared.samples.jets[at], q, qd, prepared.samples.posture[at]))
