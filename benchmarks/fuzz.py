@@ -221,22 +221,22 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=1000, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=list(NAMES), choices=list(NAMES))
-    parser.add_argument("--json", type=Path, help="file for the table and what ended badly")
+    parser.add_argument("--json", type=Path, help="file for the table and what ended badly; other kinds in it stay")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that ended badly")
     args = parser.parse_args()
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
-    table, stated, failed, kept = Table("kind", *ENDINGS), [], 0, {}
+    table, stated, failed = Table("kind", *ENDINGS), [], 0
     for kind in args.kinds:
         counts, bad = run(kind, args.inputs, args.seed, args.keep)
         table.add_row(kind, *(str(counts[e]) for e in ENDINGS))
         print(kind, *(f"{e} {counts[e]}" for e in ENDINGS), sep=", ", file=sys.stderr, flush=True)
         stated += bad
-        kept[kind] = {e: counts[e] for e in ENDINGS}
         if args.json is not None:
-            found = {"command": "python -m benchmarks.fuzz " + " ".join(sys.argv[1:]), "kinds": kept, "bad": stated}
-            args.json.write_text(json.dumps(found, indent=1) + "\n")
-        failed += sum(counts[e] for e in ENDINGS[3:])
+            kept = json.loads(args.json.read_text()) if args.json.exists() else {}
+            kept[kind] = {"seed": args.seed, **{e: counts[e] for e in ENDINGS}, "bad": bad}
+            kept["all kinds"] = {e: sum(v[e] for k, v in kept.items() if k in NAMES) for e in ENDINGS}
+            args.json.write_text(json.dumps(kept, indent=1) + "\n")
     Console(width=120).print(table)
     for line in stated[:60]:
         print(line)

@@ -6,7 +6,9 @@ equal the run that nobody disturbed, to the bit; wall times and the machine asid
 """
 
 import argparse
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -165,42 +167,53 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.5, help="mean time between random stops [s]")
     parser.add_argument("--kills", type=int, default=3, help="runs that are killed in earnest")
     parser.add_argument("--minutes", type=float, default=1e9, help="after which no other state is resumed")
+    parser.add_argument("--folder", type=Path, help="for the states, which a second call finds there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the table")
     args = parser.parse_args()
     draw, until = random.Random(args.seed), time.monotonic() + 60 * args.minutes
-    with tempfile.TemporaryDirectory() as folder:
-        whole, copies = Path(folder) / "whole", Path(folder) / "copies"
-        copies.mkdir()
-        began = time.monotonic()
-        states = watch(whole, copies, draw, args.every)
-        took_s = time.monotonic() - began
+    with contextlib.ExitStack() as stack:
+        folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        whole, copies, known = folder / "whole", folder / "copies", folder / "states.json"
+        if not known.exists():
+            copies.mkdir(parents=True)
+            began = time.monotonic()
+            states = watch(whole, copies, draw, args.every)
+            took_s = time.monotonic() - began
+            for k in range(args.kills):
+                kill(copies / f"kill{k}", draw.uniform(0.1, 0.9) * took_s)
+                states[f"kill{k}"] = ("killed in earnest", 1)
+            known.write_text(json.dumps(states))
+        states = json.loads(known.read_text())
         print(f"{sum(n for _, n in states.values())} moments, {len(states)} states", file=sys.stderr, flush=True)
-        for k in range(args.kills):
-            kill(copies / f"kill{k}", draw.uniform(0.1, 0.9) * took_s)
-            states[f"kill{k}"] = ("killed in earnest", 1)
         expected, unequal = content(whole), dict[str, list[str]]()
         moments, resumed, seconds = Counter[str](), Counter[str](), list[float]()
-        order = sorted(states)
-        draw.shuffle(order)  # in case the time does not suffice for all
-        for name in sorted(order, key=lambda n: not n.startswith("kill")):
+        by_step: dict[str, list[str]] = {}
+        for name in sorted(states):
+            if (copies / name).exists():
+                by_step.setdefault(states[name][0], []).append(name)
+        for names in by_step.values():
+            draw.shuffle(names)
+        # one of each step in turn, in case the time does not suffice for all
+        turns = itertools.zip_longest(*by_step.values())
+        for name in (n for turn in turns for n in turn if n is not None):
             step, count = states[name]
-            if time.monotonic() > until or not (copies / name).exists():
-                continue
-            began = time.monotonic()
-            work(copies / name, Console(quiet=True), page=step == "report")
+            if time.monotonic() > until:
+                break
+            began, out = time.monotonic(), folder / "resumed"
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.copytree(copies / name, out)
+            work(out, Console(quiet=True), page=False)
             seconds.append(round(time.monotonic() - began, 1))
             moments[step], resumed[step] = moments[step] + count, resumed[step] + 1
-            if other := differing(expected, copies / name):
+            if other := differing(expected, out):
                 unequal[f"{step} {name}"] = other
                 print(f"{step}: {name} differs in {other}", file=sys.stderr, flush=True)
-            else:
-                shutil.rmtree(copies / name)
             table = {
                 "command": "python -m benchmarks.kills " + " ".join(sys.argv[1:]),
-                "moments": sum(moments.values()), "states": len(states), "resumed": sum(resumed.values()),
+                "moments": sum(n for _, n in states.values()), "states": len(states), "resumed": sum(resumed.values()),
                 "equal": sum(resumed.values()) - len(unequal), "unequal": unequal,
-                "by step": {k: {"moments": moments[k], "states": resumed[k]} for k in sorted(moments)},
+                "resumed by step": {k: {"moments": moments[k], "states": resumed[k]} for k in sorted(moments)},
             }  # fmt: skip
             print(f"{step} {name} {seconds[-1]} s", file=sys.stderr, flush=True)
             if args.json is not None:

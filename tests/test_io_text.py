@@ -239,10 +239,10 @@ def test_thousands_of_columns_without_numbers_are_told_at_once(tmp_path: Path) -
     path, count = tmp_path / "a.csv", 4000
     rows = [[name] * count for name in ("1.5", "1.5", "1.0000.0.01", " -1,5 ", '"n/a"', "1_0", "٣")]
     head = ["time", *(f"c{k}" for k in range(count))]
-    path.write_text("\n".join(";".join([*row]) for row in (head, *([f"0.{k}", *row] for k, row in enumerate(rows)))))
+    path.write_text("\n".join(";".join([*row]) for row in (head, *([f"0,{k}", *row] for k, row in enumerate(rows)))))
     (stream,) = registry.read(path).streams
-    assert len(stream.columns) == count == len(stream.flaws)
-    np.testing.assert_array_equal(stream.values[:, 7], [1.5, 1.5, np.nan, -1.5, np.nan, np.nan, np.nan])
+    assert len(stream.columns) == 1 + count and len(stream.flaws) == count
+    np.testing.assert_array_equal(stream.values[:, 8], [1.5, 1.5, np.nan, -1.5, np.nan, np.nan, np.nan])
     assert "line 4, column 'c7': found '1.0000.0.01', expected a number" in stream.flaws["c7"]
 
 
