@@ -146,6 +146,41 @@ def test_what_killed_processes_left_is_swept_and_what_others_write_is_not(saved)
     assert sorted(p.name for p in beside.iterdir()) == [f".model.{os.getpid()}-abcd1234", "model"]
 
 
+HOSTILE = [
+    "../../x",
+    "/abs/x",
+    "a\0b",
+    ".hidden",
+    "..",
+    ".",
+    "",
+    "~",
+    "a/b",
+    "a\\b",
+    "-rf",
+    "x" * 1000,
+    "\ud800",
+    "a\nb",
+    "=1+1",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_others_stay_within_the_folder(tmp_path, name):
+    made = files.safe_name(name)
+    assert made[:1].isalnum() and len(made) < 100 and not set(made) & set("/\\\0\n ") and made.isascii()
+    files.save_checkpoint(tmp_path / "models" / made, {"x": np.ones(2)}, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["models"] and [p.name for p in (tmp_path / "models").iterdir()] == [
+        made
+    ]
+
+
+def test_different_names_never_share_a_folder():
+    names = [*HOSTILE, "anna", "Anna", "a b", "a_b", "anna.", "anna-", "x" * 999]
+    assert len({files.safe_name(n) for n in names}) == len(names)
+    assert files.safe_name("anna") == "anna" and files.safe_name("V01-angle") == "V01-angle"
+
+
 def test_another_schema_is_refused(saved):
     about = json.loads((saved / "pitl.json").read_text())
     (saved / "pitl.json").write_text(json.dumps({**about, "schema": 99}))

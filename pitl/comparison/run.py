@@ -282,7 +282,8 @@ def _keep_people(job: Job, prepared: Prepared, fitted: PersonalFit, supervision:
 def _make_models(job: Job, prepared: Prepared, split: Split) -> None:
     """The models to use: a generic one of everybody, and everybody's own, on all of the data."""
     root, config, cohort = job.out / "models", folds.without_perturbation(job.config), prepared.cohort
-    wanted = [root / safe_name(s.name) for s in cohort.subjects]
+    # a person may be called like the folder of the generic model
+    wanted = [root / safe_name(s.name if s.name != "generic" else "generic (a person)") for s in cohort.subjects]
     with job.timed("model of everybody"):
         generic = _usable(job, root / "generic", None)
         if generic is None:
