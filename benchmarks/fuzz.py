@@ -165,7 +165,7 @@ def _process(kind: str, path: Path, whole: bytes, inputs: range, seed: int) -> A
     with open(source) as told:  # noqa: PTH123
         for _ in range(len(inputs) + 1):
             # the first line comes when everything is imported
-            waited, _, _ = select.select([told], [], [], LONGEST_S if ready else 120.0)
+            waited, _, _ = select.select([told], [], [], LONGEST_S if ready else 600.0)
             line = told.readline() if waited else ""
             if ready and not waited:
                 yield Outcome("over 10 s", "hangs")
