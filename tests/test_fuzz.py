@@ -6,9 +6,10 @@ import pytest
 
 from benchmarks import fuzz, fuzz_kinds
 
+QUICK = {"csv", "mot", "uci", "config", "cohort"}
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("kind", fuzz.NAMES)
+
+@pytest.mark.parametrize("kind", [k if k in QUICK else pytest.param(k, marks=pytest.mark.thorough) for k in fuzz.NAMES])
 def test_damaged_inputs(kind: str) -> None:
     counts, bad = fuzz.run(kind, 40, seed=1)
     assert counts["inputs"] == 40 and not bad
