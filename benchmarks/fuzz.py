@@ -5,7 +5,6 @@ values in settings. Each kind runs in a process of its own that is started again
 """
 
 import argparse
-import importlib
 import json
 import os
 import random
@@ -25,27 +24,12 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.fuzz_kinds import NAMES, TEXT, make, reader
 from pitl.errors import PitlError
 
 LONGEST_S = 10.0
 LARGEST_BYTES = 2**31
 ENDINGS = ("inputs", "sentences", "read", "tracebacks", "crashes", "over 10 s", "over 2 GiB")
-
-UCI = "File Name: x.log\r\n" + "".join(
-    f"Channel {k}: '{n}', 40 values, engineering units: {'deg' if n == 'FX' else 'mV'}, no filters.\r\n"
-    for k, n in enumerate(("RF", "BF", "VM", "ST", "FX"), 1)
-) + "\r\n" + "".join(f"0.{k}\t0.2\t0.3\t-0.{k}\t{k}\r\n" for k in range(40))  # fmt: skip
-CONFIG = '[data]\nkind = "virtual"\n[virtual]\nsubjects = 4\nseconds = 10.0\n[train]\nsteps = 100\n'
-COHORT = (
-    'joint = "leg"\n[emg]\nunit = "V"\nrate_hz = 1000\n[emg.channels]\nRF = "RF"\n[angle]\nunit = "deg"\n'
-    'coordinates = { knee = "-knee" }\n[[subject]]\nname = "anna"\nheight_m = 1.7\n'
-    '[[trial]]\nsubject = "anna"\ntrial = "one"\ntask = "squat"\nposture = "standing"\nfile = "a.csv"\n'
-)
-NAMES = {  # of the file in its folder
-    "csv": "a.csv", "mot": "a.mot", "uci": "1Nsen.txt", "c3d": "a.c3d", "mat": "a.mat", "mat73": "b.mat",
-    "hdf5": "a.h5", "xdf": "a.xdf", "config": "a.toml", "cohort": "cohort.toml", "model": "pitl.json",
-}  # fmt: skip
-TEXT = {"csv", "mot", "uci", "config", "cohort", "model"}
 
 
 class Outcome(NamedTuple):
@@ -53,39 +37,6 @@ class Outcome(NamedTuple):
 
     ending: str
     about: str
-
-
-def make(kind: str, folder: Path) -> Path:
-    """A good input of a kind, as small as the tests use them."""
-    path = folder / NAMES[kind]
-    if kind == "model":
-        import numpy as np
-
-        from pitl.files import save_checkpoint
-
-        save_checkpoint(folder / "model", {"a": np.arange(3.0)}, {"kind": "test", "names": ["RF"]})
-        return folder / "model" / NAMES[kind]
-    texts = {"uci": UCI, "config": CONFIG, "cohort": COHORT}
-    if kind in texts:
-        path.write_text(texts[kind], newline="")
-        return path
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    return importlib.import_module("io_samples").MAKERS[NAMES[kind]](path)
-
-
-def reader(kind: str) -> Callable[[Path], Any]:
-    """What reads a kind."""
-    if kind in ("config", "cohort", "uci"):
-        module, name = {"config": ("config.toml", "load"), "cohort": ("data.cohort_file", "read"),
-                        "uci": ("data.uci.uci_text", "read_file")}[kind]  # fmt: skip
-        return getattr(importlib.import_module(f"pitl.{module}"), name)
-    if kind == "model":
-        from pitl.files import load_checkpoint
-
-        return lambda path: load_checkpoint(path.parent)
-    from pitl.data.formats import registry
-
-    return registry.read
 
 
 def damage(kind: str, whole: bytes, rng: random.Random) -> bytes:
@@ -214,7 +165,7 @@ def _process(kind: str, path: Path, whole: bytes, inputs: range, seed: int) -> A
     with open(source) as told:  # noqa: PTH123
         for _ in range(len(inputs) + 1):
             # the first line comes when everything is imported
-            waited, _, _ = select.select([told], [], [], LONGEST_S if ready else 120.0)
+            waited, _, _ = select.select([told], [], [], LONGEST_S if ready else 600.0)
             line = told.readline() if waited else ""
             if ready and not waited:
                 yield Outcome("over 10 s", "hangs")
@@ -270,6 +221,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=1000, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=list(NAMES), choices=list(NAMES))
+    parser.add_argument("--json", type=Path, help="file for the table and what ended badly; other kinds in it stay")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that ended badly")
     args = parser.parse_args()
     if args.keep is not None:
@@ -280,7 +232,11 @@ def main() -> None:
         table.add_row(kind, *(str(counts[e]) for e in ENDINGS))
         print(kind, *(f"{e} {counts[e]}" for e in ENDINGS), sep=", ", file=sys.stderr, flush=True)
         stated += bad
-        failed += sum(counts[e] for e in ENDINGS[3:])
+        if args.json is not None:
+            kept = json.loads(args.json.read_text()) if args.json.exists() else {}
+            kept[kind] = {"seed": args.seed, **{e: counts[e] for e in ENDINGS}, "bad": bad}
+            kept["all kinds"] = {e: sum(v[e] for k, v in kept.items() if k in NAMES) for e in ENDINGS}
+            args.json.write_text(json.dumps(kept, indent=1) + "\n")
     Console(width=120).print(table)
     for line in stated[:60]:
         print(line)

@@ -5,7 +5,9 @@ FOLDER/pitl.json  marker, schema version, metadata, and name, type, shape and di
 FOLDER/tree/      the arrays, as orbax writes them
 """
 
+import ctypes
 import errno
+import glob
 import hashlib
 import json
 import logging
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _MARKER = "pitl.json"
 _TREE = "tree"
+_TEMPORARY = re.compile(r"\..*\.(\d+)-\w{8}", re.DOTALL)  # with the process that writes it
 
 
 def safe_name(name: str) -> str:
@@ -97,7 +100,7 @@ def _atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # next to its final place: a rename is atomic only within one file system
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
         try:
             with os.fdopen(handle, "wb") as file:
                 write(file)
@@ -105,9 +108,50 @@ def _atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 os.fsync(file.fileno())
             Path(name).chmod(0o666 & ~_umask())
             Path(name).replace(path)
+            _sync(path.parent)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _prefix(path: Path) -> str:
+    """Of the temporary name of what is going to be `path`; what killed processes left under such names goes."""
+    sweep(path.parent, path.name)
+    return f".{path.name}.{os.getpid()}-"
+
+
+def sweep(folder: str | Path, name: str | None = None) -> None:
+    """Removes what processes that are no more were writing: under one name, or under any in a folder and below."""
+    folder = Path(folder)
+    found = folder.rglob(".*") if name is None else folder.glob(f".{glob.escape(name)}.*")
+    for path in list(found):
+        temporary = _TEMPORARY.fullmatch(path.name)
+        if temporary is None or _lives(int(temporary[1])):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+def _sync(*paths: Path) -> None:
+    """Waits until files and folders are on the disk."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:
@@ -125,11 +169,13 @@ def save_checkpoint(folder: str | Path, tree: Mapping[str, Any], meta: Mapping[s
         meta: anything that JSON can hold.
 
     Raises:
-        PitlError: if it cannot be written, such as on a full disk; what was there before then stays.
+        PitlError: if it cannot be written, such as on a full disk, or something else is there; that then stays.
     """
     import numpy as np
 
     folder = Path(folder)
+    check_place(folder)
+    folder = folder.resolve() if folder.is_symlink() else folder
     arrays = {name: np.asarray(leaf) for name, leaf in _leaves(tree, ())}
     about = {
         "format": "pitl",
@@ -139,15 +185,33 @@ def save_checkpoint(folder: str | Path, tree: Mapping[str, Any], meta: Mapping[s
     }
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
         try:
             made.chmod(0o755)
             _write(made / _TREE, _nested({n: a for n, a in arrays.items() if a.size}))
             about["files"] = _digests(made)
+            about["digest"] = _digest_of(json.loads(json.dumps(about)))
             (made / _MARKER).write_text(json.dumps(about, indent=1), encoding="utf-8")
+            _sync(*made.rglob("*"), made)
             _swap(made, folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+
+def check_place(folder: str | Path) -> None:
+    """Looks whether a checkpoint may be written there: what it replaces is deleted, so it has to be one as well.
+
+    Raises:
+        PitlError: the folder holds something else.
+    """
+    folder = Path(folder)
+    there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    ours = _MARKER in there or (folder / _TREE / "_METADATA").exists()
+    other = [name for name in there if name not in (_MARKER, _TREE)] if ours else there
+    if other:
+        raise PitlError(
+            f"{folder} holds {other[0]}, which is no part of a model, and would be deleted; name another folder."
+        )
 
 
 def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -157,8 +221,13 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
         PitlError: if there is no checkpoint, it is damaged, or this version cannot read it.
     """
     folder = Path(folder)
+    before = _aside(folder)
+    if before.is_dir() and not folder.exists():  # a process was killed while it replaced the folder
+        before.rename(folder)
     about = _about(folder)
     try:
+        if about.pop("digest", None) not in (None, _digest_of(about)):  # earlier versions wrote none
+            raise ValueError(f"{_MARKER} differs from what was saved")
         # tensorstore does not notice every changed byte, and reports what it does notice in several places at once
         result = _digests(folder)
         for name, digest in about["files"].items():
@@ -225,6 +294,10 @@ def _digests(folder: Path) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+def _digest_of(about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
 def _write(folder: Path, tree: dict[str, Any]) -> None:
     if not tree:
         return
@@ -277,16 +350,30 @@ def _quiet() -> Iterator[None]:
 
 
 def _swap(made: Path, folder: Path) -> None:
-    """Puts `made` in the place of `folder`; a folder with something in it cannot be renamed over."""
+    """Puts `made` in the place of `folder`, which a reader never misses; what was there goes."""
+    before = _aside(folder)
     if not folder.exists():
         made.rename(folder)
-        return
-    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        folder.rename(old / "old")
+    elif not _exchange(made, folder):  # then there is a moment without, which `load_checkpoint` mends
+        shutil.rmtree(before, ignore_errors=True)
+        folder.rename(before)
         made.rename(folder)
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
+    _sync(folder.parent)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.before"
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names at once, where the operating system can (Linux)."""
+    try:
+        swap = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return swap(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def _first_line(error: Exception) -> str:

@@ -88,6 +88,99 @@ def test_a_truncated_description_is_noticed(saved):
     assert "is damaged (pitl.json" in _say(saved)
 
 
+def test_an_edited_description_is_noticed(saved):
+    text = (saved / "pitl.json").read_text()
+    (saved / "pitl.json").write_text(text.replace('"name": "\\u00fc"', '"name": "v"'))
+    assert "pitl.json differs from what was saved" in _say(saved)
+
+
+def test_what_is_no_checkpoint_is_never_replaced(tmp_path, saved):
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    (recordings / "anna.csv").write_text("time")
+    (saved / "my notes").write_text("mine")
+    for folder, name in ((recordings, "anna.csv"), (saved, "my notes")):
+        with pytest.raises(PitlError, match=f"holds {name}, which is no part of a model, and would be deleted"):
+            files.save_checkpoint(folder, {"x": np.ones(2)}, {})
+        assert (folder / name).exists()
+
+
+def test_a_link_to_a_checkpoint_stays_a_link(tmp_path, saved):
+    (tmp_path / "link").symlink_to(saved)
+    files.save_checkpoint(tmp_path / "link", {"x": np.ones(2)}, {})
+    assert (tmp_path / "link").is_symlink() and list(files.load_checkpoint(saved)[0]) == ["x"]
+    assert [p.name for p in saved.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("stops_at", [1, 2])
+def test_there_is_always_a_model_where_folders_cannot_be_exchanged(saved, monkeypatch, stops_at):
+    real, calls = type(saved).rename, []
+
+    def rename(path, target):
+        calls.append(target)
+        if len(calls) == stops_at:
+            raise KeyboardInterrupt  # in place of a kill
+        return real(path, target)
+
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(type(saved), "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        files.save_checkpoint(saved, {"x": np.ones(2)}, {})
+    monkeypatch.undo()
+    assert "special" in files.load_checkpoint(saved)[0]
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    files.save_checkpoint(saved, {"x": np.ones(2)}, {})
+    assert list(files.load_checkpoint(saved)[0]) == ["x"] and [p.name for p in saved.parent.iterdir()] == ["model"]
+
+
+def test_what_killed_processes_left_is_swept_and_what_others_write_is_not(saved):
+    dead, beside = 2**22 + 1, saved.parent  # no process has that number
+    for name in (f".model.{dead}-abcd1234", f".other.{dead}-abcd1234", f".model.{os.getpid()}-abcd1234"):
+        (beside / name).mkdir()
+    (beside / f".a.json.{dead}-abcd1234").write_text("half")
+    files.save_checkpoint(saved, {"x": np.ones(2)}, {})
+    assert sorted(p.name for p in beside.iterdir()) == [
+        f".a.json.{dead}-abcd1234", f".model.{os.getpid()}-abcd1234", f".other.{dead}-abcd1234", "model",
+    ]  # fmt: skip
+    files.sweep(beside.parent)
+    assert sorted(p.name for p in beside.iterdir()) == [f".model.{os.getpid()}-abcd1234", "model"]
+
+
+HOSTILE = [
+    "../../x",
+    "/abs/x",
+    "a\0b",
+    ".hidden",
+    "..",
+    ".",
+    "",
+    "~",
+    "a/b",
+    "a\\b",
+    "-rf",
+    "x" * 1000,
+    "\ud800",
+    "a\nb",
+    "=1+1",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_others_stay_within_the_folder(tmp_path, name):
+    made = files.safe_name(name)
+    assert made[:1].isalnum() and len(made) < 100 and not set(made) & set("/\\\0\n ") and made.isascii()
+    files.save_checkpoint(tmp_path / "models" / made, {"x": np.ones(2)}, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["models"] and [p.name for p in (tmp_path / "models").iterdir()] == [
+        made
+    ]
+
+
+def test_different_names_never_share_a_folder():
+    names = [*HOSTILE, "anna", "Anna", "a b", "a_b", "anna.", "anna-", "x" * 999]
+    assert len({files.safe_name(n) for n in names}) == len(names)
+    assert files.safe_name("anna") == "anna" and files.safe_name("V01-angle") == "V01-angle"
+
+
 def test_another_schema_is_refused(saved):
     about = json.loads((saved / "pitl.json").read_text())
     (saved / "pitl.json").write_text(json.dumps({**about, "schema": 99}))

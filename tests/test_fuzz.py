@@ -4,21 +4,20 @@ import random
 
 import pytest
 
-from benchmarks import fuzz
+from benchmarks import fuzz, fuzz_kinds
 
-BINARY = ("c3d", "mat", "mat73", "hdf5", "xdf")
+QUICK = {"csv", "mot", "uci", "config", "cohort"}
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("kind", BINARY)
-def test_damaged_binary_files(kind: str) -> None:
+@pytest.mark.parametrize("kind", [k if k in QUICK else pytest.param(k, marks=pytest.mark.thorough) for k in fuzz.NAMES])
+def test_damaged_inputs(kind: str) -> None:
     counts, bad = fuzz.run(kind, 40, seed=1)
     assert counts["inputs"] == 40 and not bad
 
 
 @pytest.mark.parametrize("kind", fuzz.NAMES)
 def test_the_damage_is_the_same_for_a_seed(kind: str) -> None:
-    whole = (fuzz.CONFIG if kind in fuzz.TEXT else "\0" * 100).encode()
+    whole = (fuzz_kinds.CONFIG if kind in fuzz.TEXT else "\0" * 100).encode()
     once, again = (fuzz.damage(kind, whole, random.Random(3)) for _ in range(2))
     assert once == again
 

@@ -235,6 +235,17 @@ def test_budgets_on_columns_and_unpacked_bytes_are_sentences(tmp_path: Path, mon
     refused(tmp_path / "y.csv", "x" * 100_001, "MiB")
 
 
+def test_thousands_of_columns_without_numbers_are_told_at_once(tmp_path: Path) -> None:
+    path, count = tmp_path / "a.csv", 4000
+    rows = [[name] * count for name in ("1.5", "1.5", "1.0000.0.01", " -1,5 ", '"n/a"', "1_0", "٣")]
+    head = ["time", *(f"c{k}" for k in range(count))]
+    path.write_text("\n".join(";".join([*row]) for row in (head, *([f"0,{k}", *row] for k, row in enumerate(rows)))))
+    (stream,) = registry.read(path).streams
+    assert len(stream.columns) == 1 + count and len(stream.flaws) == count
+    np.testing.assert_array_equal(stream.values[:, 8], [1.5, 1.5, np.nan, -1.5, np.nan, np.nan, np.nan])
+    assert "line 4, column 'c7': found '1.0000.0.01', expected a number" in stream.flaws["c7"]
+
+
 def test_many_equal_names_are_numbered_in_no_time() -> None:
     names = unique(["EMG"] * 20_000)
     assert names[:2] == ("EMG", "EMG (2)") and len(set(names)) == 20_000

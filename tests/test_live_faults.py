@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_models import CHANNELS, RATE_HZ, wrist_model, wrist_recording
+from live_models import CHANNELS, RATE_HZ, deviating, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
@@ -85,6 +85,30 @@ def test_after_a_gap_no_answer_is_called_good_until_the_filter_has_forgotten(gap
     assert not good[(rows.time_s > 2.0) & (rows.time_s < back_s + 0.4)].any()
     assert good[rows.time_s > back_s + ENGINE.forget / 100 + 0.02].all()
     assert good[(rows.time_s < 1.999) & (rows.flag != LOST)].all() and (rows.flag == LOST).sum() == (gap > ENGINE.hold)
+
+
+@pytest.mark.parametrize("normalisation", ["blend", "zscore"])
+@pytest.mark.parametrize("deviates", [True, False])
+@pytest.mark.parametrize("missing_ms", [30, 100, 300, 2000])
+def test_neither_deviation_nor_sliding_statistics_call_a_wrong_answer_good(normalisation, deviates, missing_ms):
+    """The default personal model, and the one whose running mean and spread lack what was lost for tens of seconds."""
+    model, recording = wrist_model(normalisation), wrist_recording(seconds=20.0)
+    model = deviating(model) if deviates else model
+    offline, engine = predict_recording(model, recording), stream.engine(model, RATE_HZ, "pronated")
+    state, parts = stream.start(engine), []
+    for k in range(0, len(recording.emg), 20):
+        if not 12_000 <= k < 12_000 + 2 * missing_ms:
+            block = SampleBlock(recording.emg[k : k + 20], np.arange(k, k + 20) / RATE_HZ, k)
+            state, rows = stream.step(engine, state, block)
+            parts.append(rows)
+    rows = stream.join(parts)
+    assert state.taken + state.held + state.lost == len(recording.emg)
+    good = rows.flag == GOOD
+    at = np.round(rows.time_s[good] * 100).astype(int) - 39
+    assert np.abs(np.rad2deg(rows.angle[good] - offline.angle[at])).max() < 1.0
+    assert good[rows.time_s < 5.98].all() and (good[-1] or normalisation == "zscore")
+    if missing_ms == 100 and normalisation == "zscore":
+        assert good[-1]  # so little is forgotten in time
 
 
 def test_a_hole_within_a_block_without_a_counter_is_found():

@@ -89,6 +89,20 @@ def test_a_clock_that_is_set_is_an_event_and_loses_nothing(set_s):
     assert times[-1] == pytest.approx(sent[-1][1][-1], abs=1e-3)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e300])
+@pytest.mark.parametrize("at", [0, 7, 19, slice(0, 20)])
+def test_a_stamp_that_is_no_time_follows_from_those_before(value, at):
+    sent = [(k, s.copy()) for k, s in _chunks([20] * 50)]
+    for chunk in (0, 30):
+        sent[chunk][1][at] = value
+    if at in (0, slice(0, 20)):  # nothing is known of when the first came
+        sent.pop(0)
+    counters, times, events = _placed(sent)
+    np.testing.assert_array_equal(counters, np.arange(20 * len(sent)))
+    assert not events and np.isfinite(times).all()
+    assert timeline.begin(value, RATE_HZ).due_s == 0.0
+
+
 def test_a_long_silence_is_a_hole_and_no_clock():
     line = timeline.begin(0.0, RATE_HZ)
     line, *_ = timeline.place(line, np.arange(100) / RATE_HZ)

@@ -289,6 +289,64 @@ def test_what_is_missing_or_damaged_is_a_sentence(tmp_path, name, text, says):
         report.write(tmp_path)
 
 
+def _leaves(value, change):
+    if isinstance(value, dict):
+        return {k: _leaves(v, change) for k, v in value.items()}
+    return [_leaves(v, change) for v in value] if isinstance(value, list) else change(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *(
+            (f"{n}.json", v)
+            for n in ("metrics", "learned", "lost_channels", "uncertainty", "hill-a")
+            for v in (None, 3)
+        ),
+        *((f"{n}.json", v) for n in ("metrics", "learned") for v in ("a", float("nan"), [[None]])),
+        ("metrics.json", {"config": []}),
+        ("metrics.json", {"config": {"evaluate": {"primary": 3}}}),
+        ("metrics.json", {"environment": {"wall_seconds": 3}}),
+        ("uncertainty.json", {"outputs": [1]}),
+        ("hill-a.json", {"v0": {"a": 1}}),
+    ],
+)
+def test_what_was_edited_is_a_sentence_that_names_the_file(tmp_path, name, change):
+    """Nothing and a number in place of the whole, a text, no number or a list in place of every value, odd keys."""
+    make_run(tmp_path, 1)
+    path = tmp_path / name
+    there = json.loads(path.read_text()) if path.exists() else {}
+    if isinstance(change, dict):
+        made = {**there, **change}
+    else:
+        made = change if change in (None, 3) else _leaves(there, lambda _: change)
+    path.write_text(json.dumps(made))
+    with pytest.raises(PitlError, match=name.replace(".", r"\.")):
+        report.show(tmp_path, Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("array", "change"),
+    [
+        ("time_s", lambda v: v[:-5]),
+        ("time_s", lambda v: v.astype(str)),
+        ("angle_deg", lambda v: v[:, :0]),
+        ("angle_deg/head_physics/angle_force", lambda v: v.reshape(-1)[:7]),
+        ("angle_deg/head_physics/angle_force", lambda v: v + 1j),
+        ("trial", lambda v: np.arange(len(v))),
+        ("muscles", lambda v: np.array([{}], object)),
+    ],
+)
+def test_an_array_that_does_not_fit_is_a_sentence(tmp_path, array, change):
+    make_run(tmp_path, 1)
+    path = tmp_path / "traces" / "v0.npz"
+    with np.load(path) as data:
+        arrays = {k: change(data[k]) if k == array else data[k] for k in data.files}
+    np.savez(path, **arrays)
+    with pytest.raises(PitlError, match=r"v0\.npz"):
+        report.write(tmp_path)
+
+
 def test_a_trace_that_lacks_an_array_is_a_sentence(tmp_path):
     make_run(tmp_path, 1)
     np.savez(tmp_path / "traces" / "v0.npz", time_s=np.arange(3))

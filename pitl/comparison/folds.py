@@ -125,7 +125,13 @@ def train_fold(
         say: told what came of the training.
     """
     if at.is_dir():
-        return Model.load(at)
+        try:
+            there = Model.load(at)
+            if [there.history.get(k) for k in ("kind", "seed", "fold")] != [kind, seed, k]:
+                raise PitlError(f"{at} holds another model than that of seed {seed}, fold {k}, {kind}.")
+            return there
+        except PitlError as e:
+            say(f"{e} It is made again now.")
     began = time.perf_counter()
     key = jax.random.key(seed * 1000 + k)
     made, found = train.train_generic(

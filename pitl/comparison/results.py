@@ -78,7 +78,12 @@ def read_result(path: Path, test: Sequence[np.ndarray]) -> StoredResult | None:
             seconds = float(data["seconds"])
     except Exception:
         return None
+    elsewhere = path.parent.parent.name == "predictions" and path != path_of(path.parents[2], about[2], *about[:2])
+    if elsewhere or not seconds >= 0:
+        return None
     for estimate, rows in zip(estimates, test, strict=True):
+        if any((v is None) != (w is None) for v, w in zip(estimate, estimates[0], strict=True)):
+            return None
         if any(v is not None and (len(v) != len(rows) or not np.isfinite(v).all()) for v in estimate):
             return None
     return StoredResult(*about, estimates, seconds)

@@ -35,7 +35,7 @@ from pitl.config.schema import Config, Supervision
 from pitl.config.toml import change, load, to_dict
 from pitl.data.load import load_cohort
 from pitl.errors import PitlError
-from pitl.files import atomic_write_text, safe_name
+from pitl.files import atomic_write_text, safe_name, sweep
 from pitl.learn import api, devices, emg_driven, stacked
 from pitl.learn.model import Model
 from pitl.learn.personal import PersonalFit
@@ -72,8 +72,26 @@ def start(config: Config, out: Path, console: Console) -> Job:
         PitlError: if the folder belongs to another configuration or cannot be written.
     """
     _claim(config, out)
-    past = out / "seconds.json"
-    return Job(config, out, console, json.loads(past.read_text()) if past.exists() else {})
+    if devices.first():
+        sweep(out)
+    return Job(config, out, console, _past_seconds(out / "seconds.json", console))
+
+
+def _past_seconds(path: Path, console: Console) -> dict[str, float]:
+    """Wall times of earlier tries, which are no more than a record: none if the file is damaged."""
+    found = _json(path) if path.exists() else {}
+    if isinstance(found, dict) and all(isinstance(v, int | float) and v >= 0 for v in found.values()):
+        return found
+    console.print(f"{path} is damaged; the wall times of earlier tries are not counted.", soft_wrap=True, markup=False)
+    return {}
+
+
+def _json(path: Path) -> Any:
+    """What a file holds, None if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def compare(
@@ -173,7 +191,7 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
         for method in chosen:
             for supervision in grades(config, prepared, method):
                 path = results.path_of(job.out, seed, method, supervision)
-                if results.read_result(path, split.test) is not None:
+                if results.read_result(path, split.test) is not None and not _lacks(job, prepared, path, kept):
                     continue
                 with job.timed(f"method {method}, labels: {supervision}"):
                     if supervision not in tasks:
@@ -191,6 +209,33 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
                 if method == "emg_driven_measured" and result.muscles is not None and seed == 0:
                     _keep_muscles(job, prepared, models, result.muscles, supervision)
                 results.keep(path, (method, supervision, seed), result, seconds)
+
+
+def _lacks(job: Job, prepared: Prepared, path: Path, kept: str | None) -> bool:
+    """Whether something else that a method leaves beside its estimates is missing or damaged."""
+    method, _, supervision = path.stem.rpartition("-")
+    if path.parent.name != "seed0":
+        return False
+    if method == "emg_driven_measured":
+        return not isinstance(_json(job.out / f"hill-{supervision}.json"), dict)
+    people = [s.name for s in prepared.cohort.subjects] if method == kept else []
+    return any(_usable(job, results.folder_of(job.out, name, supervision), name) is None for name in people)
+
+
+def _usable(job: Job, folder: Path, name: str | None) -> Model | None:
+    """The model of a person, or of everybody, that an earlier try left, if it is whole; says so if it is not."""
+    if not folder.is_dir():
+        return None
+    try:
+        model = Model.load(folder)
+        if model.subject != name:
+            raise PitlError(
+                f"{folder} holds the model of {model.subject or 'everybody'}, not of {name or 'everybody'}."
+            )
+    except PitlError as e:
+        job.console.print(f"{e} It is made again now.", soft_wrap=True, markup=False)
+        return None
+    return model
 
 
 def grades(config: Config, prepared: Prepared, method: str) -> list[Supervision]:
@@ -237,15 +282,16 @@ def _keep_people(job: Job, prepared: Prepared, fitted: PersonalFit, supervision:
 def _make_models(job: Job, prepared: Prepared, split: Split) -> None:
     """The models to use: a generic one of everybody, and everybody's own, on all of the data."""
     root, config, cohort = job.out / "models", folds.without_perturbation(job.config), prepared.cohort
-    wanted = [root / safe_name(s.name) for s in cohort.subjects]
+    # a person may be called like the folder of the generic model
+    wanted = [root / safe_name(s.name if s.name != "generic" else "generic (a person)") for s in cohort.subjects]
     with job.timed("model of everybody"):
-        if (root / "generic").is_dir():
-            generic = Model.load(root / "generic")
-        else:
+        generic = _usable(job, root / "generic", None)
+        if generic is None:
             generic = api.train_model(cohort, config)
             generic.save(root / "generic")
     with job.timed("models of each person"):
-        if not all(f.is_dir() for f in wanted):
+        names = [s.name for s in cohort.subjects]
+        if any(_usable(job, folder, name) is None for folder, name in zip(wanted, names, strict=True)):
             labels = "angle" if "angle" in config.evaluate.supervision else config.evaluate.supervision[0]
             trust = _trust(job, prepared, split, labels)
             people = api.personalize_model(generic, cohort, labels=labels, config=config, trust=trust)
@@ -321,12 +367,22 @@ def _claim(config: Config, out: Path) -> None:
     digest = hashlib.sha256(json.dumps(to_dict(config), sort_keys=True, default=str).encode()).hexdigest()
     mark = out / "run.json"
     if mark.exists():
-        result = json.loads(mark.read_text())
-        if result.get("digest") != digest:
+        result = _json(mark)
+        if not isinstance(result, dict) or "digest" not in result:
+            raise PitlError(
+                f"{mark} is damaged, so nobody knows which settings made this folder; choose another --out, or delete "
+                "that folder."
+            )
+        if result["digest"] != digest:
             raise PitlError(
                 f"{out} holds results of another configuration ({result.get('name')}); "
                 "choose another --out, or delete that folder."
             )
+    elif there := [n for n in ("generic", "predictions", "models", "metrics.json") if (out / n).exists()]:
+        raise PitlError(
+            f"{out} holds {there[0]} but no run.json, so nobody knows which settings made it; choose another --out, or "
+            "delete that folder."
+        )
     else:
         atomic_write_text(mark, json.dumps({"name": config.name, "digest": digest}))
 

@@ -20,6 +20,8 @@ from pitl.signals import emg, emg_steps
 
 JITTER_S = 0.02  # s, time stamps without a counter may be off by so much without anything being missing
 RESTART_S = 1.0  # s, a sample counter that jumps back further belongs to a source that began again
+# Of the time constant of sliding statistics: what they have missed weighs so little then that no answer shows it.
+_BEHIND = 0.005
 # No amplifier gives that much: such a sample is a fault, or in another unit.
 ABSURD_V = 100.0  # V
 
@@ -47,6 +49,7 @@ class StreamState(NamedTuple):
     history: np.ndarray  # (H, C) envelopes before now, not yet divided by `Engine.volts`; H < window
     lag: sliding.Lag | None
     fresh: int  # envelope samples since the last gap
+    behind: float = 0.0  # envelope samples that the sliding statistics missed and have not forgotten yet
     expected: tuple[int, float] | None = None  # counter and time [s] of the next raw sample; None before the first
     last: LivePrediction | None = None  # the last answer
     taken: int = 0  # raw samples used so far
@@ -224,6 +227,7 @@ def _miss(engine: Engine, state: StreamState, missing: int) -> tuple[StreamState
 
     A gap below zero is a source that began again.
     """
+    state = state._replace(behind=state.behind + max(missing, 0) / engine.filter.ratio)
     if 0 < missing <= engine.hold - state.gap and state.filter.bandpass is not None:
         return _bridge(engine, state, missing)
     assert state.expected is not None
@@ -290,6 +294,9 @@ def _answer(
     units = np.ones_like(engine.volts) if engine.lag is not None else engine.volts
     fresh = np.zeros(new, int) if bridged else state.fresh + 1 + np.arange(new)
     last = int(fresh[-1]) if new else state.fresh
+    decay = 0.0 if engine.lag is None else engine.lag[0]  # a sample
+    behind = state.behind * decay ** (1 + np.arange(new))
+    state = state._replace(behind=float(behind[-1]) if new else state.behind)
     state = state._replace(history=joined[-(net.window - 1) :] if net.window > 1 else joined[:0], lag=lag, fresh=last)
     ready = min(new, len(joined) - net.window + 1)  # answers that have a whole window
     if ready <= 0:
@@ -304,7 +311,8 @@ def _answer(
     stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.model.emg.rate_hz  # s
     angle, force = forward.apply_answer(engine.answer, windows, stamp)
     usual = GOOD if silent is None else LOST if silent.all() else REDUCED
-    flag = np.where((fresh[-ready:] < engine.forget) & (usual != LOST), HELD, usual)
+    held = (fresh[-ready:] < engine.forget) | (behind[-ready:] * (1 - decay) > _BEHIND)
+    flag = np.where(held & (usual != LOST), HELD, usual)
     rows = LivePrediction(time[-ready:], scaled[-ready:], angle, force, flag)
     return state._replace(last=LivePrediction(*(column[-1:] for column in rows))), rows
 

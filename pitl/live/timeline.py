@@ -18,6 +18,7 @@ _SURE = 6.0  # times the root mean square of what they wander
 _MEMORY = 100  # pieces, over which that is learned
 _RESET_S = 5.0  # s, stamps that jump further ahead, without as long a silence, are those of a clock that was set
 _BACK_S = 0.1  # s, stamps that go back no further wander more than was known: nothing can be missing
+_LARGEST_S = 1e12  # s, a stamp beyond is no time
 _PIECE_S, _PIECES, _RATE_TOLERANCE = 0.1, 25, 0.1
 
 
@@ -44,11 +45,12 @@ class Piece(NamedTuple):
 
 def begin(stamp_s: float, rate_hz: float) -> Timeline:
     """A timeline whose first sample has this stamp; counters go with time, so that they survive an outage."""
+    stamp_s = stamp_s if abs(stamp_s) < _LARGEST_S else 0.0
     return Timeline(round(stamp_s * rate_hz), stamp_s, 1.0 / rate_hz, _WANDER_S**2)
 
 
 def place(line: Timeline, stamps_s: np.ndarray, quiet_s: float = 0.0) -> tuple[Timeline, list[Piece], str | None]:
-    """Places a chunk of samples by their raw time stamps (T,) [s].
+    """Places a chunk of samples by their raw time stamps (T,) [s]; a stamp that is no time follows from those before.
 
     Args:
         quiet_s: how long nothing had come before this chunk [s].
@@ -57,6 +59,12 @@ def place(line: Timeline, stamps_s: np.ndarray, quiet_s: float = 0.0) -> tuple[T
         What to carry on, the pieces of the chunk, and an event if the clock was set.
     """
     pieces, event, at = [], None, 0
+    is_time = np.abs(stamps_s) < _LARGEST_S  # False for what is no number
+    if not is_time.all():
+        step = line.period_s * np.arange(len(stamps_s))
+        last = np.maximum.accumulate(np.where(is_time, np.arange(len(stamps_s)), -1))
+        origin_s = np.where(is_time, stamps_s, 0.0)[last] - step[last]
+        stamps_s = np.where(last < 0, line.due_s, origin_s) + step
     while at < len(stamps_s):
         part = stamps_s[at : at + _AT_ONCE]
         off = part - line.due_s - line.period_s * np.arange(len(part))  # s

@@ -68,7 +68,8 @@ def unpack(data: bytes) -> Packet:
         )
     if not (abs(time_s) < 1e12 and 0 < rate_hz < 1e9):  # False for what is no number
         raise PitlError(f"a packet announces {rate_hz:g} samples per second at {time_s:g} s; send the true rate.")
-    values = np.frombuffer(data, "<f4", offset=_HEADER.size).reshape(samples, channels + angles).astype(float)
+    with np.errstate(invalid="ignore"):  # numbers that are none are looked for later
+        values = np.frombuffer(data, "<f4", offset=_HEADER.size).reshape(samples, channels + angles).astype(float)
     return Packet(values[:, :channels], values[:, channels:], first, time_s, rate_hz)
 
 

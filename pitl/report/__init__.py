@@ -34,10 +34,11 @@ def write(out: str | Path) -> Path:
     if (Path(out) / "study.csv").exists():
         from pitl.report import study
 
-        with canvas.style():
+        with canvas.style(), _complete(Path(out) / "study.json"):
             return _rendered("study.html.jinja", study.context(Path(out)), Path(out))
     result = inputs.read(Path(out))
-    with canvas.style():
+    # what no check of one file has found does not fit together
+    with canvas.style(), _complete(Path(out) / "metrics.json"):
         return _rendered("page.html.jinja", _context(result), Path(out))
 
 
@@ -103,7 +104,7 @@ def _context(result: ReportInputs) -> dict[str, Any]:
         "shown": shown,
         "learned": result.learned,
         "factors": list(dict.fromkeys(k for v in result.learned.values() for k in v)),
-        "learned_figure": everyone.learned(result.learned),
+        "learned_figure": _learned(result),
         "notes": list(dict.fromkeys(result.notes)),
         "configuration": _configuration(result.config),
         "environment": _environment(result.environment),
@@ -124,8 +125,9 @@ def show(out: Path, console: Console) -> None:
     for sentence in findings.effect(result.rows, primary) if primary else []:
         console.print(sentence, soft_wrap=True, highlight=False)
     for file in sorted(out.glob("hill-*.json")):
-        people = json.loads(file.read_text(encoding="utf-8"))
-        console.print(tables.identified(people, file.stem.removeprefix("hill-")), soft_wrap=True, highlight=False)
+        with _complete(file):
+            told = tables.identified(inputs.identified(file), file.stem.removeprefix("hill-"))
+        console.print(told, soft_wrap=True, highlight=False)
     lost_channels = lost_table(out)
     if lost_channels is not None:
         console.print(lost_channels)
@@ -175,13 +177,18 @@ def _intervals(result: ReportInputs) -> uncertainty.Intervals | None:
         return uncertainty.intervals(result.intervals)
 
 
+def _learned(result: ReportInputs) -> str:
+    with _complete(result.out / "learned.json"):
+        return everyone.learned(result.learned)
+
+
 @contextmanager
 def _complete(path: Path) -> Iterator[None]:
     """Turns whatever a file lacks into a sentence."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
-        raise PitlError(f"{path} lacks something ({e}); delete it and run `pitl compare` again.") from e
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as e:
+        raise PitlError(f"{path} lacks something ({e!r:.200}); delete it and run `pitl compare` again.") from e
 
 
 def _everyone(rows: list[dict[str, Any]], primary: Primary, lines: list[tables.TableLine]) -> list[str]:

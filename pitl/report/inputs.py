@@ -1,7 +1,7 @@
 """What a run left in its folder, read for the report."""
 
 import json
-import zipfile
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,22 @@ from pitl.files import safe_name
 
 SCHEMA = 2  # of metrics.json
 _ROW = ("subject", "task", "method", "supervision", "seed")
+_NUMBER = "a number"
+_KINDS = {
+    "text": lambda v: isinstance(v, str),
+    "a whole number": lambda v: type(v) is int,
+    _NUMBER: lambda v: v is None or (type(v) in (int, float) and math.isfinite(v)),
+}
+
+
+_SINGLE = (
+    "dofs",
+    "muscles",
+    "force_source",
+    "balance_supervision",
+    "subject",
+)  # of a trace; the others have a row a time
+_TEXTS = (*_SINGLE, "trial", "task")
 
 
 class ReportInputs(NamedTuple):
@@ -44,15 +60,20 @@ def read(out: Path) -> ReportInputs:
         raise PitlError(
             f"{out} has no metrics.json: it is no folder of a finished run; `pitl run` or `pitl compare` makes it."
         )
-    metrics = _json(out / "metrics.json", dict)
+    metrics = read_json(out / "metrics.json", dict)
     rows = metrics.get("rows")
     if metrics.get("schema") != SCHEMA or not isinstance(rows, list):
         result = metrics.get("schema")
         raise PitlError(f"{out / 'metrics.json'} has schema {result}, expected {SCHEMA}; run `pitl compare` again.")
     for n, row in enumerate(rows):
-        missing = [k for k in _ROW if k not in row]
+        missing = [k for k in _ROW if not isinstance(row, dict) or k not in row]
         if missing:
             raise PitlError(f"{out / 'metrics.json'}: row {n} has no {missing[0]}; run `pitl compare` again.")
+        for k, v in row.items():
+            expected = _NUMBER if k not in _ROW else "a whole number" if k == "seed" else "text"
+            if not _KINDS[expected](v):
+                found = f"{k} of row {n} is {json.dumps(v)[:60]}, not {expected}"
+                raise PitlError(f"{out / 'metrics.json'}: {found}; run `pitl compare` again.")
     if not any(row["task"] == "all" for row in rows):
         raise PitlError(f"{out / 'metrics.json'} has no results over all tasks; run `pitl compare` again.")
     traces = {path.stem: path for path in sorted((out / "traces").glob("*.npz"))}
@@ -60,19 +81,47 @@ def read(out: Path) -> ReportInputs:
     if traces:
         first = trace(next(iter(traces.values())))
         source = str(first["force_source"]) if "force_source" in first else None
+    about = {name: metrics.get(name, {}) for name in ("config", "environment")}
+    for name, value in about.items():
+        inner = value.get({"config": "evaluate", "environment": "wall_seconds"}[name]) if isinstance(value, dict) else 0
+        if not (inner is None or isinstance(inner, dict)):
+            raise PitlError(f"{out / 'metrics.json'}: {name} is no table of settings; run `pitl compare` again.")
+    learned = read_json(out / "learned.json", dict)
+    for person, facts in learned.items():
+        if not isinstance(facts, dict) or not all(_numbers(v) for v in facts.values()):
+            raise PitlError(
+                f"{out / 'learned.json'}: what it says of {person} is no numbers; run `pitl compare` again."
+            )
     return ReportInputs(
         out,
-        metrics.get("config", {}),
-        metrics.get("environment", {}),
+        about["config"],
+        about["environment"],
         rows,
         traces,
-        _json(out / "learned.json", dict),
-        [str(n) for n in _json(out / "notes.json", list)],
+        learned,
+        [str(n) for n in read_json(out / "notes.json", list)],
         source,
-        _json(out / "lost_channels.json", dict),
-        _json(out / "uncertainty.json", dict),
-        next((_json(path, dict) for path in sorted(out.glob("hill-*.json"))), {}),
+        read_json(out / "lost_channels.json", dict),
+        read_json(out / "uncertainty.json", dict),
+        next((identified(path) for path in sorted(out.glob("hill-*.json"))), {}),
     )
+
+
+def identified(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Which parameters of the EMG-driven model the data identify, by person and parameter.
+
+    Raises:
+        PitlError: the file is damaged.
+    """
+    people = read_json(path, dict)
+    for person in people.values():
+        if not isinstance(person, dict) or not all(isinstance(p, dict) and "by_data" in p for p in person.values()):
+            raise PitlError(f"{path} lacks what was identified; delete it and run `pitl compare` again.")
+    return people
+
+
+def _numbers(value: Any) -> bool:
+    return all(map(_numbers, value)) if isinstance(value, list) else value is not None and _KINDS[_NUMBER](value)
 
 
 def trace(path: Path) -> dict[str, np.ndarray]:
@@ -83,6 +132,12 @@ def trace(path: Path) -> dict[str, np.ndarray]:
     """
     intervals, curves = path.parents[1] / "intervals" / path.name, _arrays(path)
     half = _arrays(intervals) if intervals.exists() else {}
+    for file, arrays in ((path, curves), (intervals, half)):
+        for name, values in arrays.items():
+            kind = "U" if name in _TEXTS else "f"
+            rows = 0 if name in _SINGLE or file == intervals else len(curves.get("time_s", ()))
+            if values.dtype.kind not in kind + "iu" * (kind == "f") or (rows and values.shape[:1] != (rows,)):
+                raise PitlError(f"{file} is damaged ({name} does not fit); delete it and run `pitl compare` again.")
     return curves | {k: v for k, v in half.items() if len(v) == len(curves.get("time_s", ()))}
 
 
@@ -90,16 +145,21 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+    except Exception as e:  # whatever a damaged archive makes of the reading of it
         raise PitlError(f"{path} is damaged ({e}); delete it and run `pitl compare` again.") from e
 
 
-def _json(path: Path, kind: type) -> Any:
+def read_json(path: Path, kind: type) -> Any:
+    """What a file holds; nothing if it is not there.
+
+    Raises:
+        PitlError: it is damaged, or of another kind.
+    """
     if not path.exists():
         return kind()
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise PitlError(f"{path} is damaged ({e}); delete it and run `pitl compare` again.") from e
     if not isinstance(result, kind):
         raise PitlError(f"{path} should hold a {kind.__name__}; delete it and run `pitl compare` again.")

@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,8 +101,9 @@ def _streams(path: Path, section: TableSection, body: str, notes: list[str]) -> 
     flaws: dict[str, str] = {}
     kept = [k for k, n in enumerate(names) if n or frame.iloc[:, k].notna().any()]
     labels = unique(names[k] for k in kept)
+    often = Counter(names)
     for k, label in zip(kept, labels, strict=True):
-        if names.count(names[k]) > 1 and names[k] and label == names[k]:
+        if often[names[k]] > 1 and names[k] and label == names[k]:
             flaws[label] = (
                 f"{path}, line {(section.head or 0) + 1}: the column {label!r} appears twice in the table; give each "
                 "its own name, or write the one that is meant with its number, such as "
@@ -292,18 +294,29 @@ def _by_rate(stream: Stream, notes: list[str], path: Path) -> list[Stream]:
 def _column(cells: pd.Series, path: Path, name: str, first_line: int, decimal: str) -> tuple[np.ndarray, str]:
     if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
         return cells.to_numpy(dtype=float), ""
-    text = cells.astype(str).where(cells.notna()).str.strip().str.strip('"')
-    # a comma that is left within a cell is a decimal one
-    text = text.str.replace(",", ".", regex=False).where(lambda t: t != "")
-    ascii_ = text.where(text.map(lambda t: isinstance(t, str) and t.isascii() and "_" not in t and len(t) < 400))
-    numbers = pd.Series(pd.to_numeric(ascii_, errors="coerce"))
-    said_missing = text.str.lower().isin(["nan", "na", "n/a", "-nan", "-nan(ind)", "-1.#ind", "1.#qnan"])
-    wrong = np.asarray(numbers.isna() & text.notna() & ~said_missing.fillna(False))
-    flaw = ""
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        flaw = (
-            f"{path}, line {first_line + row}, column {name!r}: found {str(cells.iloc[row])[:60]!r:.40}, expected a "
-            "number; correct it, or leave the cell empty where the sample is missing."
-        )
-    return numbers.to_numpy(dtype=float), flaw
+    # cell by cell: pandas takes milliseconds a column, and a damaged table may have thousands
+    numbers, flaw = np.full(len(cells), np.nan), ""
+    for row, cell in enumerate(cells.tolist()):
+        number = np.nan if cell is None or cell != cell else _number(str(cell))
+        if number is not None:
+            numbers[row] = number
+        elif not flaw:
+            flaw = (
+                f"{path}, line {first_line + row}, column {name!r}: found {str(cell)[:60]!r:.40}, expected a "
+                "number; correct it, or leave the cell empty where the sample is missing."
+            )
+    return numbers, flaw
+
+
+_MISSING = {"", "nan", "na", "n/a", "-nan", "-nan(ind)", "-1.#ind", "1.#qnan"}
+
+
+def _number(cell: str) -> float | None:
+    """What a cell says, NaN where it says that nothing is there; None if it is no number."""
+    text = cell.strip().strip('"').replace(",", ".")  # a comma that is left within a cell is a decimal one
+    if text.lower() in _MISSING:
+        return np.nan
+    try:
+        return float(text) if text.isascii() and "_" not in text and len(text) < 400 else None
+    except ValueError:
+        return None
