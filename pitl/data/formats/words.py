@@ -9,7 +9,8 @@ from pitl.data.formats.signals import SIDES, unit_in
 
 _MUSCLE = re.compile(
     r"\b(emg|exg|rf|rect|rec(tus)?_?fem|bf(lh|sh)?|bic|bifem|vm|vl|vas|vast|st|sm|semi|mh|ham|ta|tib|gl|gm|gas|med gas"
-    r"|lat gas|gastr|gemel|jumeau|droit fem|sol|per|add|glu|tfl|fcr|fcu|ecr|ecrl|ecrb|ecu|edc|fds|flex carp|ext carp|delt|tri|bra|ischio|quad)"
+    r"|lat gas|gastr|gemel|jumeau|droit fem|sol|per|add|glu|tfl|fcr|fcu|ecr|ecrl|ecrb|ecu|edc|fds|flex carp|ext carp"
+    r"|delt|tri|bra|ischio|quad)"
 )
 _COORDINATE = re.compile(
     r"angle|flex|ext(ension)?\b|gonio|knee|wrist|elbow|ankle|hip|shoulder|rotation|deviation|adduction|abduction|tilt"
