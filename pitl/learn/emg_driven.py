@@ -93,6 +93,19 @@ def calibrate(
         belief: what is known of everyone's muscles before, stacked; None is the model as it came.
         motion: of all rows, in place of the measured one.
     """
+    on, data = problem(prepared, rows, labelled, settings, motion)
+    unknown = any(mvc is None for mvc in prepared.table.maxima)
+    return calibrate_on(prepared.limbs, on, data, spread, settings, belief, worth_unknown=unknown)
+
+
+def problem(
+    prepared: Prepared,
+    rows: list[np.ndarray],
+    labelled: list[np.ndarray],
+    settings: MuscleFit,
+    motion: Motion | None = None,
+) -> tuple[hill.Electrodes, hill.MuscleRows]:
+    """What everybody's muscles are fitted on, stacked over people; the arguments are those of `calibrate`."""
     on = electrodes(prepared, above_rest=settings.measured)
     longest = max(len(r) for r in rows)
     data = [
@@ -100,12 +113,25 @@ def calibrate(
         for s, (r, mask) in enumerate(zip(rows, labelled, strict=True))
     ]
     own = [jax.tree.map(lambda x, s=s: x[s], prepared.limbs) for s in range(len(rows))]
-    data = [d._replace(along=_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *data)
-    if any(mvc is None for mvc in prepared.table.maxima):
-        on = on._replace(peak=on.peak * _common_gain(prepared.limbs, on, stacked, spread)[:, None])
-    z, losses = hill.calibrate(prepared.limbs, on, stacked, spread, settings.prior_weight, settings.learner, belief)
-    return Calibrated(z, on, stacked, np.asarray(losses))
+    data = [d._replace(along=hill.whole_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
+    return on, jax.tree.map(lambda *x: jnp.stack(x), *data)
+
+
+def calibrate_on(
+    limbs: MusculoskeletalModel,
+    on: hill.Electrodes,
+    rows: hill.MuscleRows,
+    spread: Spread,
+    settings: MuscleFit,
+    belief: hill.Belief | None = None,
+    *,
+    worth_unknown: bool,
+) -> Calibrated:
+    """`calibrate` of what `problem` gave; `worth_unknown` if nobody knows what everybody's envelopes are worth."""
+    if worth_unknown:
+        on = on._replace(peak=on.peak * _common_gain(limbs, on, rows, spread)[:, None])
+    z, losses = hill.calibrate(limbs, on, rows, spread, settings.prior_weight, settings.learner, belief)
+    return Calibrated(z, on, rows, np.asarray(losses))
 
 
 # Without a maximum voluntary contraction nobody knows what an envelope is worth: from 1 to 100 times the usual.
@@ -167,7 +193,6 @@ def rows_of(
 
 
 _inverse_dynamics = jax.jit(dynamics.inverse_dynamics)
-_course = jax.jit(hill.course)
 _passive_torque = jax.jit(dynamics.passive_torque)
 
 
