@@ -103,6 +103,7 @@ class SubjectEntry(_Closed):
     mass_kg: Annotated[float, Field(gt=2, lt=400)] | None = None
     sex: Literal["female", "male"] | None = None
     model: _File | None = None  # imported musculoskeletal model of this person
+    ceinms: _File | None = None  # subject file of CEINMS: its muscle parameters are one start of a calibration
     mvc: dict[str, _Positive] | None = None  # envelope at maximum voluntary contraction, in [emg] unit, by channel
     mvc_files: list[_File] = []  # recordings of maximum voluntary contractions; the largest envelope counts
 

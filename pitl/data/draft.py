@@ -105,6 +105,7 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
     for subject in dict.fromkeys(s for s, _ in found.trials):
         own = [toml(p.relative_to(folder).as_posix()) for s, p in found.contractions if s == subject]
         peak = f"\nmvc_files = [{', '.join(own)}] # maximum voluntary contractions" if own else ""
+        peak += _ceinms(folder, found, subject, decisions)
         out.append(
             f"[[subject]]\nname = {toml(subject)}{peak}\n# height_m = 1.75\n# mass_kg = 70\n# sex = \"female\""
         )  # fmt: skip
@@ -116,6 +117,23 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
     return Draft(
         text, len(found.trials), tuple(dict.fromkeys(questions)), tuple(decisions), model, coordinates, moved_by, ranges
     )
+
+
+def _ceinms(folder: Path, found: Found, subject: str, decisions: list[str]) -> str:
+    """The line for a person's subject file of CEINMS, the calibrated one where there are several."""
+    people = {s for s, _ in found.trials}
+    mine = [p for p in found.subjects if len(people) == 1 or subject in (p.stem, *p.relative_to(folder).parts)]
+    if not mine:
+        return ""
+    best = max(mine, key=lambda p: ("calibrated" in p.stem.lower()) - 2 * ("uncalibrated" in p.stem.lower()))
+    name = best.relative_to(folder).as_posix()
+    others = [p.relative_to(folder).as_posix() for p in mine if p is not best]
+    left = f"; {', '.join(map(printable, others))} is not used" if others else ""
+    decisions.append(
+        f"{printable(name)} is a subject of CEINMS: its muscle parameters are one start of the calibration on moments, "
+        f"and `pitl run` shows how well they do by themselves{left}"
+    )
+    return f"\nceinms = {toml(name)} # muscle parameters: a start of the calibration, and a comparison"
 
 
 def _paths(found: Found) -> Iterable[Path]:

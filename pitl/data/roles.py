@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pitl.data.cohort_file import NAME
-from pitl.data.formats import registry, words
+from pitl.data.formats import ceinms, registry, words
 from pitl.data.formats.signals import RADIANS, VOLTS, Signals, Stream, group_of
 from pitl.data.walk import files_below
 from pitl.errors import PitlError
@@ -49,6 +49,7 @@ class Found(NamedTuple):
     models: list[Path]  # OpenSim models
     left_out: list[str]  # files that nothing uses and why, one sentence each
     files: list[DraftedFile]
+    subjects: list[Path]  # subject files of CEINMS
 
 
 def look(folder: Path) -> Found:
@@ -57,15 +58,16 @@ def look(folder: Path) -> Found:
     Raises:
         PitlError: there are too many files.
     """
-    files, models, left_out = _read(folder)
+    files, models, subjects, left_out = _read(folder)
     trials, contractions, spare = _sort(folder, files, models)
     left_out += spare
-    return Found(trials, contractions, models, left_out, files)
+    return Found(trials, contractions, models, left_out, files, subjects)
 
 
-def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[str]]:
+def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[Path], list[str]]:
     files: list[DraftedFile] = []
     models: list[Path] = []
+    subjects: list[Path] = []
     left_out: list[str] = []
     stored: set[Path] = set()  # folders of imported models
     for path in files_below(folder):
@@ -89,9 +91,11 @@ def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[str]]:
             files += [_sorted(path, group_of(signals, g))._replace(group=g) for g in groups] or [whole]
             if not whole.columns:
                 left_out.append(f"{name}: holds neither EMG nor angles, torques or forces of muscles")
+        elif path.suffix.lower() == ".xml" and ceinms.is_subject(path):
+            subjects.append(path)
         elif path.name != NAME and path.suffix.lower() not in (".md", ".html", ".pdf", ""):
             left_out.append(f"{name}: files ending in {path.suffix} are not read")
-    return files, models, left_out
+    return files, models, subjects, left_out
 
 
 def _sorted(path: Path, signals: Signals) -> DraftedFile:

@@ -60,7 +60,7 @@ def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrod
         PitlError: no channel belongs to a muscle.
     """
     names = prepared.cohort.subjects[0].recordings[0].channels
-    first = jax.tree.map(lambda x: x[0], prepared.limbs)
+    first = jax.tree.map(lambda x: np.asarray(x)[0], prepared.limbs)
     everyone = []
     for s, scale in enumerate(prepared.table.scales):
         parts = [t for t in prepared.table.trials if t.subject == s]
@@ -112,9 +112,9 @@ def problem(
         rows_of(prepared, s, r, longest, mask, settings.with_forces, motion, measured=settings.measured)
         for s, (r, mask) in enumerate(zip(rows, labelled, strict=True))
     ]
-    own = [jax.tree.map(lambda x, s=s: x[s], prepared.limbs) for s in range(len(rows))]
+    own = [jax.tree.map(lambda x, s=s: np.asarray(x)[s], prepared.limbs) for s in range(len(rows))]
     data = [d._replace(along=hill.whole_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
-    return on, jax.tree.map(lambda *x: jnp.stack(x), *data)
+    return on, jax.tree.map(lambda *x: jnp.asarray(np.stack([np.asarray(v) for v in x])), *data)
 
 
 def calibrate_on(
@@ -176,7 +176,7 @@ def rows_of(
     weight = jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows))))
     along = [jnp.asarray(x[padded], f) for x in motion or prepared.table.motion]
     posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
-    own = jax.tree.map(lambda x: x[subject], prepared.limbs)
+    own = jax.tree.map(lambda x: np.asarray(x)[subject], prepared.limbs)
     force = prepared.samples.force[jnp.asarray(padded)]
     nothing = jnp.zeros_like(weight)
     jets = prepared.samples.jets[jnp.asarray(padded)]

@@ -174,6 +174,13 @@ def values(z: Parameters) -> dict[str, Float[Array, "..."]]:
     return result
 
 
+def z_of_shape(shape: np.ndarray) -> np.ndarray:
+    """z-scores whose `values` are these shapes A of the EMG-to-activation map."""
+    deviation, bound = PRIOR["shape"]
+    inside = np.clip((shape - _USUAL_SHAPE) / bound, -0.999, 0.999)
+    return np.arctanh(inside) * bound / deviation
+
+
 def fitted_model(model: MusculoskeletalModel, z: Parameters) -> MusculoskeletalModel:
     """The model with the fitted muscles and passive joint."""
     v = values(z)

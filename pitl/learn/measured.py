@@ -9,6 +9,7 @@ that cross it. After Lloyd & Besier 2003 (doi 10.1016/S0021-9290(03)00010-1) and
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,12 +18,14 @@ import numpy as np
 
 from pitl.config.schema import Config
 from pitl.config.toml import change
+from pitl.data.formats import ceinms
 from pitl.data.recording import Cohort
 from pitl.errors import PitlError
 from pitl.learn import emg_driven, hill, train, units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.units import Spread
+from pitl.mechanics import library
 from pitl.mechanics.model import MusculoskeletalModel
 from pitl.signals import windows
 
@@ -67,15 +70,17 @@ def fit(person: Cohort, settings: Config) -> Model:
     spread = _spread(prepared, rows)
     how = emg_driven.MuscleFit.of(settings.hill, with_forces=False)._replace(measured=True, prior_weight=_PRIOR_WEIGHT)
     on, data = emg_driven.problem(prepared, [rows], [np.ones(len(rows), bool)], how)
-    starts = _starts(jax.tree.map(lambda x: x[0], prepared.limbs))
+    # on the host: each small operation on the device would be a program to compile
+    starts = _starts(jax.tree.map(lambda x: np.asarray(x)[0], prepared.limbs), subject.ceinms)
     # all at once, as if they were people: one program, which hardly takes longer than for one
-    every = jax.tree.map(lambda x: jnp.repeat(x[None], len(_SLACK_STARTS), axis=0), (on, data, spread))
-    (on, data), spreads = jax.tree.map(lambda x: x[:, 0], every[:2]), every[2]
+    count = len(starts.tendon_slack_length)
+    on, data = jax.tree.map(lambda x: np.repeat(np.asarray(x), count, axis=0), (on, data))
+    spreads = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], count, axis=0), spread)
     unknown = prepared.table.maxima[0] is None
     found = emg_driven.calibrate_on(starts, on, data, spreads, how, worth_unknown=unknown)
     best = int(np.argmin(found.loss[-1]))
-    limb, z, on = jax.tree.map(lambda x: x[best], (starts, found.z, found.on))
-    prepared = prepared._replace(limbs=jax.tree.map(lambda x: x[None], limb))
+    limb, z, on = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[best]), (starts, found.z, found.on))
+    prepared = prepared._replace(limbs=jax.tree.map(lambda x: np.asarray(x)[None], limb))
     known = np.any(np.isfinite(np.asarray(found.rows.torque[0])), axis=0).tolist()
     kept = hill.Fitted(hill.without_limb(z), on, jnp.where(jnp.asarray(known), spread.torque, jnp.inf))
     about: dict[str, Any] = {
@@ -90,14 +95,56 @@ def fit(person: Cohort, settings: Config) -> Model:
     return made.replace(muscles=kept, channel_scale=prepared.table.scales[0], people=(subject.name,))
 
 
-def _starts(limb: MusculoskeletalModel) -> MusculoskeletalModel:
+def _starts(limb: MusculoskeletalModel, from_ceinms: Path | None) -> MusculoskeletalModel:
     """The same with the muscles' tendons longer or shorter, stacked: on which side of their plateau fibres work is no
-    small step for the fit, and the prior does not know it of a rigid tendon.
+    small step for the fit, and the prior does not know it of a rigid tendon. What CEINMS found is one more.
     """
-    shifts = jnp.asarray(_SLACK_STARTS, jnp.float32)
-    every = jax.tree.map(lambda x: jnp.repeat(x[None], len(_SLACK_STARTS), axis=0), limb)
+    shifts = np.asarray(_SLACK_STARTS, np.float32)
+    every = jax.tree.map(lambda x: np.repeat(x[None], len(_SLACK_STARTS), axis=0), limb)
     slack = limb.tendon_slack_length + shifts[:, None] * limb.optimal_fibre_length  # m
-    return replace(every, tendon_slack_length=slack)
+    every = replace(every, tendon_slack_length=slack)
+    if from_ceinms is None:
+        return every
+    one = with_ceinms(limb, from_ceinms)
+    return jax.tree.map(lambda a, b: np.concatenate([a, np.asarray(b, a.dtype)[None]]), every, one)
+
+
+def ceinms_model(model: Model, person: Cohort) -> Model:
+    """CEINMS's own calibrated parameters in our muscle model, in place of what was fitted: for a comparison.
+
+    Envelopes that are parts of the maximum count as they are; of others the fitted model says what they are worth.
+    """
+    (subject,) = person.subjects
+    assert subject.ceinms is not None and model.muscles is not None and model.channel_scale is not None
+    known, fitted = ceinms.read(subject.ceinms), model.muscles
+    limb = with_ceinms(library.load(person.joint), subject.ceinms)
+    z = jax.tree.map(jnp.zeros_like, fitted.z)
+    shapes = [known[m].shape if m in known else 0.0 for m in limb.muscles]
+    z = z.replace(shape=jnp.asarray(hill.z_of_shape(np.array(shapes)), jnp.float32))
+    on = fitted.on
+    if subject.recordings[0].emg_unit == "1":
+        on = on._replace(peak=jnp.asarray(1 / np.asarray(model.channel_scale.volts), jnp.float32))
+    return model.replace(limb=limb, muscles=fitted._replace(z=z, on=on))
+
+
+def with_ceinms(limb: MusculoskeletalModel, subject: Path) -> MusculoskeletalModel:
+    """The limb with the strengths, fibre and slack lengths of a subject file of CEINMS.
+
+    Raises:
+        PitlError: the file has none of the limb's muscles.
+    """
+    known = ceinms.read(subject)
+    if not set(known) & set(limb.muscles):
+        raise PitlError(f"{subject}: has none of the muscles {', '.join(limb.muscles[:6])} ...; take ceinms out.")
+    changed = {}
+    for name, field in (
+        ("optimal_fibre_length", "fibre"), ("tendon_slack_length", "slack"), ("max_isometric_force", "strength"),
+    ):  # fmt: skip
+        own = np.array(getattr(limb, name))
+        for m, muscle in enumerate(limb.muscles):
+            own[m] = getattr(known[muscle], field) if muscle in known else own[m]
+        changed[name] = own
+    return replace(limb, **changed)
 
 
 def _spread(prepared: Prepared, rows: np.ndarray) -> Spread:
