@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 import pitl
 from pitl import cli
 from pitl.data.cohort import read_cohort, write_cohort
+from pitl.data.formats import ceinms
 from pitl.errors import PitlError
 from pitl.learn import hill, measured
 from pitl.learn.synergists import channels_for
+from pitl.mechanics import library
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +86,55 @@ def test_shuffled_moments_cannot_be_followed(person):
 def test_a_run_of_one_person_ends_in_a_model_and_forces(person, tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "_SLACK_STARTS", (0.0,))
     write_cohort(person, tmp_path / "data")
+    (tmp_path / "data" / "subject.xml").write_text(subject_file(FCR=(0.06, 0.24, 400.0)))
+    header = tmp_path / "data" / "cohort.toml"
+    header.write_text(header.read_text().replace("[[subject]]", '[[subject]]\nceinms = "subject.xml"'))
     done = CliRunner().invoke(cli.app, ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "too few for a generic model" in done.output and "ridge regression" in done.output
+    assert "CEINMS's parameters in our muscle model" in done.output
     name = person.subjects[0].name
     assert len(list((tmp_path / "out" / "answers" / name).glob("*.sto"))) == 2
     assert pitl.Model.load(tmp_path / "out" / "models" / name).muscles is not None
+
+
+def subject_file(tag="mtu", **muscles):
+    """As CEINMS writes it: fibre [m], slack [m], strength [N] of each muscle, a coefficient of one half."""
+    one = (
+        "<{0}><name>{1}</name><optimalFiberLength>{2}</optimalFiberLength><tendonSlackLength>{3}</tendonSlackLength>"
+        "<maxIsometricForce>{4}</maxIsometricForce><strengthCoefficient>0.5</strengthCoefficient></{0}>"
+    )
+    listed = "".join(one.format(tag, name, *numbers) for name, numbers in muscles.items())
+    around = {"mtu": "mtuSet", "muscle": "muscles"}[tag]
+    default = "<mtuDefault><shapeFactor>-1.5</shapeFactor></mtuDefault>"
+    return f'<?xml version="1.0"?>\n<subject>{default}<{around}>{listed}</{around}></subject>'
+
+
+@pytest.mark.parametrize("tag", ["mtu", "muscle"])
+def test_subjects_of_ceinms_are_read_in_both_layouts(tmp_path, tag):
+    path = tmp_path / "anybody.xml"
+    path.write_text(subject_file(tag, FCR=(0.06, 0.24, 400.0), other_r=(0.1, 0.2, 10.0)))
+    assert ceinms.is_subject(path)
+    assert ceinms.read(path)["FCR"] == (0.06, 0.24, 200.0, -1.5)
+    limb = library.load("wrist")
+    own = measured.with_ceinms(limb, path)
+    fcr, fcu = own.muscles.index("FCR"), own.muscles.index("FCU")
+    assert (own.tendon_slack_length[fcr], own.max_isometric_force[fcr]) == pytest.approx((0.24, 200.0))
+    assert own.tendon_slack_length[fcu] == limb.tendon_slack_length[fcu]
+    for text, words in (
+        (subject_file(tag, FCR=(0.06, 0.24, -1.0)), "'FCR' lacks a positive"), ("<subject>", "not valid XML"),
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]>" + subject_file(tag), "entities"), (subject_file(tag), "no muscle"),
+    ):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(PitlError, match=words):
+            ceinms.read(path)
+
+
+def test_shapes_come_back_from_their_scores():
+    z = hill.initial(library.load("wrist"), 5)
+    shapes = np.array([-2.9, -1.0, -0.5, 0.0, -2.0])
+    own = z.replace(shape=np.asarray(hill.z_of_shape(shapes), np.float32))
+    np.testing.assert_allclose(hill.values(own)["shape"], shapes, atol=1e-5)
 
 
 def test_rest_is_found_in_each_trial_and_taken_away():
@@ -124,6 +169,7 @@ def test_a_real_walk_from_its_folder_to_moments_at_another_speed(shared, tmp_pat
     shutil.copytree(shared / "data" / "ceinms_lower_limb", folder)
     done = CliRunner().invoke(cli.app, ["init", str(folder), "--model"])
     assert done.exit_code == 0, done.output
+    assert "subjectCalibrated.xml is a subject of CEINMS" in done.output
     people = read_cohort(folder)
     slow, fast = people[0], people[1]
     assert slow.dofs == ("hip_flexion_r", "knee_angle_r", "ankle_angle_r")
@@ -134,3 +180,5 @@ def test_a_real_walk_from_its_folder_to_moments_at_another_speed(shared, tmp_pat
     assert score["knee_angle_r"] == pytest.approx(0.83, abs=0.04) and score["knee_angle_r"] >= 0.78
     assert score["ankle_angle_r"] == pytest.approx(0.885, abs=0.04)
     assert set(score) == {"knee_angle_r", "ankle_angle_r"}
+    theirs = pitl.predict(measured.ceinms_model(model, one), fast)
+    assert all(v < score[d] - 0.1 for d, v in pitl.score(theirs, fast).torque_r2.items())

@@ -57,6 +57,7 @@ def run(people: Cohort, config: Config | None, out: Path, say: Callable[[str], N
             api.predict(model, r).to_sto(target)
         say(f"  {subject.name}: model and answers of {len(subject.recordings)} trial(s) are written; judging them ...")
         trials: dict[str, Any] = {}
+        theirs = measured.ceinms_model(model, person) if moments and subject.ceinms else None
         if len(subject.recordings) > 1:
             for r in subject.recordings:
                 trials[r.trial] = {
@@ -65,12 +66,15 @@ def run(people: Cohort, config: Config | None, out: Path, say: Callable[[str], N
                     if moments
                     else api.score(api.predict(_of_others(person, r, config), r), r).angle_r2,
                 }
+                if theirs is not None:
+                    trials[r.trial]["ceinms"] = api.score(api.predict(theirs, r), r).torque_r2
         result[subject.name] = trials
         for name, each in trials.items():
             for dof, value in each["model"].items():
                 say(
                     f"  {subject.name}, {name} told from the other trials: R2 of the {what} {dof} {value:.2f}, "
                     f"ridge regression {each['ridge'][dof]:.2f}"
+                    + (f", CEINMS's parameters in our muscle model {each['ceinms'][dof]:.2f}" if theirs else "")
                 )
         if not trials:
             say(f"  {subject.name}: a single trial, so nothing is left to judge the model on.")

@@ -132,6 +132,9 @@ def _subject(
     model = within(folder, person.model, header.outside) if person.model else None
     if model is not None and not model.exists():
         raise PitlError(f"{folder / NAME}: model of subject {person.name!r}, {model}, does not exist; correct it.")
+    ceinms = within(folder, person.ceinms, header.outside) if person.ceinms else None
+    if ceinms is not None and not ceinms.is_file():
+        raise PitlError(f"{folder / NAME}: ceinms of subject {person.name!r}, {ceinms}, does not exist; correct it.")
     return Subject(
         person.name,
         tuple(trials),
@@ -141,6 +144,7 @@ def _subject(
         sex=person.sex,
         model=model,
         contractions=tuple(contractions),
+        ceinms=ceinms,
     )
 
 

@@ -77,6 +77,7 @@ class TrialEntry(_Closed):
     task: _Word
     posture: _Word
     file: _File | None = None
+    group: _Word | None = None  # of the file's structs, groups or blocks, where it holds several trials
     emg: _File | None = None
     angle: _File | None = None
     force: _File | None = None
@@ -102,6 +103,7 @@ class SubjectEntry(_Closed):
     mass_kg: Annotated[float, Field(gt=2, lt=400)] | None = None
     sex: Literal["female", "male"] | None = None
     model: _File | None = None  # imported musculoskeletal model of this person
+    ceinms: _File | None = None  # subject file of CEINMS: its muscle parameters are one start of a calibration
     mvc: dict[str, _Positive] | None = None  # envelope at maximum voluntary contraction, in [emg] unit, by channel
     mvc_files: list[_File] = []  # recordings of maximum voluntary contractions; the largest envelope counts
 
@@ -175,7 +177,7 @@ def _consistent(path: Path, result: CohortFile) -> None:
             _distinct(path, "column", list(getattr(getattr(result, section), names).values()), f"[{key}]")
     _distinct(path, "subject", [p.name for p in result.subject], "[[subject]]")
     _distinct(path, "trial", [f"{t.subject}/{t.trial}" for t in result.trial], "[[trial]]")
-    _distinct(path, "file", [f for t in result.trial if (f := t.path("emg"))], "[[trial]]")
+    _distinct(path, "file", [f"{f} {t.group or ''}" for t in result.trial if (f := t.path("emg"))], "[[trial]]")
     for k, t in enumerate(result.trial, 1):
         if t.path("emg") is None:
             raise PitlError(f"{path}: trial.{k} ({t.subject}/{t.trial}) names no file; add file = or emg =.")

@@ -105,6 +105,7 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
     for subject in dict.fromkeys(s for s, _ in found.trials):
         own = [toml(p.relative_to(folder).as_posix()) for s, p in found.contractions if s == subject]
         peak = f"\nmvc_files = [{', '.join(own)}] # maximum voluntary contractions" if own else ""
+        peak += _ceinms(folder, found, subject, decisions)
         out.append(
             f"[[subject]]\nname = {toml(subject)}{peak}\n# height_m = 1.75\n# mass_kg = 70\n# sex = \"female\""
         )  # fmt: skip
@@ -116,6 +117,23 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
     return Draft(
         text, len(found.trials), tuple(dict.fromkeys(questions)), tuple(decisions), model, coordinates, moved_by, ranges
     )
+
+
+def _ceinms(folder: Path, found: Found, subject: str, decisions: list[str]) -> str:
+    """The line for a person's subject file of CEINMS, the calibrated one where there are several."""
+    people = {s for s, _ in found.trials}
+    mine = [p for p in found.subjects if len(people) == 1 or subject in (p.stem, *p.relative_to(folder).parts)]
+    if not mine:
+        return ""
+    best = max(mine, key=lambda p: ("calibrated" in p.stem.lower()) - 2 * ("uncalibrated" in p.stem.lower()))
+    name = best.relative_to(folder).as_posix()
+    others = [p.relative_to(folder).as_posix() for p in mine if p is not best]
+    left = f"; {', '.join(map(printable, others))} is not used" if others else ""
+    decisions.append(
+        f"{printable(name)} is a subject of CEINMS: its muscle parameters are one start of the calibration on moments, "
+        f"and `pitl run` shows how well they do by themselves{left}"
+    )
+    return f"\nceinms = {toml(name)} # muscle parameters: a start of the calibration, and a comparison"
 
 
 def _paths(found: Found) -> Iterable[Path]:
@@ -184,13 +202,20 @@ def _emg(found: Found, choice: _Choice, questions: list[str], decisions: list[st
     if kind != "raw":
         lines.append(f'kind = "{kind}" # ? told by {"the spectrum and the sign" if kind == "envelope" else "the sign"}')
         decisions.append(f"the EMG is taken as {'envelopes' if kind == 'envelope' else 'rectified'}: {kind = }")
-    unit = Counter(u for t in found.trials.values() if (u := _guess(t["emg"], kind))).most_common(1)
+    said = any(s.units[i] for t in found.trials.values() for s, i in t["emg"].columns["emg"])
+    unit = Counter(u for t in found.trials.values() if (u := _guess(t["emg"], kind))).most_common(1) if not said else []
     if unit:
         lines.append(f'unit = "{unit[0][0]}" # ? guessed from the size; no file says it')
         if unit[0][0] in VOLTS:
             questions.append(f"the EMG's unit was guessed from its size ({unit[0][0]})")
         else:
             decisions.append("the EMG is taken as parts of the maximum, since it has no unit")
+    strange = next(
+        (f"{s.columns[i]} in {s.units[i]!r}" for _, s, i in chosen if s.units[i] not in ("", *EMG_UNITS)), ""
+    )
+    if strange:
+        lines.append('# unit = "mV" # ! what the file says is no unit of EMG that is known')
+        questions.append(f"the file gives {strange[:120]}, which is no known unit of EMG: say unit = under [emg]")
     if any(s.time_s is None and not s.rate_hz for _, s, _ in chosen):
         lines.append("# rate_hz = 1000 # ! samples per second: it was not found in the file")
         questions.append("no time column and no rate was found: fill in rate_hz under [emg]")
@@ -208,9 +233,9 @@ def _rate(stream: Stream) -> float:
 
 
 def _guess(file: DraftedFile, kind: str = "raw") -> str:
-    """The unit of a file's EMG from its size; "" if the file says it."""
+    """The unit of a file's EMG from its size; "" if the file says one, also one that nobody knows."""
     stated = file.columns["emg"]
-    if all(s.units[i] in EMG_UNITS for s, i in stated):
+    if any(s.units[i] for s, i in stated):
         return ""
     if kind == "envelope" and all(float(np.nanmax(s.values[:, i])) < 5 for s, i in stated):
         return "1"
@@ -226,7 +251,8 @@ def _units(found: Found, choice: _Choice) -> dict[tuple[str, str], str]:
     kind = Counter(kinds).most_common(1)[0][0] if kinds else "raw"
     guesses = {k: _guess(t["emg"], kind) for k, t in found.trials.items()}
     usual = Counter(u for u in guesses.values() if u).most_common(1)
-    return {k: u for k, u in guesses.items() if u and usual and u != usual[0][0]}
+    said = any(not u for u in guesses.values())  # then each that says none has its own line
+    return {k: u for k, u in guesses.items() if u and usual and (said or u != usual[0][0])}
 
 
 def _angle(found: Found, choice: _Choice, questions: list[str]) -> tuple[str, str]:
@@ -236,7 +262,7 @@ def _angle(found: Found, choice: _Choice, questions: list[str]) -> tuple[str, st
     if result is None:
         questions.append("no angle was found; without one nothing can be learned")
         return f'# no angle was found\n# [angle]\n# coordinates = {{ {dofs[0]} = "COLUMN" }}\n# unit = "deg"', ""
-    pairs, units, sign, stated = [], [], "", ""
+    pairs, units, taken, sign, stated = [], [], [], "", ""
     for dof in dofs:
         stream, i = _about(result.columns["angle"], dof, choice, questions)
         values = stream.values[:, i]
@@ -244,10 +270,17 @@ def _angle(found: Found, choice: _Choice, questions: list[str]) -> tuple[str, st
             sign = "-"
             stated = f" # ? sign turned: it runs from {np.nanmin(values):.3g} to {np.nanmax(values):.3g}"
         pairs.append(f"{_key(dof)} = {toml(sign + _full(result, stream, i))}")
+        taken.append((stream, i))
         units.append((stream.units[i], float(np.nanmax(np.abs(values))), stream))
     lines = ["[angle] # flexion positive; a minus before the column turns the sign"]
     lines.append(f"coordinates = {{ {', '.join(pairs)} }}{stated}")
-    if any(u not in RADIANS for u, _, _ in units):
+    strange = next((f"{s.columns[i]} in {s.units[i]!r}" for s, i in taken if s.units[i] not in ("", *RADIANS)), "")
+    if strange:
+        lines.append('# unit = "deg" # ! what the file says is no unit of an angle that is known')
+        questions.append(
+            f"the file gives {strange[:120]}, which is no known unit of an angle: say unit = under [angle]"
+        )
+    elif any(u not in RADIANS for u, _, _ in units):
         largest = max(size for _, size, _ in units)
         lines.append(
             f'unit = "{"deg" if largest > 2 * np.pi else "rad"}" # ? guessed: the largest value is {largest:.3g}'
@@ -338,11 +371,13 @@ def _trial(
     names = {p: parts[p].path.relative_to(folder).as_posix() for p in used}
     if len(set(names.values())) == 1:
         lines.append(f"file = {toml(names['emg'])}")
+        lines += [f"group = {toml(parts['emg'].group)}"] if parts["emg"].group else []
     else:
         lines += [f"{p} = {toml(n)}" for p, n in names.items()]
+        lines += [f"group = {toml(parts['emg'].group)}"] if parts["emg"].group else []
         lines.append("# emg_offset_s = 0.0 # added to the EMG's clock; `pitl check` estimates it")
     if key in units:
-        lines.append(f'emg_unit = "{units[key]}" # ? guessed from the size, which is unlike the others\'')
+        lines.append(f'emg_unit = "{units[key]}" # ? guessed from the size, no file says it or the others differ')
     if lacks:
         lines.append(f"lacks = {toml(lacks)}")
     return "\n".join(lines)

@@ -146,6 +146,7 @@ class Subject:
         truth: hidden parameters of a virtual subject, for judging what was learned; never an input.
         sex: `"female"`, `"male"` or None if unknown.
         model: file or folder of this person's own musculoskeletal model; None if there is none.
+        ceinms: this person's subject file of CEINMS; None if there is none.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Subject:
     sex: str | None = None
     model: Path | None = None
     contractions: tuple[MaximumContraction, ...] = ()
+    ceinms: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.recordings:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pitl.data.cohort_file import NAME
-from pitl.data.formats import registry, words
-from pitl.data.formats.signals import RADIANS, VOLTS, Signals, Stream
+from pitl.data.formats import ceinms, registry, words
+from pitl.data.formats.signals import RADIANS, VOLTS, Signals, Stream, group_of
 from pitl.data.walk import files_below
 from pitl.errors import PitlError
 
@@ -27,6 +27,8 @@ _IGNORED = re.compile(
 _TASK = re.compile(
     r"(?:trial|gait|walk|walking|run|running|rep|task|squat|jump|stairs?|static|stand|sit|mvc|free|fast|slow)"
 )
+_NUMBERED = re.compile(r"\d$")
+_PERSON = re.compile(r"(?:s|p|sub|subj|subject|person|participant|proband|vp)[ _-]?\d+$", re.IGNORECASE)
 PARTS = ("emg", "angle", "torque", "force")
 
 
@@ -36,6 +38,7 @@ class DraftedFile(NamedTuple):
     path: Path
     signals: Signals
     columns: dict[str, list[tuple[Stream, int]]]  # by part
+    group: str = ""  # of the file, where it holds several trials
 
 
 class Found(NamedTuple):
@@ -46,6 +49,7 @@ class Found(NamedTuple):
     models: list[Path]  # OpenSim models
     left_out: list[str]  # files that nothing uses and why, one sentence each
     files: list[DraftedFile]
+    subjects: list[Path]  # subject files of CEINMS
 
 
 def look(folder: Path) -> Found:
@@ -54,15 +58,16 @@ def look(folder: Path) -> Found:
     Raises:
         PitlError: there are too many files.
     """
-    files, models, left_out = _read(folder)
+    files, models, subjects, left_out = _read(folder)
     trials, contractions, spare = _sort(folder, files, models)
     left_out += spare
-    return Found(trials, contractions, models, left_out, files)
+    return Found(trials, contractions, models, left_out, files, subjects)
 
 
-def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[str]]:
+def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[Path], list[str]]:
     files: list[DraftedFile] = []
     models: list[Path] = []
+    subjects: list[Path] = []
     left_out: list[str] = []
     stored: set[Path] = set()  # folders of imported models
     for path in files_below(folder):
@@ -81,18 +86,45 @@ def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[str]]:
                 why = str(e).removeprefix(f"{path}: ")
                 left_out.append(f"{name}: {why}" if isinstance(e, PitlError) else f"{name!a}: rename it in UTF-8")
                 continue
-            parts: dict[str, list[tuple[Stream, int]]] = {}
-            for s in signals.streams:
-                for i in range(len(s.columns)):
-                    part = part_of(path, s, i)
-                    if part:
-                        parts.setdefault(part, []).append((s, i))
-            files.append(DraftedFile(path, signals, parts))
-            if not parts:
+            whole = _sorted(path, signals)
+            groups = _trials_within(whole)
+            files += [_sorted(path, group_of(signals, g))._replace(group=g) for g in groups] or [whole]
+            if not whole.columns:
                 left_out.append(f"{name}: holds neither EMG nor angles, torques or forces of muscles")
+        elif path.suffix.lower() == ".xml" and ceinms.is_subject(path):
+            subjects.append(path)
         elif path.name != NAME and path.suffix.lower() not in (".md", ".html", ".pdf", ""):
             left_out.append(f"{name}: files ending in {path.suffix} are not read")
-    return files, models, left_out
+    return files, models, subjects, left_out
+
+
+def _sorted(path: Path, signals: Signals) -> DraftedFile:
+    parts: dict[str, list[tuple[Stream, int]]] = {}
+    for s in signals.streams:
+        for i in range(len(s.columns)):
+            part = part_of(path, s, i)
+            if part:
+                parts.setdefault(part, []).append((s, i))
+    return DraftedFile(path, signals, parts)
+
+
+def _trials_within(file: DraftedFile) -> list[str]:
+    """Groups of a file that are trials: structs or blocks that all have the same EMG, and each its own angles."""
+    emg, angle = (file.columns.get(p, []) for p in ("emg", "angle"))
+    for depth in range(max((s.name.count("/") for s, _ in emg), default=0) + 1, 0, -1):
+        inside: list[dict[str, set[str]]] = []
+        for pairs in (emg, angle):
+            groups: dict[str, set[str]] = {}
+            for s, i in pairs:
+                head = "/".join(s.name.split("/")[:depth])
+                groups.setdefault(head, set()).add(f"{s.name[len(head) :]}/{s.columns[i]}")
+            inside.append(groups)
+        names = list(inside[0])
+        alike = len(names) > 1 and len({frozenset(v) for v in inside[0].values()}) == 1
+        # without angles, streams side by side may be amplifiers that ran together
+        if alike and (set(inside[1]) == set(names) if angle else depth > 1 and all(map(_NUMBERED.search, names))):
+            return names
+    return []
 
 
 def part_of(path: Path, stream: Stream, i: int) -> str | None:
@@ -101,7 +133,11 @@ def part_of(path: Path, stream: Stream, i: int) -> str | None:
     name, file = _words(label), _words(path.stem)
     if _IGNORED.search(name) or stream.name.startswith(("points", "plate")) or unit in ("m", "mm", "s", "ms", "g"):
         return None
-    if re.search(r"activation|controls|states|grf", file) or label in stream.flaws or name in ("time", "t"):
+    # what a simulation writes has no unit; what says volts was recorded, whatever its file is called
+    written = bool(re.search(r"activation|controls|states|grf", file)) and (
+        unit not in VOLTS | RADIANS or path.suffix.lower() in (".sto", ".mot")
+    )
+    if written or label in stream.flaws or name in ("time", "t"):
         return None
     if re.search(r"staticoptimi[sz]ation|static_optimi[sz]ation|(^|_)so(_|$)", file) and unit in ("", "N"):
         return None if "reserve" in name or "residual" in name else "force"
@@ -115,17 +151,22 @@ def part_of(path: Path, stream: Stream, i: int) -> str | None:
         return "emg" if np.nanstd(stream.values[:, i]) > 0 else None
     if unit in RADIANS:
         return "angle"
+    good = stream.values[np.isfinite(stream.values[:, i]), i]
+    counts = len(good) < 3 or bool((np.diff(good) >= 0).all())  # a clock or a counter
     if "emg" in name or words.is_muscle(label):
         return (
-            "emg"
-            if not (words.is_coordinate(label) and words.roughness(stream.values[:, i]) < words.SMOOTH)
-            else "angle"
+            None
+            if counts and not words.is_coordinate(label)
+            else (
+                "emg"
+                if not (words.is_coordinate(label) and words.roughness(stream.values[:, i]) < words.SMOOTH)
+                else "angle"
+            )
         )
     rough = words.roughness(stream.values[:, i])
     if words.is_coordinate(label) and rough < words.SMOOTH:
         return "angle"
-    good = stream.values[np.isfinite(stream.values[:, i]), i]
-    if len(good) < 3 or (np.diff(good) >= 0).all():  # a clock or a counter
+    if counts:
         return None
     if "emg" in file or "emg" in stream.name.lower() or words.is_rough(stream.values[:, i]):
         return "emg" if rough > 0 else None
@@ -141,7 +182,7 @@ def _sort(
 ) -> tuple[dict[tuple[str, str], dict[str, DraftedFile]], list[tuple[str, Path]], list[str]]:
     """Files by person and trial: one name, or the only EMG in a folder with everything that lies beside it."""
     one_person = any(m.parent == folder for m in models)
-    keys = {id(f): _whose(folder, f.path.relative_to(folder), one_person) for f in files}
+    keys = {id(f): _of_group(f.group, *_whose(folder, f.path.relative_to(folder), one_person)) for f in files}
     contractions = [(keys[id(f)][0], f.path) for f in files if "mvc" in _words(f.path.stem) and "emg" in f.columns]
     kept = [f for f in files if f.columns and all(f.path != p for _, p in contractions)]
     with_emg = [f for f in kept if "emg" in f.columns]
@@ -179,6 +220,16 @@ def _sort(
                 f"{next(iter(f.columns))} = {f.path.relative_to(folder).as_posix()!r} to its trial"
             )
     return trials, contractions, left_out
+
+
+def _of_group(group: str, subject: str, trial: str) -> tuple[str, str]:
+    """Person and trial of a part of a file."""
+    words_ = [w for w in group.split("/") if w]
+    if words_ and _PERSON.match(words_[0]):
+        subject, words_ = words_[0], words_[1:] or [trial]
+    elif words_ and trial != "1":
+        words_ = [trial, *(w for w in words_ if w.isdigit() or len(words_) == 1)]
+    return subject, "_".join(re.sub(r"\s+", "_", w) for w in words_) or trial
 
 
 def _unlike(name: str, subject: str, keys: dict[int, tuple[str, str]]) -> str:

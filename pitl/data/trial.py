@@ -1,6 +1,7 @@
 """One trial of a cohort: files on clocks of their own become a `Recording` on one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from scipy import signal
 from pitl.data import alignment
 from pitl.data.alignment import Regular
 from pitl.data.cohort_file import NAME, PARTS, CohortFile, TrialEntry
-from pitl.data.formats.signals import EMG_UNITS, RADIANS, VOLTS, Column, Signals, Stream, column
+from pitl.data.formats.signals import EMG_UNITS, RADIANS, VOLTS, Column, Signals, Stream, column, group_of, nearest
 from pitl.data.recording import Recording
 from pitl.data.walk import within
 from pitl.errors import PitlError
@@ -35,6 +36,8 @@ def read_trial(folder: Path, header: CohortFile, trial: TrialEntry, read: Read) 
     Raises:
         PitlError: if a file or column is missing, is not what it should be, or nothing usable is left.
     """
+    if trial.group:
+        read = partial(_of_group, read, trial.group)
     shift = trial.emg_offset_s
     if shift != "estimate":
         return _assemble(folder, header, trial, read, float(shift))
@@ -48,6 +51,19 @@ def read_trial(folder: Path, header: CohortFile, trial: TrialEntry, read: Read) 
             f"the recording; give emg_offset_s a number of seconds in {NAME} (0 leaves the clocks as they are)."
         )
     return _assemble(folder, header, trial, read, result.seconds, f"estimated, correlation {result.correlation:.2f}")
+
+
+def _of_group(read: Read, group: str, path: Path) -> Signals:
+    """A file's streams of one group; all of them if it has no groups of that name, as a file for the angles may."""
+    signals = read(path)
+    own = group_of(signals, group)
+    if own.streams or not any(s.columns for s in signals.streams):
+        return own
+    if any("/" in s.name for s in signals.streams):
+        raise PitlError(
+            f"{path}: has no group {group!r}{nearest(group, [s.name for s in signals.streams])}; correct it."
+        )
+    return signals
 
 
 def _assemble(
@@ -238,9 +254,12 @@ def _regular(
             )
         rate = stream.rate_hz or rate or spare or 0.0
         if not rate:
+            first = stream.values[np.isfinite(stream.values[:, 0]), 0]
+            rises = len(first) > 2 and bool((np.diff(first) > 0).all())
+            clock = f"; {stream.columns[0]!r} rises steadily: if it is the time, call it 'time [s]'" if rises else ""
             raise PitlError(
-                f"{where}: has no time column; say rate_hz = samples per second in {NAME} (under [emg], or for this "
-                "trial)."
+                f"{where}: has no time column{clock}; say rate_hz = samples per second in {NAME} (under [emg], or for "
+                "this trial)."
             )
         out = Regular(0.0, rate, values, np.arange(len(values)), "")
     if not 0.1 <= out.rate_hz <= 1e6:

@@ -42,7 +42,7 @@ def fit_gains(
     The network's forces of each muscle are brought to the same gain, on the calibration rows.
 
     Args:
-        models: fitted to the people of the cohort, everybody.
+        models: fitted to the people of the cohort, stacked.
         prepared: the cohort.
         prior: of the gains.
         motion: whether the torque of motion may tell.

@@ -27,7 +27,7 @@ _SUBSTEPS = 4  # of the integration, between two envelope samples
 
 
 class Calibrated(NamedTuple):
-    """Everybody's fitted muscles, everybody."""
+    """Everybody's fitted muscles, stacked."""
 
     z: hill.Parameters
     on: hill.Electrodes
@@ -51,7 +51,7 @@ class MuscleFit(NamedTuple):
 
 
 def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrodes:
-    """Everybody's electrodes, everybody; what full activation is comes from the calibration parts alone.
+    """Everybody's electrodes, stacked; what full activation is comes from the calibration parts alone.
 
     Args:
         prepared: cohort and samples.
@@ -89,11 +89,24 @@ def calibrate(
         prepared: cohort, physics and samples.
         rows: everyone's calibration rows.
         labelled: (W,) everyone's mask of rows whose labels may be used.
-        spread: units, everybody over people.
+        spread: units, stacked over people.
         settings: which labels and parameters.
-        belief: what is known of everyone's muscles before, everybody; None is the model as it came.
+        belief: what is known of everyone's muscles before, stacked; None is the model as it came.
         motion: of all rows, in place of the measured one.
     """
+    on, data = problem(prepared, rows, labelled, settings, motion)
+    unknown = any(mvc is None for mvc in prepared.table.maxima)
+    return calibrate_on(prepared.limbs, on, data, spread, settings, belief, worth_unknown=unknown)
+
+
+def problem(
+    prepared: Prepared,
+    rows: list[np.ndarray],
+    labelled: list[np.ndarray],
+    settings: MuscleFit,
+    motion: Motion | None = None,
+) -> tuple[hill.Electrodes, hill.MuscleRows]:
+    """What everybody's muscles are fitted on, stacked over people; the arguments are those of `calibrate`."""
     on = electrodes(prepared, above_rest=settings.measured)
     longest = max(len(r) for r in rows)
     data = [
@@ -101,13 +114,26 @@ def calibrate(
         for s, (r, mask) in enumerate(zip(rows, labelled, strict=True))
     ]
     own = [stacked.one(prepared.limbs, s) for s in range(len(rows))]
-    data = [d._replace(along=_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
-    everybody = stacked.together(data)
-    few = jax.tree.map(lambda x: x[:, :: max(1, longest // _FITTED_ROWS)], everybody)  # neighbours say much the same
-    if any(mvc is None for mvc in prepared.table.maxima):
-        on = on._replace(peak=on.peak * _common_gain(prepared.limbs, on, few, spread)[:, None])
-    z, losses = hill.calibrate(prepared.limbs, on, few, spread, settings.prior_weight, settings.learner, belief)
-    return Calibrated(z, on, everybody, np.asarray(losses))
+    data = [d._replace(along=hill.whole_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
+    return on, stacked.together(data)
+
+
+def calibrate_on(
+    limbs: MusculoskeletalModel,
+    on: hill.Electrodes,
+    rows: hill.MuscleRows,
+    spread: Spread,
+    settings: MuscleFit,
+    belief: hill.Belief | None = None,
+    *,
+    worth_unknown: bool,
+) -> Calibrated:
+    """`calibrate` of what `problem` gave; `worth_unknown` if nobody knows what everybody's envelopes are worth."""
+    few = jax.tree.map(lambda x: x[:, :: max(1, x.shape[1] // _FITTED_ROWS)], rows)  # neighbours say much the same
+    if worth_unknown:
+        on = on._replace(peak=on.peak * _common_gain(limbs, on, few, spread)[:, None])
+    z, losses = hill.calibrate(limbs, on, few, spread, settings.prior_weight, settings.learner, belief)
+    return Calibrated(z, on, rows, np.asarray(losses))
 
 
 # Without a maximum voluntary contraction nobody knows what an envelope is worth: from 1 to 100 times the usual.
@@ -169,7 +195,6 @@ def rows_of(
 
 
 _inverse_dynamics = jax.jit(dynamics.inverse_dynamics)
-_course = jax.jit(hill.course)
 _passive_torque = jax.jit(dynamics.passive_torque)
 
 

@@ -48,12 +48,9 @@ def follow(model: Model, recording: Recording) -> Followed:
     f = jnp.float32
     along = [jnp.asarray(x, f) for x in (normalise.silence(jets, silent), motion.angle, motion.rate)]
     at = jnp.full(len(jets), posture, jnp.int32)
-    force, torque = _along(model.limb, model.muscles, *along, at, _course(model.limb, *along[1:], at))
+    force, torque = _along(model.limb, model.muscles, *along, at, hill.whole_course(model.limb, along[1], along[2], at))
     known = np.isfinite(np.asarray(model.muscles.torque_spread))
     return Followed(env.time_s, motion.angle, np.asarray(force), np.where(known, np.asarray(torque), np.nan), silent)
-
-
-_course = jax.jit(hill.course)
 
 
 @jax.jit

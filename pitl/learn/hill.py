@@ -174,6 +174,13 @@ def values(z: Parameters) -> dict[str, Float[Array, "..."]]:
     return result
 
 
+def z_of_shape(shape: np.ndarray) -> np.ndarray:
+    """z-scores whose `values` are these shapes A of the EMG-to-activation map."""
+    deviation, bound = PRIOR["shape"]
+    inside = np.clip((shape - _USUAL_SHAPE) / bound, -0.999, 0.999)
+    return np.arctanh(inside) * bound / deviation
+
+
 def fitted_model(model: MusculoskeletalModel, z: Parameters) -> MusculoskeletalModel:
     """The model with the fitted muscles and passive joint."""
     v = values(z)
@@ -245,11 +252,27 @@ def course(
     posture: Int[Array, "..."],
 ) -> MuscleCourse:
     """Lengths, their rates and moment arms along a motion; no fitted parameter changes them."""
-    return MuscleCourse(
-        geometry.musculotendon_length(model, angle, posture),
-        geometry.lengthening_velocity(model, angle, rate, posture),
-        geometry.moment_arm(model, angle, posture),
-    )
+    arm = geometry.moment_arm(model, angle, posture)
+    lengthening = -jnp.sum(arm * rate[..., None, :], axis=-1)  # m/s
+    return MuscleCourse(geometry.musculotendon_length(model, angle, posture), lengthening, arm)
+
+
+_CHUNK = 1024  # rows: one compiled program serves recordings of any length
+# a long program of lookups that runs once: most of its time is compilation
+_course = jax.jit(course, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def whole_course(model: MusculoskeletalModel, angle: Any, rate: Any, posture: Any) -> MuscleCourse:
+    """`course` of many rows (T, D), on the host."""
+    f = np.float32
+    parts = []
+    for at in range(0, len(angle), _CHUNK):
+        own = [np.asarray(x)[at : at + _CHUNK] for x in (angle, rate, posture)]
+        count = len(own[0])
+        own = [np.concatenate([x, np.repeat(x[-1:], _CHUNK - count, axis=0)]) for x in own]
+        done = _course(model, jnp.asarray(own[0], f), jnp.asarray(own[1], f), jnp.asarray(own[2], jnp.int32))
+        parts.append(jax.tree.map(lambda x, n=count: x[:n], done))
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
 
 def course_of(model: MusculoskeletalModel, rows: MuscleRows) -> MuscleCourse:
@@ -336,7 +359,8 @@ def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]
     return jnp.sum(jnp.where(weight > 0, x, 0.0) * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-@partial(jax.jit, static_argnames="learner")
+# compiled once for a few seconds of work: a lower level takes half the time and makes the same program nearly as quick
+@partial(jax.jit, static_argnames="learner", compiler_options={"xla_backend_optimization_level": 1})
 def calibrate(
     limbs: MusculoskeletalModel,
     on: Electrodes,

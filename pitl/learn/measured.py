@@ -7,26 +7,31 @@ that cross it. After Lloyd & Besier 2003 (doi 10.1016/S0021-9290(03)00010-1) and
 10.1371/journal.pone.0052618).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pitl.config.schema import Config
 from pitl.config.toml import change
+from pitl.data.formats import ceinms
 from pitl.data.recording import Cohort
 from pitl.errors import PitlError
 from pitl.learn import emg_driven, hill, stacked, train, units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.units import Spread
+from pitl.mechanics import library
+from pitl.mechanics.model import MusculoskeletalModel
 from pitl.signals import windows
 
 _PRIOR_WEIGHT = 1e-3  # chosen on halves of a trial held out of the calibration on the other half
 _SLACK_STARTS = (-0.15, 0.0, 0.15, 0.3)  # optimal fibre lengths: the loss has several valleys, and the deepest is kept
-_ROWS = 800  # of a person, evenly spaced, in the fit: neighbours at 100 Hz say the same
+_ROWS = 400  # of a person, evenly spaced, in the fit: on halves of a walk 200 to 800 do as well
 
 
 def has_moments(people: Cohort) -> bool:
@@ -64,12 +69,18 @@ def fit(person: Cohort, settings: Config) -> Model:
     rows = rows[np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).round().astype(int)]
     spread = _spread(prepared, rows)
     how = emg_driven.MuscleFit.of(settings.hill, with_forces=False)._replace(measured=True, prior_weight=_PRIOR_WEIGHT)
-    everyone = stacked.one(spread, None)
-    prepared, found = min(
-        ((p, emg_driven.calibrate(p, [rows], [np.ones(len(rows), bool)], everyone, how)) for p in _starts(prepared)),
-        key=lambda pair: float(pair[1].loss[-1, 0]),
-    )
-    limb, z, on = stacked.one((prepared.limbs, found.z, found.on), 0)
+    on, data = emg_driven.problem(prepared, [rows], [np.ones(len(rows), bool)], how)
+    # on the host: each small operation on the device would be a program to compile
+    starts = _starts(stacked.one(prepared.limbs, 0), subject.ceinms)
+    # all at once, as if they were people: one program, which hardly takes longer than for one
+    count = len(starts.tendon_slack_length)
+    on, data = jax.tree.map(lambda x: np.repeat(np.asarray(x), count, axis=0), (on, data))
+    spreads = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], count, axis=0), spread)
+    unknown = prepared.table.maxima[0] is None
+    found = emg_driven.calibrate_on(starts, on, data, spreads, how, worth_unknown=unknown)
+    best = int(np.argmin(found.loss[-1]))
+    limb, z, on = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[best]), (starts, found.z, found.on))
+    prepared = prepared._replace(limbs=jax.tree.map(lambda x: np.asarray(x)[None], limb))
     known = np.any(np.isfinite(np.asarray(found.rows.torque[0])), axis=0).tolist()
     kept = hill.Fitted(hill.without_limb(z), on, jnp.where(jnp.asarray(known), spread.torque, jnp.inf))
     about: dict[str, Any] = {
@@ -77,21 +88,63 @@ def fit(person: Cohort, settings: Config) -> Model:
         "method": "emg_driven_measured",
         "moments": [d for d, has in zip(limb.dofs, known, strict=True) if has],
         "channels_of": _shares(limb.muscles, subject.recordings[0].channels, np.asarray(on.share)),
-        "loss": float(found.loss[-1, 0]),
+        "loss": float(found.loss[-1, best]),
     }
     of_units = (spread, units.standard_units(*_moments(prepared, rows), np.asarray(limb.max_isometric_force))[1])
     made = train.kept_model(prepared, {}, hill.fitted_model(limb, z), of_units, about)
     return made.replace(muscles=kept, channel_scale=prepared.table.scales[0], people=(subject.name,))
 
 
-def _starts(prepared: Prepared) -> Iterator[Prepared]:
-    """The same with the muscles' tendons longer or shorter: on which side of their plateau fibres work is no small step
-    for the fit, and the prior does not know it of a rigid tendon.
+def _starts(limb: MusculoskeletalModel, from_ceinms: Path | None) -> MusculoskeletalModel:
+    """The same with the muscles' tendons longer or shorter, stacked: on which side of their plateau fibres work is no
+    small step for the fit, and the prior does not know it of a rigid tendon. What CEINMS found is one more.
     """
-    for shift in _SLACK_STARTS:
-        limbs = prepared.limbs
-        slack = limbs.tendon_slack_length + jnp.float32(shift) * limbs.optimal_fibre_length  # m
-        yield prepared._replace(limbs=replace(limbs, tendon_slack_length=slack))
+    shifts = np.asarray(_SLACK_STARTS, np.float32)
+    every = jax.tree.map(lambda x: np.repeat(x[None], len(_SLACK_STARTS), axis=0), limb)
+    slack = limb.tendon_slack_length + shifts[:, None] * limb.optimal_fibre_length  # m
+    every = replace(every, tendon_slack_length=slack)
+    if from_ceinms is None:
+        return every
+    one = with_ceinms(limb, from_ceinms)
+    return jax.tree.map(lambda a, b: np.concatenate([a, np.asarray(b, a.dtype)[None]]), every, one)
+
+
+def ceinms_model(model: Model, person: Cohort) -> Model:
+    """CEINMS's own calibrated parameters in our muscle model, in place of what was fitted: for a comparison.
+
+    Envelopes that are parts of the maximum count as they are; of others the fitted model says what they are worth.
+    """
+    (subject,) = person.subjects
+    assert subject.ceinms is not None and model.muscles is not None and model.channel_scale is not None
+    known, fitted = ceinms.read(subject.ceinms), model.muscles
+    limb = with_ceinms(library.load(person.joint), subject.ceinms)
+    z = jax.tree.map(jnp.zeros_like, fitted.z)
+    shapes = [known[m].shape if m in known else 0.0 for m in limb.muscles]
+    z = z.replace(shape=jnp.asarray(hill.z_of_shape(np.array(shapes)), jnp.float32))
+    on = fitted.on
+    if subject.recordings[0].emg_unit == "1":
+        on = on._replace(peak=jnp.asarray(1 / np.asarray(model.channel_scale.volts), jnp.float32))
+    return model.replace(limb=limb, muscles=fitted._replace(z=z, on=on))
+
+
+def with_ceinms(limb: MusculoskeletalModel, subject: Path) -> MusculoskeletalModel:
+    """The limb with the strengths, fibre and slack lengths of a subject file of CEINMS.
+
+    Raises:
+        PitlError: the file has none of the limb's muscles.
+    """
+    known = ceinms.read(subject)
+    if not set(known) & set(limb.muscles):
+        raise PitlError(f"{subject}: has none of the muscles {', '.join(limb.muscles[:6])} ...; take ceinms out.")
+    changed = {}
+    for name, field in (
+        ("optimal_fibre_length", "fibre"), ("tendon_slack_length", "slack"), ("max_isometric_force", "strength"),
+    ):  # fmt: skip
+        own = np.array(getattr(limb, name))
+        for m, muscle in enumerate(limb.muscles):
+            own[m] = getattr(known[muscle], field) if muscle in known else own[m]
+        changed[name] = own
+    return replace(limb, **changed)
 
 
 def _spread(prepared: Prepared, rows: np.ndarray) -> Spread:

@@ -63,7 +63,7 @@ def prepare(config: Config, cohort: Cohort, *, with_dynamics: bool = True) -> Pr
     )
     scaled = config.personalize.scaled
     own = [limbs.scale_limb(config.model, base, s, scaled=scaled) for s in cohort.subjects]
-    everyone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
+    everyone = jax.tree.map(lambda *leaves: jnp.asarray(np.stack([np.asarray(x) for x in leaves])), *own)
     torque, force, reserve = _labels(config, cohort, table, everyone, with_dynamics)
     everyone = limbs.put_errors(config.model, everyone)  # after the labels, which are not the learner's
     samples = windows.upload(table, force, torque)

@@ -202,7 +202,8 @@ def activation_dynamics(
     return jax.lax.scan(step, start, excitation)[1]
 
 
-_lengths = jax.jit(geometry.musculotendon_length)
+# run once: most of its time is compilation
+_lengths = jax.jit(geometry.musculotendon_length, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def calibrate_slack_length(

@@ -161,6 +161,14 @@ def hum(r: Recording) -> dict[int, tuple[float, float]]:
     return out
 
 
+def line_share(x: np.ndarray, rate_hz: float, line_hz: float) -> float:
+    """Part of a channel's power at the power line's frequency and its multiples."""
+    f, p = signal.welch(x, rate_hz, nperseg=min(len(x), int(rate_hz)))
+    f, p = np.asarray(f), np.where(np.asarray(f) > 5, p, 0.0)
+    near = np.abs(f - line_hz * np.round(f / line_hz)) <= 1.5
+    return float(p[near & (f > line_hz / 2)].sum() / max(float(p.sum()), np.finfo(float).tiny))
+
+
 def swapped(recordings: Sequence[Recording]) -> list[tuple[int, int, int]]:
     """Pairs of channels that behave like each other's among other people: (recording, channel, channel).
 

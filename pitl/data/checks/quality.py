@@ -49,6 +49,7 @@ def check(cohort: Cohort) -> list[Finding]:
     result += [Finding("error", cohort.name, what.rstrip("."), "everything else is used") for what in cohort.left_out]
     recordings = [r for s in cohort.subjects for r in s.recordings]
     usual = DataConfig()
+    result += _check_joint(cohort)
     for r in recordings:
         result += _check_recording(r, JOINT_DEG.get(cohort.joint, ANGLE_DEG))
         result += _check_offset(r)
@@ -66,6 +67,19 @@ def check(cohort: Cohort) -> list[Finding]:
         result.append(Finding("warning", f"{r.subject}/{r.trial}", what, "check whether two cables were swapped"))
     order = ("error", "warning", "info")
     return sorted(result, key=lambda f: order.index(f.severity))
+
+
+def _check_joint(cohort: Cohort) -> Iterator[Finding]:
+    """Whether there is a model of the joint: else nothing but regressions can be made."""
+    from pitl.mechanics.joints import BUILTIN
+
+    if cohort.joint not in BUILTIN and not Path(cohort.joint).is_dir():
+        what = f"the joint {cohort.joint!r} is neither built in ({', '.join(BUILTIN)}) nor a folder with a model"
+        advice = (
+            f"import one with `pitl model import FILE.osim --coordinates ... --out {cohort.joint}` and name its folder "
+            "as joint in cohort.toml"
+        )
+        yield Finding("error", cohort.name, what, advice)
 
 
 def check_folder(
@@ -202,7 +216,9 @@ def _check_emg(r: Recording, emg: np.ndarray, where: str) -> Iterator[Finding]:
         if c in dead:
             yield Finding("error", at, "the channel is dead (it does not change)", "check the electrode; leave it out")
             continue
-        if r.emg_kind != "raw" or suspicions.kind_of(r.emg[good & ~masks.artefact[:, c], c], r.rate_hz) != "raw":
+        clean = good & ~masks.artefact[:, c]
+        kinds = {suspicions.kind_of(r.emg[rows, c], r.rate_hz) for rows in (clean, good)}
+        if r.emg_kind != "raw" or kinds != {"raw"}:  # slow and one-sided by nature, which is told elsewhere
             continue
         if faults.saturated(x):
             top = faults.extreme(x)

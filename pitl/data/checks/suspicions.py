@@ -20,6 +20,7 @@ _STEADY = 4.0  # times the scatter of steady noise, which a muscle at work excee
 _MOVES = np.radians(10.0)
 _WINDOW_S = 0.25
 _HUM_ALONE = 0.8  # part of a channel's power
+_CONSTANT = 0.15  # of its mean; the envelope of a muscle at work varies by more than half of it
 _LIKE_A_TYPE = 0.02  # of the samples: raw EMG is below zero half the time
 
 
@@ -41,6 +42,7 @@ def find(recordings: Sequence[Recording], *, copied: bool = True) -> list[Suspic
         out += _radians(k, r)
         out += _without_muscle(k, r)
         out += _kinds(k, r)
+        out += _twice(k, r)
     return out + list(_unlike_others(recordings)) + (list(_copied(recordings)) if copied else [])
 
 
@@ -75,7 +77,7 @@ def _radians(k: int, r: Recording) -> Iterator[Suspicion]:
 
 def _without_muscle(k: int, r: Recording) -> Iterator[Suspicion]:
     """Channels that hold only noise or only the power line, in a joint that moves."""
-    if r.emg_kind != "raw" or r.angle is None or r.seconds < 4:
+    if r.angle is None or r.seconds < 4:
         return
     good = np.ones(len(r.emg), bool) if r.valid is None else r.valid
     if not good.any() or np.ptp(r.angle[good], axis=0).max() < _MOVES:
@@ -84,9 +86,16 @@ def _without_muscle(k: int, r: Recording) -> Iterator[Suspicion]:
     for c, channel in enumerate(r.channels):
         if c in dead:
             continue
-        if c in hum and hum[c][1] > _HUM_ALONE:
-            what = f"{hum[c][1]:.0%} of the signal is the power line's {hum[c][0]:g} Hz"
-        elif is_steady(r.emg[:, c], r.rate_hz, good):
+        line = faults.line_share(r.emg[good, c], r.rate_hz, hum[c][0]) if c in hum else 0.0
+        x = r.emg[:, c]
+        if line > _HUM_ALONE:
+            what = f"{line:.0%} of the signal is the power line's {hum[c][0]:g} Hz and its multiples"
+        elif r.emg_kind == "envelope":
+            if x[good].std() < _CONSTANT * abs(x[good].mean()):
+                what = f"the envelope varies by {x[good].std() / abs(x[good].mean()):.0%} of its mean only"
+                yield Suspicion(k, channel, what, "was the electrode connected? leave the channel out if not", False)
+            continue
+        elif is_steady(x - np.median(x[good]), r.rate_hz, good):
             what = "the EMG is noise that does not change with the movement"
         else:
             continue
@@ -149,6 +158,12 @@ def kind_of(x: np.ndarray, rate_hz: float) -> str:
         jumps = float(np.abs(np.diff(x)).mean()) / spread
         return "rectified" if jumps > 0.3 else "envelope"
     return "raw"
+
+
+def _twice(k: int, r: Recording) -> Iterator[Suspicion]:
+    for a, b in copies.repeated(_good(r)) if r.emg_kind != "envelope" else ():
+        what = f"{r.channels[a]} and {r.channels[b]} are the same signal"
+        yield Suspicion(k, r.channels[b], what, "one column stands for two muscles: correct [emg] channels or the file")
 
 
 def _unlike_others(recordings: Sequence[Recording]) -> Iterator[Suspicion]:

@@ -57,7 +57,7 @@ def to_signals(
         PitlError: if there is no array that looks like a recording.
     """
     numeric = {k: np.squeeze(np.asarray(v)) for k, v in arrays.items()}
-    numeric, texts = _of_pandas(numeric, dict(texts))
+    numeric, texts = _of_pandas(_by_trial(numeric), dict(texts))
     streams, taken = _own_clocks(numeric, texts)
     numeric = {k: v for k, v in numeric.items() if k not in taken}
     series = _series(path, numeric, texts)
@@ -103,7 +103,19 @@ def _series(path: Path, numeric: Mapping[str, np.ndarray], texts: Mapping[str, l
         count = values.shape[1]
         clock = _nearest(name, [t for t in times if len(times[t]) == len(values)])
         out.append(_Series(name, values, _labels(name, count, texts), _units(name, count, texts), clock))
-    return _with_rates(out, {k: float(v.ravel()[0]) for k, v in numeric.items() if _is_rate(k, v)})
+    rates = {k: float(v.ravel()[0]) for k, v in numeric.items() if _is_rate(k, v)}
+    return _by_duration(_with_rates(out, rates), rates)
+
+
+def _by_duration(series: list[_Series], rates: Mapping[str, float]) -> list[_Series]:
+    """What no rate is named after takes the one that nothing else does, if it then lasts as long as the rest."""
+    left = [r for r in rates.values() if r not in {s.rate for s in series}]
+    known = {round(len(s.values) / s.rate, 1) for s in series if s.rate}
+    if len(left) != 1 or len(known) != 1:
+        return series
+    lasts = known.pop()
+    fits = [s.rate is None and s.time is None and abs(len(s.values) / left[0] - lasts) < 0.02 * lasts for s in series]
+    return [s._replace(rate=left[0]) if fit else s for s, fit in zip(series, fits, strict=True)]
 
 
 def _lies_across(
@@ -216,6 +228,21 @@ def _of_pandas(
         texts.pop(f"{group}axis0", None)
         numeric.pop(f"{group}axis1", None)
     return numeric, texts
+
+
+def _by_trial(numeric: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Cells of trials side by side, `emg/1`, `emg/2`, `angle/1`, ..., by trial: `1/emg`, `1/angle`, ..."""
+    cells: dict[str, list[str]] = {}
+    for name, values in numeric.items():
+        if _last(name).isdigit() and values.size >= _FEWEST:
+            cells.setdefault(_group(name), []).append(name)
+    # a cell of vectors may as well be one for each channel
+    tables = {len(v) for v in cells.values() if len(v) > 1 and all(numeric[n].ndim == 2 for n in v)}
+    beside = {b: v for b, v in cells.items() if len(v) in tables}
+    if len(beside) < 2:
+        return numeric
+    moved = {n: "/".join(w for w in (_group(b), _last(n), _last(b)) if w) for b, v in beside.items() for n in v}
+    return {moved.get(k, k): v for k, v in numeric.items()}
 
 
 def _seconds(path: Path, name: str, values: np.ndarray, texts: Mapping[str, list[str]]) -> np.ndarray:

@@ -27,9 +27,14 @@ from pitl.files import atomic_write_bytes
 
 _HEAD = 2**20  # characters in which the samples must begin
 _CLOCK = re.compile(
-    r"(?:(?:elapsed|relative|recording|absolute|unix|lsl)[ _]?)?"
+    r"(?:(?:elapsed|relative|recording|absolute|unix|lsl|date)[ _]?(?:and[ _])?)?"
     r"(?:time|timestamps?|times|seconds|t|zeit|zeitstempel|temps|tiempo|tempo|tid|tijd|czas|aika|cas|čas|idő|время|时间|時間)"
-    r"(?:[ _-]?(?:series|stamps?|axis|vector|code|s|sec|ms|us|min))?"
+    r"(?:[ _-]?(?:series|stamps?|axis|vector|code))?"
+)
+_OF_A_PART = re.compile(r"(?:t|time|zeit|temps)[ _.-]\w+|\w+[ _.-](?:t|time|zeit|temps)")  # t_emg; if it rises
+_MOMENTS = (
+    "ISO8601",
+    *(f"{d} {t}" for d in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y") for t in ("%H:%M:%S.%f", "%H:%M:%S", "%I:%M:%S.%f %p")),
 )
 _SPARSE = 0.6  # part of the rows that must be empty before a column is taken for a slower stream
 
@@ -90,6 +95,12 @@ def as_text(cell: str) -> str:
 def _streams(path: Path, section: TableSection, body: str, notes: list[str]) -> list[Stream]:
     names = [n[1:] if n[:1] == "'" and n[1:2] in ("=", "+", "-", "@") else n for n in section.names]
     wide = [layouts.cells(row, section.separator) for row in body[:20_000].split("\n")[:6]]
+    said, most = sum(map(bool, names)), max(map(len, wide))
+    if section.head is not None and not section.name and said == len(names) > most > 1:
+        raise PitlError(
+            f"{path}, line {section.head + 1}: has {said} names above {most} columns; put a name that holds the "
+            f"separator {section.separator!r} in quotes."
+        )
     if all(not any(w[len(names) :]) for w in wide):  # separators that end every line
         names += [""] * (len(wide[0]) - len(names))
     decimal = "," if section.separator != "," and re.search(r"\d,\d", body[:20_000]) else "."
@@ -185,8 +196,10 @@ def _clocks(
         count, sub = columns[order[0]], np.nan_to_num(columns[order[1]])
         inside = max(1.0, float(sub.max(initial=0.0)) + 1)
         return [((count - 1 + sub / inside) * inside / section.rate_hz, order[2:])]
-    named = [k for k in order if _CLOCK.fullmatch(_bare_name(names[k]))]
+    named = [k for k in order if _is_clock(names[k], columns[k])]
     if not named and order and units[order[0]] in SECONDS and _rises(columns[order[0]]):
+        named = order[:1]
+    if not named and order and names[order[0]] in flaws and _moments(frame.iloc[:, order[0]]) is not None:
         named = order[:1]
     pairs = [k for k in order if k in named or (units[k] in SECONDS and _rises(columns[k]))]
     pairs = [k for k in pairs if names[k] not in flaws or "appears twice" in flaws[names[k]]]
@@ -215,6 +228,24 @@ def _bare_name(name: str) -> str:
     return unit_in(name)[0].lower().strip() if len(name) < 200 else name
 
 
+def _is_clock(name: str, values: np.ndarray) -> bool:
+    """Whether a column is called as times are: `Time`, `Zeit_ms`, `sec`; or `t_emg` and rises as a clock does."""
+    bare = _bare_name(name)
+    word, unit = _unit_at_end(bare)
+    if _CLOCK.fullmatch(word if unit else bare) or known_unit(bare) in SECONDS.keys() - {"min", "h"}:
+        return True
+    return (
+        bool(_OF_A_PART.fullmatch(bare)) and _rises(values) and bool((np.diff(values[np.isfinite(values)]) > 0).all())
+    )
+
+
+def _unit_at_end(name: str) -> tuple[str, str]:
+    """`time_usec` as `time` and `us`; no unit if it ends in none of time."""
+    *first, last = re.split(r"[ _-]+", name) or [""]
+    unit = known_unit(last)
+    return (" ".join(first), unit) if first and unit in SECONDS else (name, "")
+
+
 def _rises(x: np.ndarray) -> bool:
     good = x[np.isfinite(x)]
     return len(good) > 2 and bool((np.diff(good) >= 0).all()) and good[-1] > good[0]
@@ -223,8 +254,7 @@ def _rises(x: np.ndarray) -> bool:
 def _seconds(path: Path, name: str, unit: str, values: np.ndarray) -> np.ndarray:
     """Times in seconds."""
     bare = _bare_name(name)
-    last = re.split(r"[ _-]", bare)[-1]
-    unit = unit or (last if last in ("ms", "us", "min") else "s")
+    unit = unit or _unit_at_end(bare)[1] or (known_unit(bare) if known_unit(bare) in SECONDS else "s")
     if unit not in SECONDS:
         raise PitlError(
             f"{path}: the time in column {name!r} is in {unit!r}, which is no unit of time that is known; use one of "
@@ -238,11 +268,18 @@ def _moments(words: pd.Series) -> np.ndarray | None:
     text = words.astype(str).str.strip()
     if text.str.len().max() > 40 or not text.str.contains(":", regex=False).all():
         return None
-    for parse in (pd.to_timedelta, lambda t, errors: pd.to_datetime(t, errors=errors, format="ISO8601")):
+    for layout in ("", *_MOMENTS):
         try:
-            moments = pd.Series(parse(text, errors="coerce"))
+            moments = (
+                pd.to_datetime(text, errors="coerce", format=layout)
+                if layout
+                else pd.to_timedelta(text, errors="coerce")
+            )
+            moments = pd.Series(moments)
             if moments.notna().all():
-                return (moments - moments.iloc[0]).dt.total_seconds().to_numpy(dtype=float)
+                seconds = (moments - moments.iloc[0]).dt.total_seconds().to_numpy(dtype=float)
+                midnight = np.cumsum(np.diff(seconds, prepend=0.0) < -43_200)  # a clock without a date begins anew
+                return seconds if layout else seconds + 86_400.0 * midnight
         except (ValueError, OverflowError, TypeError):
             continue
     return None

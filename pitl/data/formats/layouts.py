@@ -74,6 +74,23 @@ def cells(line: str, separator: str) -> list[str]:
     return [c.strip().strip('"') for c in line.split(separator)]
 
 
+def _heads(line: str, separator: str, width: int) -> list[str]:
+    """Names of columns; those that hold the separator before their unit, or blanks among many, are put together."""
+    row = cells(_bare(line), separator)
+    if separator == SPACES and len(row) != width:
+        wider = [c.strip() for c in re.split(r"\s{2,}|\t", _bare(line).strip())]
+        return wider if len(wider) == width else row
+    if len(_shorn(row)) > width > 1:
+        joined: list[str] = []
+        for cell in _shorn(row):
+            if joined and cell and is_unit(cell):
+                joined[-1] = f"{joined[-1]} [{cell}]"
+            else:
+                joined.append(cell)
+        return joined if len(joined) == width else row
+    return row
+
+
 def is_number(cell: str) -> bool:
     """Whether a cell is a number in ASCII, with a point or a comma, or says that there is none."""
     return len(cell) < 10_000 and (bool(_NUMBER.fullmatch(cell)) or cell.lower() in _MISSING)
@@ -99,13 +116,13 @@ def _plain(lines: Sequence[str]) -> TableSection:
         (
             (n, s)
             for n, k in enumerate(filled[:_PREAMBLE])
-            for s in ("\t", ";", ",", SPACES)
+            for s in ("\t", ";", "|", ",", SPACES)
             if _begins(s, [lines[j] for j in filled[n : n + 3]]) and (s != "," or not _spaced(lines[k]))
         ),
         (None, None),
     )
     if place is None or separator is None:
-        separator = next((c for c in "\t;," if c in lines[first]), SPACES if " " in lines[first].strip() else ",")
+        separator = next((c for c in "\t;|," if c in lines[first]), SPACES if " " in lines[first].strip() else ",")
         names = cells(_bare(lines[first]), separator)
         return TableSection(
             "", separator, names, [""] * len(names), filled[1] if len(filled) > 1 else first + 1, head=first
@@ -114,7 +131,7 @@ def _plain(lines: Sequence[str]) -> TableSection:
     width = max(_width(cells(lines[k], separator)) for k in filled[place : place + 20])
     names, units, head = [""] * width, [""] * width, None
     for k in reversed(filled[:place]):
-        row = _shorn(cells(_bare(lines[k]), separator))
+        row = _shorn(_heads(lines[k], separator, width))
         if not row or not width / 2 <= sum(map(bool, row)) <= len(row) <= 2 * width or row[0][-1:] in (":", "="):
             if k < start - 4:
                 break
@@ -140,8 +157,9 @@ def _plain(lines: Sequence[str]) -> TableSection:
 def _under_names(lines: Sequence[str], filled: Sequence[int]) -> TableSection | None:
     """Names in the first line, samples right below: all that follows is meant to be samples, also if damaged."""
     first, below = filled[0], filled[1:3]
-    for separator in ("\t", ";", ",", SPACES):
-        names = _shorn(cells(_bare(lines[first]), separator))
+    for separator in ("\t", ";", "|", ",", SPACES):
+        width = _width(cells(lines[below[-1]], separator)) if below else 0
+        names = _shorn(_heads(lines[first], separator, width))
         alone = separator == SPACES or len(names) < 2
         if (len(names) < 2 and separator != ",") or any(is_number(n) or n.endswith((":", "=")) for n in names):
             continue

@@ -4,11 +4,12 @@ Every reader gives `Signals`; `pitl.data.cohort` makes recordings out of them.
 """
 
 import difflib
+import re
 import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,14 @@ RADIANS = {"rad": 1.0, "deg": np.pi / 180}
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 MOST_BYTES = 256 * 2**20  # of a file, and of what it unpacks to
 MOST_COLUMNS = 4096
+SIDES = {  # words for a side in the languages of laboratories
+    "r": r"r|rt|right|rechts?|re|droite?|der|derech[ao]|destr[ao]|dx",
+    "l": r"l|lt|left|links?|li|gauche|izq|izquierd[ao]|sinistr[ao]|sx",
+}
 _SPELLINGS = {
     "volt": "V", "volts": "V", "v": "V", "millivolt": "mV", "millivolts": "mV", "mv": "mV", "microvolt": "uV",
-    "microvolts": "uV", "uv": "uV", "µv": "uV", "μv": "uV", "°": "deg", "degree": "deg", "degrees": "deg",
+    "microvolts": "uV", "uv": "uV", "µv": "uV", "μv": "uV", "uvolts": "uV", "°": "deg", "º": "deg",
+    **dict.fromkeys(("degree", "degrees", "grados", "gradi", "degres", "degrés", "graden", "graus"), "deg"),
     "deg": "deg", "rad": "rad", "radian": "rad", "radians": "rad", "n": "N", "newton": "N", "newtons": "N",
     "nm": "N m", "n*m": "N m", "n.m": "N m", "n·m": "N m", "n m": "N m", "nmm": "N mm", "m": "m", "mm": "mm", "g": "g",
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden", "secondes", "segundos", "secondi"), "s"),
@@ -34,7 +40,9 @@ _SPELLINGS = {
     **dict.fromkeys(("min", "mins", "minute", "minutes", "minuten", "minutos", "minuti"), "min"),
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "stunden", "heures", "horas", "ore"), "h"),
     "%": "%", "%mvc": "%", "% mvc": "%", "percent": "%", "counts": "counts", "count": "counts", "adc": "counts",
-    "lsb": "counts", "raw": "counts", "kn": "kN", "knm": "kN m", "n m/kg": "N m/kg", "nm/kg": "N m/kg",
+    "lsb": "counts", "raw": "counts", "a.u.": "counts", "au": "counts",
+    **dict.fromkeys(("normalized", "normalised", "norm"), "1"), "% max": "%", "%max": "%",
+    "kn": "kN", "knm": "kN m", "n m/kg": "N m/kg", "nm/kg": "N m/kg",
 }  # fmt: skip
 
 
@@ -145,6 +153,12 @@ def column(signals: Signals, name: str, advice: str) -> Column:
     raise PitlError(f"{signals.source}: has no column {name!r}{nearest(name, known)}; {advice}.")
 
 
+def group_of(signals: Signals, group: str) -> Signals:
+    """The streams of one group, called as they are within it."""
+    own = [s for s in signals.streams if s.name == group or s.name.startswith(f"{group}/")]
+    return replace(signals, streams=tuple(replace(s, name=s.name[len(group) + 1 :] or group) for s in own))
+
+
 def _by_last_name(signals: Signals, name: str) -> list[tuple[Stream, int]]:
     """Columns called by the last part of a path in an OpenSim model, or the other way round."""
 
@@ -177,7 +191,7 @@ def unit_in(name: str) -> tuple[str, str]:
     name = name.strip()
     if name[-1:] in ("]", ")"):
         at = name.rfind("[" if name[-1] == "]" else "(")
-        if at > 0:
+        if at > 0 and not _NOTE.fullmatch(name[at + 1 : -1].strip().lower()):
             return name[:at].strip(), name[at + 1 : -1].strip()
     bare, comma, unit = name.rpartition(",")
     if comma and (known_unit(unit) in _UNITS or unit.strip() in ("%", "°")):
@@ -185,6 +199,10 @@ def unit_in(name: str) -> tuple[str, str]:
     return name, ""
 
 
+# what stands in brackets and is no unit
+_NOTE = re.compile(
+    rf"{SIDES['r']}|{SIDES['l']}|(?:emg|channel|chan|ch|sensor|pin|every|trial)?[ _.]?\d+.*|[xyz]|filt\w*|rectified|emg"
+)
 _UNITS = {*VOLTS, *RADIANS, *SECONDS, *_SPELLINGS.values()} - {"h", "g"}
 
 
