@@ -71,7 +71,7 @@ def fit(person: Cohort, settings: Config) -> Model:
     how = emg_driven.MuscleFit.of(settings.hill, with_forces=False)._replace(measured=True, prior_weight=_PRIOR_WEIGHT)
     on, data = emg_driven.problem(prepared, [rows], [np.ones(len(rows), bool)], how)
     # on the host: each small operation on the device would be a program to compile
-    starts = _starts(stacked.one(prepared.limbs, 0), subject.ceinms)
+    starts = _starts(jax.tree.map(lambda x: np.asarray(x)[0], prepared.limbs), subject.ceinms)
     # all at once, as if they were people: one program, which hardly takes longer than for one
     count = len(starts.tendon_slack_length)
     on, data = jax.tree.map(lambda x: np.repeat(np.asarray(x), count, axis=0), (on, data))
