@@ -21,7 +21,7 @@ from pitl.config.toml import change
 from pitl.data.formats import ceinms
 from pitl.data.recording import Cohort
 from pitl.errors import PitlError
-from pitl.learn import emg_driven, hill, stacked, train, units
+from pitl.learn import emg_driven, hill, train, units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.units import Spread
