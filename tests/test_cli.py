@@ -170,3 +170,12 @@ def test_the_configurations_of_the_project_are_valid(path):
 def test_scripts_parse(name):
     done = subprocess.run(["bash", "-n", str(ROOT / name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [["train"], ["personalize", "none"]])
+def test_a_model_is_not_to_replace_recordings_which_is_said_before_they_are_read(words, tmp_path):
+    (tmp_path / "a.csv").write_text("no recording", encoding="utf-8")
+    result = _pitl(*words, tmp_path, "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "a.csv, which is no part of a model" in " ".join(result.output.split())
+    assert (tmp_path / "a.csv").exists()

@@ -185,6 +185,7 @@ def train(
       pitl train recordings --config configs/own.toml --without anna --out generic
     """
     with shell.sentences():
+        files.check_place(out)
         files.keep_compiled_programs()
         people, settings = _people(data, config)
         from pitl.learn import api
@@ -226,6 +227,7 @@ def personalize(
     with shell.sentences():
         if labels not in (None, "angle", "angle_force", "torque", "none"):
             raise PitlError(f"labels '{labels}' are not known; write --labels angle, angle_force, torque or none.")
+        files.check_place(out)
         files.keep_compiled_programs()
         from pitl.learn import api
         from pitl.learn.model import Model
