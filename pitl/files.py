@@ -301,12 +301,7 @@ def _digest_of(about: Mapping[str, Any]) -> str:
 def _write(folder: Path, tree: dict[str, Any]) -> None:
     if not tree:
         return
-    import jax
-    import numpy as np
     import orbax.checkpoint as ocp
-
-    # from the host: orbax has a program for each shape that it fetches
-    tree = jax.tree.map(lambda x: np.asarray(x) if isinstance(x, jax.Array) else x, tree)
 
     try:
         with _quiet(), _checkpointer() as checkpointer:
