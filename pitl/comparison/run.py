@@ -191,7 +191,9 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
         for method in chosen:
             for supervision in grades(config, prepared, method):
                 path = results.path_of(job.out, seed, method, supervision)
-                if results.read_result(path, split.test) is not None and not _lacks(job, prepared, path, kept):
+                if results.read_result(path, split.test) is not None and not (
+                    seed == 0 and _lacks(job, prepared, (method, supervision), kept)
+                ):
                     continue
                 with job.timed(f"method {method}, labels: {supervision}"):
                     if supervision not in tasks:
@@ -211,11 +213,9 @@ def _personalize(job: Job, prepared: Prepared, split: Split, generic: list[Gener
                 results.keep(path, (method, supervision, seed), result, seconds)
 
 
-def _lacks(job: Job, prepared: Prepared, path: Path, kept: str | None) -> bool:
-    """Whether something else that a method leaves beside its estimates is missing or damaged."""
-    method, _, supervision = path.stem.rpartition("-")
-    if path.parent.name != "seed0":
-        return False
+def _lacks(job: Job, prepared: Prepared, made: tuple[str, str], kept: str | None) -> bool:
+    """Whether something that a method, with its labels, leaves beside its estimates is missing or damaged."""
+    method, supervision = made
     if method == "emg_driven_measured":
         return not isinstance(_json(job.out / f"hill-{supervision}.json"), dict)
     people = [s.name for s in prepared.cohort.subjects] if method == kept else []
@@ -271,7 +271,7 @@ def _keep_muscles(
 
 def _keep_people(job: Job, prepared: Prepared, fitted: PersonalFit, supervision: str) -> None:
     for s, subject in enumerate(prepared.cohort.subjects):
-        own: Model = stacked.one(fitted.model, s)
+        own: Model = stacked.take(fitted.model, s)
         own = own.replace(
             channel_scale=prepared.table.scales[s], people=(subject.name,), personalize=prepared.personalize
         )
@@ -330,7 +330,7 @@ def _evaluate(job: Job, prepared: Prepared, split: Split, generic: list[GenericM
             intervals = coverage.everyone(job.out, task)
             if intervals is not None:
                 atomic_write_text(job.out / coverage.FILE, json.dumps(intervals, indent=1))
-    library.save(job.out / "limb", stacked.one(prepared.limbs, 0), {"from": "a run"})
+    library.save(job.out / "limb", stacked.take(prepared.limbs, 0), {"from": "a run"})
     notes = [*prepared.cohort.notes]
     notes += [f"{r.subject}/{r.trial}: {n}" for s in prepared.cohort.subjects for r in s.recordings for n in r.notes]
     notes.append(f"force labels: {prepared.force_source}")
