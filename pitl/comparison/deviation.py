@@ -33,7 +33,7 @@ def deviation(task: Task) -> MethodResult:
     head = task.run_once("head_physics", heads.head_physics)
     assert head.fitted is not None
     people = fit_people(task, WITHOUT["deviation"])
-    fitted = stacked.together(people[p] for p in sorted(people))
+    fitted = stacked.stack(people[p] for p in sorted(people))
     model = head.fitted.model.replace(deviation=fitted, generic=task.generic.physics.params)
     return MethodResult(_with_forces(predict_people(task, people), head.estimates), head.fitted._replace(model=model))
 
@@ -92,7 +92,7 @@ def predict_people(task: Task, people: Mapping[int, gp.Deviation]) -> dict[int, 
 
 
 def _generic(task: Task, person: int) -> Model:
-    return stacked.one(task.generic.physics, person)
+    return stacked.take(task.generic.physics, person)
 
 
 def learn_prior(task: Task, k: int, without: tuple[str, ...]) -> gp.AnglePrior:

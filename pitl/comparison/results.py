@@ -208,7 +208,7 @@ def _learned(out: Path, s: int, supervision: str, prepared: Prepared) -> dict[st
     paths = [path_of(out, 0, method, supervision) for method in PERSONAL]
     with np.load(next(p for p in paths if p.exists())) as data:
         fields = {k.split("/")[1]: jnp.asarray(data[k][s]) for k in data.files if k.startswith("correction/")}
-    model = stacked.one(prepared.limbs, s)
+    model = stacked.take(prepared.limbs, s)
     return {k: np.asarray(v).tolist() for k, v in describe(Correction(**fields), model).items()}
 
 

@@ -88,7 +88,7 @@ def by_trial(prepared: Prepared, rows: np.ndarray) -> list[np.ndarray]:
 
 def training_error(prepared: Prepared, rows: np.ndarray, model: Model, supervision: Supervision) -> float:
     """Root of the data loss on some rows."""
-    estimate = predict_rows(stacked.one(model, None), prepared.samples, (rows,))[0]
+    estimate = predict_rows(stacked.take(model, None), prepared.samples, (rows,))[0]
     at = jnp.asarray(rows, jnp.int32)
     assert estimate.force is not None
     angle, force = loss.data_terms(

@@ -169,7 +169,7 @@ def personalize_model(
         prior = None if generic is None else generic.gain_prior
         prior = gains.population_prior(len(prepared.limbs.muscles)) if prior is None else prior
         models = efforts.fit_gains(models, prepared, prior)
-        found = [efforts.describe_gains(stacked.one(models, s), prior) for s in range(len(found))]
+        found = [efforts.describe_gains(stacked.take(models, s), prior) for s in range(len(found))]
     kept = [
         _finish(models, prepared, s, grade, trust, generic).with_history(**found[s])
         for s in range(len(person.subjects))
@@ -294,7 +294,7 @@ def _fit_alone(prepared: Prepared, split: Split, settings: Config, grade: Superv
     models = []
     for s in range(len(prepared.cohort.subjects)):
         of_units = train.source_units(prepared, (s,), ())
-        limb = stacked.one(prepared.limbs, s)
+        limb = stacked.take(prepared.limbs, s)
         about = {"config": prepared.about, "joint": prepared.cohort.joint}
         start = train.kept_model(prepared, {}, limb, of_units, about)
         rows = split.calibration[s][split.labelled[s]]
@@ -371,7 +371,7 @@ def _finish(
 ) -> Model:
     """One person's model out of those fitted, with the scale of their channels."""
     subject = prepared.cohort.subjects[s]
-    own: Model = stacked.one(models, s)
+    own: Model = stacked.take(models, s)
     history = {
         "kind": "personal",
         "labels": grade,
@@ -396,4 +396,4 @@ def _muscle_prior(prepared: Prepared, settings: Config) -> Any:
     everybody = tuple(range(len(prepared.cohort.subjects)))
     recorded = settings.data.force_labels == "recorded"
     belief = muscle_part.prior_of_sources(prepared, [everybody], settings.hill, with_forces=recorded)
-    return stacked.one(belief, 0)
+    return stacked.take(belief, 0)

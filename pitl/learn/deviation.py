@@ -105,7 +105,7 @@ def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray,
     assert prior is not None
     people = [fit_person(start, prior, source, r, angle) for r in rows]
     params = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), inherited(start))
-    return fitted.replace(deviation=stacked.together(people), generic=params)
+    return fitted.replace(deviation=stacked.stack(people), generic=params)
 
 
 def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

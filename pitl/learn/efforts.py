@@ -64,7 +64,7 @@ def fit_gains(
         of_network = np.asarray(estimate.force)  # N
         factor = np.sum(hill_force * of_network, axis=0) / np.maximum(np.sum(of_network**2, axis=0), 1e-6)
         made.append(result._replace(network=jnp.asarray(factor, jnp.float32)))
-    everybody, driven = (stacked.together(each) for each in (made, on))
+    everybody, driven = (stacked.stack(each) for each in (made, on))
     return models.replace(gains=everybody, electrodes=driven)
 
 
@@ -103,7 +103,7 @@ def torque_rows(
         efforts: whether trials on a dynamometer are.
     """
     table, window = prepared.table, prepared.net.window
-    own = stacked.one(prepared.limbs, subject)
+    own = stacked.take(prepared.limbs, subject)
     mine = [t for t in table.trials if t.subject == subject and t.isometric]
     rows = [windows.rows_of(table, "calibration", subjects=(subject,), window=window)[::_EVERY]] if motion else []
     rows += [np.arange(t.start + window, t.stop, _EVERY) for t in mine] if efforts else []
@@ -133,4 +133,4 @@ def _rows(own: Any, on: Any, jets: Array, motion: tuple[Array, ...], posture: Ar
 def electrodes(prepared: Prepared) -> list[hill.Electrodes]:
     """Everybody's electrodes."""
     everybody = emg_driven.electrodes(prepared)
-    return [stacked.one(everybody, s) for s in range(len(prepared.cohort.subjects))]
+    return [stacked.take(everybody, s) for s in range(len(prepared.cohort.subjects))]

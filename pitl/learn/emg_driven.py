@@ -61,7 +61,7 @@ def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrod
         PitlError: no channel belongs to a muscle.
     """
     names = prepared.cohort.subjects[0].recordings[0].channels
-    first = stacked.one(prepared.limbs, 0)
+    first = stacked.take(prepared.limbs, 0)
     everyone = []
     for s, scale in enumerate(prepared.table.scales):
         parts = [t for t in prepared.table.trials if t.subject == s]
@@ -70,7 +70,7 @@ def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrod
         mvc = prepared.table.maxima[s]
         maximum = None if mvc is None or scale.method == "zscore" else mvc / scale.volts
         everyone.append(hill.electrodes(first, names, prepared.electrodes, envelope, maximum))
-    return stacked.together(everyone)
+    return stacked.stack(everyone)
 
 
 def calibrate(
@@ -113,9 +113,9 @@ def problem(
         rows_of(prepared, s, r, longest, mask, settings.with_forces, motion, measured=settings.measured)
         for s, (r, mask) in enumerate(zip(rows, labelled, strict=True))
     ]
-    own = [stacked.one(prepared.limbs, s) for s in range(len(rows))]
+    own = [stacked.take(prepared.limbs, s) for s in range(len(rows))]
     data = [d._replace(along=hill.whole_course(m, d.angle, d.rate, d.posture)) for m, d in zip(own, data, strict=True)]
-    return on, stacked.together(data)
+    return on, stacked.stack(data)
 
 
 def calibrate_on(
@@ -178,7 +178,7 @@ def rows_of(
     weight = jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows))))
     along = [jnp.asarray(x[padded], f) for x in motion or prepared.table.motion]
     posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
-    own = stacked.one(prepared.limbs, subject)
+    own = stacked.take(prepared.limbs, subject)
     force = prepared.samples.force[jnp.asarray(padded)]
     nothing = jnp.zeros_like(weight)
     jets = prepared.samples.jets[jnp.asarray(padded)]
@@ -206,7 +206,7 @@ def predict_test(
     most = max(len(r) for r in test)
     result = []
     for s, rows in enumerate(test):
-        own, z, on, units = stacked.one((prepared.limbs, fitted.z, fitted.on, spread), s)
+        own, z, on, units = stacked.take((prepared.limbs, fitted.z, fitted.on, spread), s)
         data = rows_of(prepared, s, rows, most, np.ones(len(rows), bool), False)
         force = np.asarray(forces(own, z, on, data))[: len(rows)]
         angle = np.zeros((len(rows), len(own.dofs)))
@@ -236,7 +236,7 @@ def identification(prepared: Prepared, fitted: Calibrated, spread: Spread) -> di
     channels = prepared.cohort.subjects[0].recordings[0].channels
     result = {}
     for s, subject in enumerate(prepared.cohort.subjects):
-        model, z, on, rows, units = stacked.one((prepared.limbs, fitted.z, fitted.on, fitted.rows, spread), s)
+        model, z, on, rows, units = stacked.take((prepared.limbs, fitted.z, fitted.on, fitted.rows, spread), s)
         independent = _INDEPENDENT_PER_S * float(rows.weight.sum()) / prepared.net.rate_hz
         listed = identification_of(model, z, on, channels, rows, units, independent)
         result[subject.name] = {

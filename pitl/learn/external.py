@@ -29,7 +29,7 @@ def torque(table: Table, models: MusculoskeletalModel, motion: Motion | None = N
         if t.load is None:
             continue
         rows = slice(t.start, t.stop)
-        own = stacked.one(models, t.subject)
+        own = stacked.take(models, t.subject)
         along = (jnp.asarray(x[rows], jnp.float32) for x in motion or table.motion)
         count = t.stop - t.start
         mass, place = jnp.full(count, t.load.mass_kg, jnp.float32), jnp.tile(jnp.asarray(t.load.place_m), (count, 1))

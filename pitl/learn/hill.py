@@ -337,7 +337,7 @@ def prior(z: Parameters) -> Float[Array, ""]:
 
 def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Belief:
     """Mean and spread of people whose muscles were fitted; few of them make the spread look small, hence `least`."""
-    chosen = stacked.one(z, who)
+    chosen = stacked.take(z, who)
     return Belief(
         jax.tree.map(lambda x: jnp.mean(x, axis=0), chosen),
         jax.tree.map(lambda x: jnp.sqrt(jnp.var(x, axis=0) + least**2), chosen),

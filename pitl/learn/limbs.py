@@ -50,7 +50,7 @@ def first_limb(limbs: Limbs) -> MusculoskeletalModel:
 def limb_of(limbs: MusculoskeletalModel | Limbs, subject: Int[Array, " B"]) -> tuple[Any, Any]:
     """Each row's model, and for `vmap` which of its constants differ from row to row."""
     if not isinstance(limbs, Limbs):
-        return stacked.one(limbs, subject), 0
+        return stacked.take(limbs, subject), 0
     leaves = [s if o is None else o[subject] for o, s in zip(limbs.own, limbs.shared, strict=True)]
     axes = [None if o is None else 0 for o in limbs.own]
     return jax.tree.unflatten(limbs.form, leaves), jax.tree.unflatten(limbs.form, axes)

@@ -93,7 +93,7 @@ class Model(struct.PyTreeNode):
         if len(self.people) == 1:
             return self
         at = self.people.index(name)
-        return stacked.one(self, at).replace(people=(name,))
+        return stacked.take(self, at).replace(people=(name,))
 
     def save(self, folder: str | Path) -> None:
         """Writes the model into a folder, under a temporary name until it is whole.
@@ -190,7 +190,7 @@ def stack(models: Sequence[Model]) -> Model:
                 raise PitlError(f"models with different {name} cannot be stacked; train them with the same settings.")
     alike = [m.replace(people=(), about=first.about, personalize=first.personalize) for m in models]
     names = tuple(name for m in models for name in (m.people or ("",)))
-    return stacked.together(alike).replace(people=names)
+    return stacked.stack(alike).replace(people=names)
 
 
 def channel_columns(where: str, found: Sequence[str], channels: tuple[str, ...]) -> np.ndarray:

@@ -70,7 +70,7 @@ def target_forces(
     share, force = settings.share, []
     for s, estimate in enumerate(estimates):
         assert estimate.force is not None
-        own, z, on, data = stacked.one((prepared.limbs, muscles.z, muscles.on, muscles.rows), s)
+        own, z, on, data = stacked.take((prepared.limbs, muscles.z, muscles.on, muscles.rows), s)
         of_generic = jnp.asarray(_padded(estimate.force, length), jnp.float32)  # N
         force.append(share * emg_driven.forces(own, z, on, data) + (1 - share) * of_generic)
     weight = jnp.stack([jnp.asarray(_padded(u.astype(np.float32), length)) for u in used])
@@ -96,12 +96,12 @@ def prior_of_sources(
     """
     everyone, window = range(len(prepared.cohort.subjects)), prepared.net.window
     rows = [windows.rows_of(prepared.table, "calibration", subjects=(s,), window=window) for s in everyone]
-    spread = stacked.together(_own_units(prepared, r) for r in rows)
+    spread = stacked.stack(_own_units(prepared, r) for r in rows)
     how = MuscleFit.of(settings, with_forces=with_forces)._replace(prior_weight=settings.people_weight)
     used = [np.ones(len(r), bool) for r in rows]
     muscles = emg_driven.calibrate(prepared, rows, used, spread, how)
     beliefs = [hill.from_people(muscles.z, jnp.asarray(who)) for who in sources]
-    return stacked.together(beliefs)
+    return stacked.stack(beliefs)
 
 
 def _own_units(prepared: Prepared, rows: np.ndarray) -> units.Spread:

@@ -204,7 +204,7 @@ def fit(
     frozen = "encoder" not in settings.trainable  # of which then nothing moves, or the last layer alone
     segments = _most_segments(people.rows) if frozen else 0
     for number, block in enumerate(blocks):
-        start, limb, spread, scale, who = _take(
+        start, limb, spread, scale, who = stacked.take(
             (generic.params, generic.limb, generic.spread, generic.scale, people), block
         )
         features = None
@@ -256,10 +256,6 @@ def _most_at_once(learner: PersonalLearner, people: CalibrationRows) -> int:
     kept = network.trunk_width(net) if "features" in learner.settings.trainable else net.features
     wide = kept + 8 * net.hidden + 40
     return max(1, _PROGRAM_BYTES // (4 * learner.order * people.rows.shape[1] * wide))
-
-
-def _take(tree: Any, people: np.ndarray) -> Any:
-    return stacked.one(tree, people)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

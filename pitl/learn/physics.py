@@ -76,6 +76,6 @@ def hill_rows(
         posture: of each row.
     """
     own, axes = limb_of(limbs, subject)
-    muscles, electrodes = stacked.one((z, on), subject)
+    muscles, electrodes = stacked.take((z, on), subject)
     forces = jax.vmap(hill.forces, (axes, 0, 0, 0, 0, 0, 0))
     return forces(own, muscles, electrodes, jets, output.angle[0], output.angle[1], posture)

@@ -72,7 +72,7 @@ def play_sources(
     if not played:
         raise PitlError("the source people's recordings are too short to be played as new; record for longer.")
     angle = prepared.table.motion.angle[windows.rows_of(prepared.table, "all", subjects=people, window=window)]
-    return gp.units(angle, whole), stacked.together(played)
+    return gp.units(angle, whole), stacked.stack(played)
 
 
 def with_whole_scale(prepared: Prepared, people: tuple[int, ...]) -> Prepared:

@@ -69,7 +69,7 @@ def predict_rows(models: Model, samples: Samples, rows: tuple[np.ndarray, ...]) 
     dense = most * COVER <= _SPARSE * max(longest, COVER)
     estimates = []
     for s, (r, wide, covered) in enumerate(zip(rows, padded, covers, strict=True)):
-        params, scale = stacked.one((models.params, models.scale), s)
+        params, scale = stacked.take((models.params, models.scale), s)
         given = (models.net, params, scale, samples, jnp.asarray(wide))
         if dense:
             first = np.pad(covered.first, (0, most - len(covered.first)), mode="edge")
@@ -78,7 +78,7 @@ def predict_rows(models: Model, samples: Samples, rows: tuple[np.ndarray, ...]) 
             angle, force = _each(*given)
         own, spread = np.asarray(angle)[: len(r)], None
         if models.deviation is not None:
-            own, spread = predict_angle(stacked.one(models, s), samples, r)
+            own, spread = predict_angle(stacked.take(models, s), samples, r)
         estimates.append(Estimate(own, np.asarray(force)[: len(r)], spread))
     return tuple(estimates)
 
@@ -106,7 +106,7 @@ def mechanics(
     Returns:
         Muscle torque (W, D) [N m], and the weak residual (W - K + 1, D) [N m], NaN where its kernel does not fit.
     """
-    model = stacked.one(prepared.limbs, subject)
+    model = stacked.take(prepared.limbs, subject)
     kernel = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in prepared.taps))
     wide = np.concatenate([np.arange(len(rows)), np.full(length - len(rows), len(rows) - 1)])
     assert estimate.force is not None

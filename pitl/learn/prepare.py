@@ -63,7 +63,7 @@ def prepare(config: Config, cohort: Cohort, *, with_dynamics: bool = True) -> Pr
     )
     scaled = config.personalize.scaled
     own = [limbs.scale_limb(config.model, base, s, scaled=scaled) for s in cohort.subjects]
-    everyone = jax.tree.map(lambda *leaves: jnp.asarray(np.stack([np.asarray(x) for x in leaves])), *own)
+    everyone = jax.tree.map(jnp.asarray, stacked.stack(own))
     torque, force, reserve = _labels(config, cohort, table, everyone, with_dynamics)
     everyone = limbs.put_errors(config.model, everyone)  # after the labels, which are not the learner's
     samples = windows.upload(table, force, torque)
@@ -117,7 +117,7 @@ def network_of(config: Config, channels: int, model: MusculoskeletalModel) -> Ne
 
 @jax.jit
 def _inverse_dynamics(models: MusculoskeletalModel, subject: Array, q: Array, qd: Array, qdd: Array, posture: Array):
-    own = stacked.one(models, subject)
+    own = stacked.take(models, subject)
     return jax.vmap(dynamics.inverse_dynamics)(own, q, qd, qdd, posture)
 
 
@@ -154,7 +154,7 @@ def _labels(
     force, reserve = np.zeros((len(torque), muscles)), 0.0
     for s in range(len(cohort.subjects)):
         rows = np.flatnonzero(table.subject == s)
-        own = stacked.one(everyone, s)
+        own = stacked.take(everyone, s)
         # ideal muscles: a rigid-tendon force-length curve that nobody calibrated would put its errors into the labels
         result = redundancy.static_optimisation(
             own,

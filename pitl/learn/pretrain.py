@@ -80,13 +80,13 @@ def _collect(config: Config, path: Path, beside: Path, say: Callable[[str], None
                 fields = {k: np.asarray(v[t.start : t.stop]) for k, v in last.samples._asdict().items()}
                 made.add(f"{one.subjects[0].name}/{t.name}", len(names), fields)
             names.append(one.subjects[0].name)
-            own.append(stacked.one(last.limbs, 0))
+            own.append(stacked.take(last.limbs, 0))
             say(f"{names[-1]}: {made.rows / config.emg.rate_hz / 3600:.3g} h so far")
         if last is None or len(names) < 2:
             raise PitlError(
                 f"{len(names)} usable person(s) found; a generic model needs two: to train on and to stop on."
             )
-    static, arrays = model_to_dict(stacked.together(own))
+    static, arrays = model_to_dict(stacked.stack(own))
     about = {
         "names": names,
         "model": static,

@@ -12,18 +12,21 @@ import numpy as np
 from jax.core import Tracer
 
 
-def one(tree: Any, person: Any) -> Any:
-    """What belongs to one person, or to any others that index the front of an array; NumPy's arrays stay NumPy's."""
+def take(tree: Any, person: Any) -> Any:
+    """One person's tree (a number), those of some (a slice or numbers), or one with a front of its own (None).
 
-    def take(x: Any) -> Any:
+    NumPy's arrays stay NumPy's.
+    """
+
+    def index(x: Any) -> Any:
         if isinstance(x, Tracer) or isinstance(person, Tracer):  # part of a program already
             return jnp.asarray(x)[person]
         return x[person] if isinstance(x, np.ndarray) else jnp.asarray(np.asarray(x)[person])
 
-    return jax.tree.map(take, tree)
+    return jax.tree.map(index, tree)
 
 
-def together(trees: Iterable[Any]) -> Any:
+def stack(trees: Iterable[Any]) -> Any:
     """Trees of the same shape as one, stacked in front; NumPy's arrays stay NumPy's."""
 
     def join(*leaves: Any) -> Any:

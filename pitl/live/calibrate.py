@@ -114,7 +114,7 @@ def fit(
     )
     if not np.isfinite(fitted.history[-1]).all():
         raise PitlError("personalising diverged; look at the EMG and the angle, and record once more.")
-    own: Model = stacked.one(fitted.model, 0)
+    own: Model = stacked.take(fitted.model, 0)
     seconds = len(collected.emg) / collected.rate_hz
     made = own.replace(channel_scale=scale, people=model.people, muscle_prior=None)
     return made.with_history(kind="calibrated", labels=supervision, seconds=seconds)

@@ -48,15 +48,15 @@ def domain_adaptation(task: Task) -> MethodResult:
         rng = np.random.default_rng([person, *np.asarray(jax.random.key_data(task.key)).astype(np.uint64).tolist()])
         # as many for everybody, so that everybody runs through one compiled function
         rows = (rng.choice(source, _SOURCE_ROWS), _filled(labelled_rows(task, person), task))
-        spread, scale = stacked.one((generic.spread, generic.scale), person)
+        spread, scale = stacked.take((generic.spread, generic.scale), person)
         domains = Domains(jnp.asarray(rows[0], jnp.int32), jnp.asarray(rows[1], jnp.int32), spread, scale)
-        params = stacked.one(task.generic.data.params, person)
+        params = stacked.take(task.generic.data.params, person)
         keys = jax.random.split(jax.random.fold_in(task.key, person), steps)
         state, _ = optimise.run(learner, optimise.begin(learner, params), (prepared.samples, domains), keys)
         result.append(state.params)
         if task.report:
             task.report(person + 1, len(task.split.test))
-    params = stacked.together(result)
+    params = stacked.stack(result)
     return MethodResult(predict_rows(generic.replace(params=params), prepared.samples, task.split.test))
 
 

@@ -61,7 +61,7 @@ def low_shot(task: Task) -> MethodResult:
         rows = labelled_rows(task, person)
         shots = rows[np.linspace(0, len(rows) - 1, SHOTS).astype(int)]
         along = segments(prepared, task.split.calibration[person], length)
-        model, spread, scale = stacked.one((prepared.limbs, generic.spread, generic.scale), person)
+        model, spread, scale = stacked.take((prepared.limbs, generic.spread, generic.scale), person)
         along = along[np.arange(longest) % len(along)]
         few = Few(jnp.asarray(shots, jnp.int32), jnp.asarray(along, jnp.int32), model, spread, scale)
         key = jax.random.fold_in(task.key, person)
@@ -72,7 +72,7 @@ def low_shot(task: Task) -> MethodResult:
         result.append(state.params)
         if task.report:
             task.report(person + 1, len(task.split.test))
-    params = stacked.together(result)
+    params = stacked.stack(result)
     return MethodResult(predict_rows(generic.replace(params=params), prepared.samples, task.split.test))
 
 
@@ -119,7 +119,7 @@ def generator_terms(
     angle, force = loss.data_terms(at_shots.angle[0], at_shots.force, samples, few.shots, few.spread)
     data = angle + force if forces else angle
     out = network.outputs(params, net, samples, along, few.scale, contiguous=True)
-    one = stacked.one(few.model, None)
+    one = stacked.take(few.model, None)
     nobody = jnp.zeros(along.shape[0], jnp.int32)
     residual = physics.weak_segments(one, nobody, out, samples.posture[along], taps)
     law = loss.physics_term(residual, few.spread)

@@ -66,14 +66,14 @@ def _starts(task: Task) -> dict[str, Any]:
 
     def member(person: int, m: int) -> Any:
         source = task.generic.physics.params if m % 2 == 0 else task.generic.data.params
-        own = stacked.one(source, person)
+        own = stacked.take(source, person)
         key = jax.random.fold_in(jax.random.fold_in(task.key, person), m)
         leaves, form = jax.tree.flatten(own["head"])
         keys = jax.random.split(key, len(leaves))
         return {**own, "head": jax.tree.unflatten(form, [_disturbed(k, x) for k, x in zip(keys, leaves, strict=True)])}
 
     each = [member(p, m) for p in range(len(task.split.test)) for m in range(MEMBERS)]
-    return stacked.together(each)
+    return stacked.stack(each)
 
 
 def _disturbed(key: Array, x: Array) -> Array:

@@ -26,7 +26,7 @@ def pi_cnn(task: Task) -> MethodResult:
         result.append(params)
         if task.report:
             task.report(person + 1, len(task.split.test))
-    params = stacked.together(result)
+    params = stacked.stack(result)
     return MethodResult(
         predict_rows(task.generic.physics.replace(params=params), task.prepared.samples, task.split.test)
     )
@@ -49,7 +49,7 @@ def distributed(task: Task) -> MethodResult:
         ]
         weights = fusion_weights(np.array([error for _, error in local]))
         own = jax.tree.map(lambda x, p=person: x[p : p + 1], task.generic.physics)
-        models = [own.replace(params=stacked.one(p, None)) for p, _ in local]
+        models = [own.replace(params=stacked.take(p, None)) for p, _ in local]
         one = [predict_rows(m, task.prepared.samples, (task.split.test[person],))[0] for m in models]
         forces = [s.force for s in one if s.force is not None]
         result.append(
@@ -85,6 +85,6 @@ def subdomains(rows: np.ndarray, task: Task, count: int) -> list[np.ndarray]:
 
 def fit(task: Task, person: int, rows: np.ndarray, key: Any) -> tuple[dict[str, Any], float]:
     """A network from random numbers on some labelled rows of one person, and its error there."""
-    own = stacked.one(task.generic.physics, person)
+    own = stacked.take(task.generic.physics, person)
     config = task.config
     return train_alone(task.prepared, rows, own, config.train, config.personalize, task.supervision, key)

@@ -57,7 +57,7 @@ def simulate(
                   for r in (parts[t.subject],) if np.any((r >= t.start) & (r < t.stop)))  # fmt: skip
     result = []
     for person, rows in enumerate(parts):
-        own, z, on, units = stacked.one((prepared.limbs, fitted.z, fitted.on, spread), person)
+        own, z, on, units = stacked.take((prepared.limbs, fitted.z, fitted.on, spread), person)
         low, high = np.asarray(own.limit_angle).T
         angle, rate = (np.zeros((len(rows), len(own.dofs))) for _ in range(2))
         for t in prepared.table.trials:
@@ -83,7 +83,7 @@ def simulate(
 def inputs(task: Task, person: int, rows: np.ndarray, angle: np.ndarray) -> Float[Array, "W F"]:
     """What the residual reads: features of the EMG, the simulated angle in its units, and posture."""
     prepared = task.prepared
-    params, scale = stacked.one((task.generic.data.params, task.generic.data.scale), person)
+    params, scale = stacked.take((task.generic.data.params, task.generic.data.scale), person)
     at = jnp.asarray(rows, jnp.int32)
     z = network.features(params, prepared.net, prepared.samples, at, 1)[0]
     around = network.context(prepared.net, prepared.samples, at, 1)[0]
@@ -132,7 +132,7 @@ def _forces(
 ) -> np.ndarray:
     """Hill forces [N] along the corrected motion."""
     prepared = task.prepared
-    own, z, on = stacked.one((prepared.limbs, fitted.z, fitted.on), person)
+    own, z, on = stacked.take((prepared.limbs, fitted.z, fitted.on), person)
     at = jnp.asarray(rows, jnp.int32)
     q, qd = (jnp.asarray(x, jnp.float32) for x in (angle, rate))
     return np.asarray(hill.forces(own, z, on, prepared.samples.jets[at], q, qd, prepared.samples.posture[at]))
