@@ -216,7 +216,7 @@ def _sort(
         if not free:
             what = " and ".join("angles" if p == "angle" else f"{p}s" for p in f.columns)
             left_out.append(
-                f"{f.path.relative_to(folder)} has {what}, but no EMG file of that name is without; add "
+                f"{f.path.relative_to(folder)} has {what}, and it is not known of which trial; add "
                 f"{next(iter(f.columns))} = {f.path.relative_to(folder).as_posix()!r} to its trial"
             )
     return trials, contractions, left_out
