@@ -14,7 +14,7 @@ from pitl import report
 from pitl.comparison import statistics
 from pitl.config import toml
 from pitl.errors import PitlError
-from pitl.report import canvas, curves, findings, tables, words
+from pitl.report import canvas, curves, everyone, findings, tables, words
 
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 GRADES = {
@@ -453,3 +453,12 @@ def test_lines_break_where_samples_are_missing():
     assert np.isnan(time[3])
     assert np.isnan(value[3])
     assert len(time) == 6
+
+
+@pytest.mark.parametrize(
+    ("factor", "ticks"), [(1.003, ["0.98", "1.02"]), (1.08, ["0.952", "1.05"]), (3.0, ["0.5", "2"])]
+)
+def test_the_size_of_a_learned_factor_can_be_read(factor, ticks):
+    with canvas.style():
+        figure = everyone.learned({"anna": {"strength": [factor]}})
+    assert set(ticks) <= set(re.findall(r">([\d.]+)<", figure))

@@ -86,10 +86,10 @@ def learned(result: Mapping[str, Mapping[str, Any]]) -> str:
     for place, values in enumerate(factors.values()):
         ax.plot(values, place + rng.uniform(-0.2, 0.2, len(values)), "o", ms=3.4, mew=0, color=BLUE, alpha=0.5)
     far = max(1.02, *(max(v, 1 / v) for values in factors.values() for v in values)) ** 1.1
-    candidates = (0.96, 0.98, 1, 1.02, 1.04) if far < 1.07 else (0.8, 0.9, 1, 1.1, 1.25) if far < 1.5 else _WIDE
-    ticks = [t for t in candidates if 1 / far < t < far]
+    step = max(s for s in _STEPS if s < far)
+    ticks = (1 / step, 1.0, step)
     ax.set_xscale("log")
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.set_xticks(ticks, [f"{t:.3g}" for t in ticks])
     ax.set_xticks([], minor=True)
     ax.set_xlim(1 / far, far)
     ax.set_yticks(range(len(factors)), [n.replace("_", " ") for n in factors])
@@ -99,7 +99,7 @@ def learned(result: Mapping[str, Mapping[str, Any]]) -> str:
     return canvas.svg(fig, "Learned corrections of every person")
 
 
-_WIDE = (0.1, 0.25, 0.5, 0.7, 1, 1.4, 2, 4, 10)
+_STEPS = (1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)  # factors that have a tick, the largest that fits
 
 
 def _numeric(value: Any) -> bool:
