@@ -260,7 +260,7 @@ def _recorded(hours: float) -> None:
         result = store.open_store(path)
         held = store.read(result, 0, 5000)
         task = problem.training(net, 2000, 4).replace(samples=held)
-        config = TrainConfig(steps=60, check_every=20, refit=False)
+        config = TrainConfig(steps=60, check_every=20)
         drawn = store.blocks(result, (0, 1, 2, 3), window=net.window)
         took = []
         for _ in range(2):  # the second is compiled already

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1] / "configs"
 FILES = sorted([*(ROOT / "ablations").glob("*.toml"), *(ROOT / "family").glob("*.toml")])
 TINY = [
     "virtual.subjects=3", "virtual.seconds=6.0", "virtual.rhythmic_trials=1", "virtual.random_trials=1",
-    "train.steps=6", "train.check_every=2", "train.batch=32", "train.refit=false", "personalize.steps=4",
+    "train.steps=6", "train.check_every=2", "train.batch=32", "personalize.steps=4",
     "hill.steps=4", "evaluate.folds=3",
 ]  # fmt: skip
 FIRST = {"pigrn", "encoder_last_layer_trains", "forces_of_any_sign"}  # of forty; the others are for a slow run

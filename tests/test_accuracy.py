@@ -14,7 +14,7 @@ PINNED = {"generic_deg": (20.94, 0.15), "personal_deg": (8.49, 0.15), "torque_nm
 @pytest.fixture(scope="module")
 def reached():
     people = pitl.simulate(subjects=4, seed=7, seconds=8.0, rhythmic_trials=2, random_trials=1)
-    generic = pitl.train(people.without("V01"), train={"steps": 300, "check_every": 50, "patience": 3})
+    generic = pitl.train(people.without("V01"), train={"steps": 300, "check_every": 50})
     own = pitl.personalize(generic, people["V01"], personalize={"steps": 150})
     unchanged = pitl.personalize(generic, people["V01"], personalize={"steps": 1, "learning_rate": 1e-9})
     score = pitl.score(pitl.predict(own, people["V01"][2]), people["V01"][2])

@@ -29,7 +29,7 @@ with devices.joined(hosts, process):
     from pitl.learn.train import train_generic
     config = Config.model_validate({
         "virtual": {"subjects": 5, "seconds": 5.0, "rhythmic_trials": 1, "random_trials": 0},
-        "train": {"steps": 20, "check_every": 10, "batch": 32, "refit": False, "gain_augmentation": 0.0},
+        "train": {"steps": 20, "check_every": 10, "batch": 32, "gain_augmentation": 0.0},
         "personalize": {"steps": 10},
     })
     prepared = prepare(config, virtual.simulate(config.virtual))

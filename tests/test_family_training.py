@@ -27,7 +27,7 @@ from pitl.signals import windows
 
 pytestmark = pytest.mark.thorough  # siblings of the method: long to compile
 
-CONFIG = change(SMALL, train={**SMALL.train.model_dump(), "steps": 30, "batch": 32, "refit": False})
+CONFIG = change(SMALL, train={**SMALL.train.model_dump(), "steps": 30, "batch": 32})
 
 
 def recurrent(**changes):

@@ -141,7 +141,7 @@ def test_without_force_labels_the_hill_term_teaches_forces_and_its_muscles(folde
 
     settings = configuration(folder, "data.force_labels=none", "train.hill_weight=1.0", "train.steps=150")
     settings = settings.model_copy(
-        update={"train": settings.train.model_copy(update={"check_every": 50, "refit": False, "batch": 128})}
+        update={"train": settings.train.model_copy(update={"check_every": 50, "batch": 128})}
     )
     prepared = prepare.prepare(settings, load.load_cohort(settings))
     assert prepared.force_source == "none"

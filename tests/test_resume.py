@@ -77,7 +77,7 @@ def _trained(tmp_path, monkeypatch, kind="physics", fold=0):
     seeds = iter((7, 8))
 
     def train(*_args, with_physics):
-        made = wrist_model(generic=True, seed=next(seeds)).with_history(held_out_loss=1.0)
+        made = wrist_model(generic=True, seed=next(seeds)).with_history(loss=1.0)
         return made, SimpleNamespace(steps=10)
 
     monkeypatch.setattr(folds.train, "train_generic", train)

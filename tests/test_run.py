@@ -139,7 +139,7 @@ def test_a_generic_model_says_that_it_needs_a_person(out):
 def test_the_quickstart_ends_in_a_report_and_in_models(tmp_path):
     tiny = ["virtual.subjects=4", "virtual.seconds=8.0", "virtual.rhythmic_trials=2", "virtual.random_trials=1"]
     tiny += ["train.steps=6", "train.check_every=2", "train.batch=32", "personalize.steps=4", "hill.steps=4"]
-    config = toml.load(ROOT / "configs" / "quickstart.toml", [*tiny, "train.refit=false"])
+    config = toml.load(ROOT / "configs" / "quickstart.toml", tiny)
     run.evaluate(config, tmp_path, QUIET, models=True)
     assert json.loads((tmp_path / "learned.json").read_text()).keys() == {"V01", "V02", "V03", "V04"}
     assert not (tmp_path / "generic" / "seed0" / "fold0" / "data").exists()  # no method starts from it

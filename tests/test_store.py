@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks import problem as made_up
 from pitl.config.schema import TrainConfig
-from pitl.config.toml import change as changed
 from pitl.errors import PitlError
 from pitl.learn import generic, store
 from pitl.signals import samples as gathering
@@ -67,7 +66,7 @@ def test_the_reading_thread_ends_with_its_reader(kept):
 
 def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
     task = made_up.training(NET, 2000, 4).replace(samples=samples)
-    config = TrainConfig(steps=200, check_every=20, batch=32, refit=False, patience=100)
+    config = TrainConfig(steps=200, check_every=20, batch=32)
     held = gathering.neighbours(jnp.arange(9100, 10_400, 4), 0, 1)
     rows = np.concatenate([np.arange(t.start + NET.window - 1, t.stop) for t in TRIALS[:6]])[:, None]
     key = jax.random.key(0)
@@ -78,8 +77,6 @@ def test_training_from_a_store_learns_as_training_in_memory_does(samples, kept):
     score = [t.history[:, 2:4].sum(axis=1) for t in (inside, outside)]
     assert score[1].min() < 0.5 * score[1][0]
     assert score[1].min() < 1.3 * score[0].min()
-    with pytest.raises(PitlError, match="train.refit=false"):
-        generic.fit(key, NET, task, drawn, np.asarray(held), changed(config, refit=True))
 
 
 @pytest.mark.parametrize(

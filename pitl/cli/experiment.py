@@ -192,7 +192,8 @@ def train(
 
         for name in without or []:
             people = people.without(name)
-        model = api.train_model(people, settings, report=shell.progress("training"))
+        settings = settings or api.settings_for(people)
+        model = api.train_model(people, settings, report=shell.progress("training", settings.train.steps))
         model.save(out)
         typer.echo(
             f"Wrote {out}: a generic model of {len(people.subjects)} people after {model.history['steps']} steps.\n"
@@ -304,7 +305,7 @@ def pretrain(
 
         console = shell.console()
         made = job.pretrain(chosen, out, lambda text: console.print(text, soft_wrap=True, markup=False))
-        console.print(f"Wrote {out / 'model'}: best after {made.history['steps']} steps", soft_wrap=True)
+        console.print(f"Wrote {out / 'model'}: after {made.history['steps']} steps", soft_wrap=True)
 
 
 def report(out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run.")]) -> None:

@@ -98,11 +98,13 @@ def console() -> Any:
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def progress(what: str) -> Callable[[int, float, float], None]:
+def progress(what: str, total: int) -> Callable[[int, float], None]:
     """Tells of training on standard error: one line that changes on a terminal, else one at each check."""
+    began = time.monotonic()
 
-    def tell(step: int, loss: float, held_out: float) -> None:
-        _tell(f"{what}: step {step}, loss {loss:.3f}, held out {held_out:.3f}")
+    def tell(step: int, loss: float) -> None:
+        left = (time.monotonic() - began) * (total - step) / max(step, 1)
+        _tell(f"{what}: {step} of {total} steps, loss {loss:.3f}, {max(left, 0):.0f} s left")
 
     return tell
 

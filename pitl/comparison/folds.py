@@ -26,7 +26,7 @@ class Fold(NamedTuple):
     """One split of the subjects. Nobody is on two sides."""
 
     source: tuple[int, ...]  # trained on
-    held_out: tuple[int, ...]  # source subjects kept out of training for early stopping
+    held_out: tuple[int, ...]  # source subjects who decide when to stop, where somebody does
     target: tuple[int, ...]
 
 
@@ -141,8 +141,7 @@ def train_fold(
     made = made.with_history(kind=kind, seed=seed, fold=k, target=_names(prepared, fold), seconds=seconds)
     if devices.first():
         made.save(at)
-    score = made.history["held_out_loss"]
-    say(f"  seed {seed} fold {k} {kind:8s} best at {found.steps:5d} steps, held-out loss {score:.3f}, {seconds:.1f} s")
+    say(f"  seed {seed} fold {k} {kind:8s} {found.steps:5d} steps, loss {made.history['loss']:.3f}, {seconds:.1f} s")
     return made
 
 

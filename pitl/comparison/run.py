@@ -137,7 +137,7 @@ def evaluate(config: Config, out: Path, console: Console, *, models: bool = Fals
     if devices.first():
         _evaluate(job, prepared, split, generic)
         if models:
-            _make_models(job, prepared, split)
+            _make_models(job, prepared, split, generic)
 
 
 def _prepare(job: Job) -> Prepared:
@@ -279,15 +279,20 @@ def _keep_people(job: Job, prepared: Prepared, fitted: PersonalFit, supervision:
         own.save(results.folder_of(job.out, subject.name, supervision))
 
 
-def _make_models(job: Job, prepared: Prepared, split: Split) -> None:
-    """The models to use: a generic one of everybody, and everybody's own, on all of the data."""
+def _make_models(job: Job, prepared: Prepared, split: Split, compared: list[GenericModels]) -> None:
+    """The models to use: a generic one of everybody, and everybody's own, on all of the data.
+
+    The generic models that were compared had left people out: by them everybody is played as new.
+    """
     root, config, cohort = job.out / "models", folds.without_perturbation(job.config), prepared.cohort
     # a person may be called like the folder of the generic model
     wanted = [root / safe_name(s.name if s.name != "generic" else "generic (a person)") for s in cohort.subjects]
     with job.timed("model of everybody"):
         generic = _usable(job, root / "generic", None)
         if generic is None:
-            generic = api.train_model(cohort, config)
+            clean = prepared if config == job.config else prepare(config, cohort)
+            without_each = {p: stacked.take(compared[0].physics, p) for p in range(len(cohort.subjects))}
+            generic = api.train_prepared(clean, config, without_each)
             generic.save(root / "generic")
     with job.timed("models of each person"):
         names = [s.name for s in cohort.subjects]

@@ -156,7 +156,7 @@ class EmgConfig(Section):
         "blend", "scale of each channel; blend is the geometric mean of the person's own and the fixed one"
     )
     shrink_scale: bool = _item(
-        False, "shrink each channel's scale to the other people's by how much the calibration part tells of it"
+        True, "shrink each channel's scale to the other people's by how much the calibration part tells of it"
     )
     fixed_scale_v: float = _item(5e-5, "the fixed scale", "V", gt=0)
     zscore_s: float = _item(10.0, "length of the running mean and deviation of zscore", "s", gt=0)
@@ -218,7 +218,7 @@ class NetConfig(Section):
 class TrainConfig(Section):
     """The generic model."""
 
-    steps: int = _item(1500, "most optimiser steps", "1", ge=1)
+    steps: int = _item(600, "optimiser steps", "1", ge=1)
     batch: int = _item(256, "windows per step", "1", ge=1)
     learning_rate: float = _item(2e-3, "at the start; falls along a cosine", "1", gt=0)
     weight_decay: float = _item(1e-4, "of AdamW", "1", ge=0)
@@ -242,10 +242,11 @@ class TrainConfig(Section):
     )
     curriculum: int = _item(1, "levels of training, from smoothed recordings to the recordings as they are", "1", ge=1)
     curriculum_hz: float = _item(1.0, "corner of the smoothing at the first level; doubles at each", "Hz", gt=0)
-    patience: int = _item(6, "checks without improvement before it stops", "checks", ge=1)
-    check_every: int = _item(100, "steps between looks at the held-out people", "steps", ge=1)
-    refit: bool = _item(True, "train again for as many steps with the held-out people among the sources")
-    holdout_fraction: float = _item(0.2, "part of the source people kept out to decide when to stop", "1", gt=0, lt=1)
+    patience: int = _item(
+        0, "checks without improvement on held-out people before it stops; 0 holds nobody out", "checks", ge=0
+    )
+    check_every: int = _item(100, "steps between looks at the loss", "steps", ge=1)
+    holdout_fraction: float = _item(0.2, "part of the source people kept out where patience is given", "1", gt=0, lt=1)
 
     @model_validator(mode="after")
     def _rows_stand_alone(self) -> Self:

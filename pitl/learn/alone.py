@@ -14,9 +14,6 @@ from pitl.learn.predict import predict_rows
 from pitl.learn.prepare import Prepared
 from pitl.signals import windows
 
-# Part of each contiguous piece of rows, its last, on which it is decided when to stop.
-_HELD = 0.2
-
 
 def train_alone(
     prepared: Prepared,
@@ -28,8 +25,6 @@ def train_alone(
     key: Array,
 ) -> tuple[dict[str, Any], float]:
     """A network from random numbers, by data and the equation of motion, on some labelled rows of one person.
-
-    It stops by the last fifth of every trial's rows and is then trained again on all of them.
 
     Args:
         prepared: cohort, physics and samples.
@@ -44,15 +39,11 @@ def train_alone(
         Parameters, and the error on those rows in the loss's units.
     """
     settings = settings_alone(train, personal)
-    length = generic.segment_length(settings, prepared.taps)
-    held = np.concatenate([p[round((1 - _HELD) * len(p)) :] for p in by_trial(prepared, rows)])
-    seen, unseen = segments(prepared, np.setdiff1d(rows, held), length), segments(prepared, held, length)
-    if not len(seen) or not len(unseen):  # too short to keep anything apart
-        seen = unseen = segments(prepared, rows, length)
+    seen = segments(prepared, rows, generic.segment_length(settings, prepared.taps))
     has_force = 1.0 if supervision == "angle_force" else 0.0
     weights = loss.LossTerms(*(jnp.float32(w) for w in (1.0, has_force, personal.physics_weight, 0.0)))
     problem = loss.Problem(prepared.samples, prepared.limbs, start.spread, start.scale, weights, prepared.taps)
-    found = generic.fit(key, prepared.net, problem, seen, unseen, settings, with_physics=True)
+    found = generic.fit(key, prepared.net, problem, seen, None, settings, with_physics=True)
     return found.params, training_error(prepared, rows, start.replace(params=found.params), supervision)
 
 
@@ -68,7 +59,7 @@ def settings_alone(train: TrainConfig, personal: PersonalizeConfig) -> TrainConf
         check_every=min(50, 2 * personal.steps),
         curriculum=1,
         hill_weight=0.0,
-        refit=True,
+        patience=0,
     )
 
 

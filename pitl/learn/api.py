@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from pitl.learn.model import Model, stack
 from pitl.learn.predict import Estimate, Prediction, predict_recording, predict_rows
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.split import Split, split_rows
+from pitl.signals import windows
 
 _HELD_BACK = 0.9  # part of the held-back errors that an interval contains
 
@@ -61,15 +62,15 @@ def train_model(
     people: Cohort,
     config: Config | str | Path | None = None,
     *,
-    report: Callable[[int, float, float], None] | None = None,
+    report: Callable[[int, float], None] | None = None,
     **sections: dict[str, Any],
 ) -> Model:
     """Trains a generic model of some people, for a person who is not among them.
 
     Args:
-        people: at least two: some decide when to stop. Everything that they recorded is used.
+        people: at least two. Everything that they recorded is used.
         config: settings, or a TOML file of them; the defaults if None.
-        report: called now and then with step, training loss, held-out loss.
+        report: called now and then with step and loss.
         sections: changes, such as `train={"steps": 500}`.
 
     Raises:
@@ -85,22 +86,43 @@ def train_model(
             "pitl.personalize(None, person), which trains from scratch under physics."
         )
     settings = settings_for(people, config, **sections)
-    prepared = prepare(settings, people)
+    return train_prepared(prepare(settings, people), settings, report=report)
+
+
+def train_prepared(
+    prepared: Prepared,
+    settings: Config,
+    without_each: Mapping[int, Model] | None = None,
+    *,
+    report: Callable[[int, float], None] | None = None,
+) -> Model:
+    """The same of a cohort that is prepared.
+
+    Args:
+        prepared: cohort and samples.
+        settings: of the training.
+        without_each: for each person, by number, a generic model in which they had no part; trained here if None.
+        report: called now and then with step and loss.
+    """
+    count = len(prepared.cohort.subjects)
     source, held_out = train.choose_held_out(count, settings.train.holdout_fraction)
     with_physics = settings.train.physics_weight > 0
     model, _ = train.train_generic(
         prepared, source, held_out, settings.train, jax.random.key(0), with_physics=with_physics, report=report
     )
+    model = model.replace(scale_prior=windows.learn_scales(prepared.table, prepared.emg))
     if settings.personalize.muscle:
         model = model.replace(muscle_prior=_muscle_prior(prepared, settings))
     if settings.data.force_labels == "recorded" and all(efforts.made_efforts(prepared)):
         model = model.replace(gain_prior=efforts.source_prior(prepared))
     if settings.personalize.deviation and count >= played.FEWEST_PEOPLE:
         try:
-            prior = played.learn_prior(prepared, tuple(range(count)), settings.train, jax.random.key(1))
-            model = model.replace(angle_prior=prior)
+            if without_each is None:
+                everybody = tuple(range(count))
+                without_each = played.train_without_each(prepared, everybody, settings.train, jax.random.key(1))
+            model = model.replace(angle_prior=played.learn_prior(prepared, without_each))
         except PitlError as e:
-            warnings.warn(f"the prior of the angle's deviation is left out: {e}", stacklevel=2)
+            warnings.warn(f"the prior of the angle's deviation is left out: {e}", stacklevel=3)
     return model
 
 
@@ -160,7 +182,7 @@ def personalize_model(
         except PitlError as e:
             trust = {"unknown": str(e)}
     whole = change(settings, data={**settings.data.model_dump(), "calibration_fraction": 1.0, "test_after": None})
-    prepared = prepare(whole, person)
+    prepared = prepare(whole, person, None if generic is None else generic.scale_prior)
     models = _fit(
         generic, prepared, split_rows(prepared, unlabelled=settings.personalize.unlabelled), whole, grade, report
     )
@@ -266,7 +288,7 @@ def _fit(
             f"recordings are of '{prepared.cohort.joint}' ({', '.join(prepared.limbs.dofs)}), the model is of "
             f"{', '.join(generic.limb.dofs)}; personalise a model of the same joint."
         )
-    start = stack([generic] * count).replace(limb=prepared.limbs, muscle_prior=None, angle_prior=None, gain_prior=None)
+    start = stack([generic.without_priors()] * count).replace(limb=prepared.limbs)
     people = split
     if settings.personalize.muscle and grade != "angle_force" and generic.muscle_prior is not None:
         belief = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), generic.muscle_prior)
@@ -332,7 +354,7 @@ def _by_moments(person: Cohort, settings: Config) -> Model:
 
 def _judge(generic: Model | None, person: Cohort, settings: Config, grade: Supervision) -> dict[str, Any]:
     """How well models that have seen the first part of each trial predict the rest, for everybody."""
-    prepared = prepare(settings, person)
+    prepared = prepare(settings, person, None if generic is None else generic.scale_prior)
     split = split_rows(prepared, unlabelled=settings.personalize.unlabelled)
     estimates = predict_rows(_fit(generic, prepared, split, settings, grade), prepared.samples, split.test)
     return trust_of(prepared, split.test, estimates, settings.data, grade)

@@ -4,8 +4,8 @@
 
 with every term in units of its own variance over the source subjects, and if the configuration says so with factors
 that balance the terms as training goes on (`pitl.learn.balance`), or from coarse to fine time scales
-(`pitl.learn.curriculum`). Training stops early on source subjects that were held out of it, because the generic model
-is for a person it has never seen.
+(`pitl.learn.curriculum`). The learning rate falls along a cosine to the last step; or source subjects are held out, and
+the model of the step is kept that predicts them best.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,8 +27,6 @@ from pitl.learn.loss import Problem
 from pitl.mechanics import weak
 from pitl.net import network
 
-# An early stop before this many checks says more about the few held-out people than about training.
-_FEWEST_CHECKS = 3
 # Rows on which the held-out loss is computed at each check.
 _CHECKED = 4096
 # Residuals taken along one segment of training rows: enough that a kernel's margin is not most of the work.
@@ -40,8 +38,8 @@ class GenericFit(NamedTuple):
 
     params: dict[str, Any]  # encoder, head
     muscles: hill.Parameters | None  # everyone's, stacked, where the Hill term learned them
-    steps: int  # trained for: where the held-out loss was lowest, and with `refit` a few checks at least
-    history: np.ndarray  # (checks, 6): step, training loss, held-out angle, force, physics and Hill terms
+    steps: int  # trained for: all, or until the held-out loss was lowest
+    history: np.ndarray  # (checks, 2 or 6): step, training loss; held-out angle, force, physics and Hill terms
 
 
 @dataclass(frozen=True)
@@ -119,13 +117,13 @@ def fit(
     net: network.Network,
     problem: Problem,
     training: np.ndarray | Iterator[store.StoredBlock],
-    held_out: np.ndarray,
+    held_out: np.ndarray | None,
     config: TrainConfig,
     *,
     with_physics: bool = True,
-    report: Callable[[int, float, float], None] | None = None,
+    report: Callable[[int, float], None] | None = None,
 ) -> GenericFit:
-    """Trains a generic model until the held-out loss stops falling.
+    """Trains a generic model for all steps, or until the held-out loss stops falling.
 
     Args:
         key: random key; the same key gives the same model.
@@ -133,52 +131,42 @@ def fit(
         problem: samples, physics, units and weights.
         training: (W, S) segments of rows of the source subjects; or blocks of recordings that memory cannot hold,
             a new one after each check, and `problem.samples` is then what the held-out loss is computed on.
-        held_out: (V, S) segments of rows of source subjects that are not trained on.
+        held_out: (V, S) segments of rows of source subjects that are not trained on; None if all are.
         config: steps, batch, learning rate, patience.
         with_physics: whether the equation of motion is part of the loss.
-        report: called at each check with step, training loss, held-out loss.
+        report: called at each check with step and loss, that of the held-out people if there are any.
 
     Raises:
-        PitlError: if training diverges before the first check, or would refit on blocks, which know no held-out people.
+        PitlError: training diverges.
     """
-    if config.refit and not isinstance(training, np.ndarray):
-        raise PitlError("training on blocks of a store cannot refit on the held-out people; set train.refit=false.")
     problem = loss.share_constants(problem)
     learner = GenericLearner(net, config, with_physics)
-    checked = held_out[np.linspace(0, len(held_out) - 1, _CHECKED // held_out.shape[1]).astype(int)]
-    over = devices.mesh(_in_a_step(config, held_out))
+    segments = training if held_out is None else held_out
+    assert isinstance(segments, np.ndarray), "who trains on a store holds people out"
+    over = devices.mesh(_in_a_step(config, segments))
     problem = devices.everywhere(problem, over)
+    checked = segments[np.linspace(0, len(segments) - 1, _CHECKED // segments.shape[1]).astype(int)]
     rows = devices.everywhere(jnp.asarray(checked, jnp.int32), over)
     labelled = float(problem.weights.force) > 0
     finest = config.steps * (config.curriculum - 1) // config.curriculum  # step at which smoothed recordings are done
     best, best_params, best_step, history, waited = np.inf, {}, 0, [], 0
     for step, params, value in _course(key, learner, problem, training, over):
-        check = devices.whole(_check(learner, params, problem, rows), over)
-        score = float(check.angle + (check.force if labelled else check.hill))
+        check = () if held_out is None else devices.whole(_check(learner, params, problem, rows), over)
+        score = float(check.angle + (check.force if labelled else check.hill)) if check else value
         history.append([step, value, *(float(v) for v in check)])
         if report:
-            report(step, value, score)
-        if score < best:
+            report(step, score)
+        if not np.isfinite(score) and (held_out is None or not best_params):
+            raise PitlError(
+                f"the loss is no finite number after {step} steps, so training diverged; lower train.learning_rate and "
+                "look at the recordings with `pitl check`."
+            )
+        if held_out is None or score < best:
             best, best_params, best_step, waited = score, jax.tree.map(jnp.copy, params), step, 0
         elif step > finest:
             waited += 1
-        if waited >= config.patience:
+        if held_out is not None and 0 < config.patience <= waited:
             break
-    if not best_params:
-        raise PitlError(
-            "the held-out loss was never a finite number, so training diverged; lower train.learning_rate "
-            "and look at the recordings with `pitl check`."
-        )
-    if config.refit and isinstance(training, np.ndarray):
-        # the held-out people have told when to stop; now they may be learned from too
-        best_step = max(best_step, config.check_every * _FEWEST_CHECKS)
-        everybody = np.concatenate([training, held_out])
-        for step, params, value in _course(key, learner, problem, everybody, over):
-            best_params = params
-            if report:
-                report(step, value, best)
-            if step >= best_step:
-                break
     best_params = devices.whole(best_params, over)
     muscles = best_params.get("muscles")
     kept = {k: v for k, v in best_params.items() if k != "muscles"}

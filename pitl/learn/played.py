@@ -5,6 +5,8 @@ by a generic model in whose training they were left out; their later rows say wh
 `pitl.learn.gaussian_process` are likely.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,14 +25,34 @@ from pitl.signals import windows
 
 FEWEST_PEOPLE = 4  # of whom hyper-parameters can be learned
 _GROUPS = 3  # of source people, each left out of one generic model
+_MOST_STEPS = 300  # of those models' training: they are as good as after more
 _AMOUNTS = (0.05, 0.1, 0.2, 0.45)  # of every recording
 _SEEN, _LATER = 120, 80  # rows of each person that are played
 
 
-def learn_prior(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> gp.AnglePrior:
+def learn_prior(prepared: Prepared, models: Mapping[int, Model]) -> gp.AnglePrior:
     """What some people say of how a new one deviates from a generic model; arguments as of `play_sources`."""
-    units, played = play_sources(prepared, people, settings, key)
+    units, played = play_sources(prepared, models)
     return gp.AnglePrior(gp.fit_hyper(units, played, gp.USUALLY_WITHOUT), units)
+
+
+def train_without_each(
+    prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array
+) -> dict[int, Model]:
+    """For each of some people a generic model of the others in which they had no part, in few trainings."""
+    models = {}
+    for j in range(min(_GROUPS, len(people))):
+        group = people[j::_GROUPS]
+        others = tuple(p for p in people if p not in group)
+        model = train_quickly(prepared, others, settings, jax.random.fold_in(key, j))
+        models |= dict.fromkeys(group, model)
+    return models
+
+
+def train_quickly(prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array) -> Model:
+    """A generic model of some people on data alone, with the EMG scale of all that they recorded."""
+    quick = change(settings, steps=min(_MOST_STEPS, settings.steps), patience=0)
+    return train.train_generic(with_whole_scale(prepared, people), people, (), quick, key, with_physics=False)[0]
 
 
 def trials(prepared: Prepared) -> np.ndarray:
@@ -41,34 +63,27 @@ def trials(prepared: Prepared) -> np.ndarray:
     return number
 
 
-def play_sources(
-    prepared: Prepared, people: tuple[int, ...], settings: TrainConfig, key: Array
-) -> tuple[Units, Played]:
+def play_sources(prepared: Prepared, models: Mapping[int, Model]) -> tuple[Units, Played]:
     """Units, and some people each played as new at every amount of calibration.
 
     Args:
         prepared: cohort and samples.
-        people: numbers of the source people.
-        settings: of the generic training; the models here are trained on data alone.
-        key: of everything random.
+        models: for each of the source people, by number, a generic model in which they had no part.
 
     Raises:
         PitlError: nobody's recordings are long enough.
     """
-    quick = change(settings, refit=False, patience=min(3, settings.patience))
+    people = tuple(sorted(models))
     prepared = with_whole_scale(prepared, people)
     source, window = read_samples(prepared.samples, trials(prepared)), prepared.net.window
     volts = {a: windows.scales_at(prepared.table, prepared.emg, people, a) for a in _AMOUNTS}
     played, whole = [], []
-    for j in range(min(_GROUPS, len(people))):
-        group = people[j::_GROUPS]
-        others = tuple(p for p in people if p not in group)
-        model, _ = train.train_generic(prepared, others, group, quick, jax.random.fold_in(key, j), with_physics=False)
-        for person in group:
-            each = (_play(prepared, source, model, person, (a, volts[a][person])) for a in _AMOUNTS)
-            played += [p for p in each if p is not None]
-            ends = gp.thin(windows.rows_of(prepared.table, "all", subjects=(person,), window=window))
-            whole.append(read_rows(model, source, ends))
+    for person in people:
+        model = models[person]
+        each = (_play(prepared, source, model, person, (a, volts[a][person])) for a in _AMOUNTS)
+        played += [p for p in each if p is not None]
+        ends = gp.thin(windows.rows_of(prepared.table, "all", subjects=(person,), window=window))
+        whole.append(read_rows(model, source, ends))
     if not played:
         raise PitlError("the source people's recordings are too short to be played as new; record for longer.")
     angle = prepared.table.motion.angle[windows.rows_of(prepared.table, "all", subjects=people, window=window)]

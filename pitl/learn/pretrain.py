@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pitl.config.schema import Config
-from pitl.config.toml import change, to_dict
+from pitl.config.toml import to_dict
 from pitl.data.load import people_one_by_one
 from pitl.errors import PitlError
 from pitl.files import load_checkpoint, save_checkpoint
@@ -131,9 +131,9 @@ def train_on_store(config: Config, people: PeopleStore, say: Callable[[str], Non
             loss.Problem(samples, people.limbs, spread, scale, weights, taps),
             drawn,
             checked,
-            change(config.train, refit=False),
+            config.train,
             with_physics=with_physics,
-            report=lambda step, value, score: say(f"step {step}: loss {value:.3f}, held out {score:.3f}"),
+            report=lambda step, score: say(f"step {step}: loss of the people held out {score:.3f}"),
         )
     finally:
         drawn.close()

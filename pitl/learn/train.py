@@ -25,23 +25,25 @@ def train_generic(
     key: Array,
     *,
     with_physics: bool = True,
-    report: Callable[[int, float, float], None] | None = None,
+    report: Callable[[int, float], None] | None = None,
 ) -> tuple[Model, generic.GenericFit]:
     """A generic model of the source people, who are numbers in the cohort.
 
     Args:
         prepared: cohort, physics and samples.
         source: people to train on.
-        held_out: people who decide when to stop.
+        held_out: people who decide when to stop; trained on as well where `settings.patience` is 0.
         settings: of the training.
         key: the same key gives the same model.
         with_physics: with the equation of motion, or on data alone.
-        report: called at each check with step, training loss, held-out loss.
+        report: called at each check with step and loss.
 
     Returns:
         The model, with the limb of the first source person, and how the training went.
     """
     spread, scale = source_units(prepared, source, held_out)
+    if settings.patience == 0:
+        source, held_out = tuple(sorted((*source, *held_out))), ()
     has_force = 0.0 if prepared.force_source == "none" else settings.force_weight
     weights = (1.0, has_force, settings.physics_weight, settings.hill_weight)
     problem = loss.Problem(
@@ -58,7 +60,7 @@ def train_generic(
         prepared.net,
         problem,
         training_segments(prepared, settings, source),
-        training_segments(prepared, settings, held_out),
+        training_segments(prepared, settings, held_out) if held_out else None,
         settings,
         with_physics=with_physics,
         report=report,
@@ -68,9 +70,8 @@ def train_generic(
         "kind": "physics" if with_physics else "data",
         "trained_on": [names[s] for s in source],
         "held_out": [names[s] for s in held_out],
-        "refitted": settings.refit,
         "steps": found.steps,
-        "held_out_loss": float(found.history[:, 2:4].sum(axis=1).min()),
+        "loss": float(found.history[-1, 1]),
         "joint": prepared.cohort.joint,
         "config": prepared.about,
     }
