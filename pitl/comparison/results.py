@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from pitl.comparison import evaluate
 from pitl.comparison.folds import GenericModels
@@ -20,6 +23,7 @@ from pitl.learn.split import Split
 from pitl.mechanics import dynamics
 from pitl.mechanics.correction import Correction, describe
 from pitl.net import network
+from pitl.signals.samples import Samples
 
 PERSONAL = ("deviation", "head_physics")  # methods whose models of people are kept: the first that is compared
 
@@ -154,6 +158,7 @@ def write_traces(out: Path, supervision: Sequence[str], prepared: Prepared, spli
         trial_of[t.start : t.stop], task_of[t.start : t.stop] = t.name, t.task
     first = [r for r in read_results(out, split.test) if r.seed == 0]
     learned: dict[str, Any] = {}
+    longest = max(len(r) for r in split.test)
     for s, subject in enumerate(names):
         rows = split.test[s]
         arrays: dict[str, np.ndarray] = {
@@ -177,7 +182,7 @@ def write_traces(out: Path, supervision: Sequence[str], prepared: Prepared, spli
             if not folder.is_dir():
                 continue
             own = Model.load(folder)
-            arrays |= {f"balance/{k}": v for k, v in _balance(prepared, own, rows).items()}
+            arrays |= {f"balance/{k}": v for k, v in _balance(prepared, own, rows, longest).items()}
             arrays["balance_supervision"] = np.array(grade)
             learned[subject.name] = _learned(out, s, grade, prepared)
             break
@@ -191,16 +196,21 @@ def folder_of(out: Path, person: str, supervision: str) -> Path:
     return out / "personalized" / f"{safe_name(person)}-{supervision}"
 
 
-def _balance(prepared: Prepared, own: Model, rows: np.ndarray) -> dict[str, np.ndarray]:
+def _balance(prepared: Prepared, own: Model, rows: np.ndarray, longest: int) -> dict[str, np.ndarray]:
     """Every torque of the equation of motion along the predicted motion, under the person's corrected model [N m]."""
-    at = jnp.asarray(rows, jnp.int32)
-    order = 1 if own.net.derivative == "finite_difference" else 3
-    out = network.outputs(own.params, own.net, prepared.samples, at, own.scale, order=order)
-    if order == 1:
+    if own.net.derivative == "finite_difference":
         return {}
+    padded = np.pad(rows, (0, longest - len(rows)), mode="edge")  # one program for everybody
+    terms = _torques(own.net, (own.params, own.scale, own.limb), prepared.samples, jnp.asarray(padded, jnp.int32))
+    return {k: np.asarray(v)[: len(rows)] for k, v in terms._asdict().items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _torques(net: network.Network, own: Any, samples: Samples, at: Array) -> dynamics.TorqueTerms:
+    params, scale, limb = own
+    out = network.outputs(params, net, samples, at, scale, order=3)
     q, qd, qdd = out.angle
-    terms = dynamics.terms(own.limb, q, qd, qdd, out.force, prepared.samples.posture[at])
-    return {k: np.asarray(v) for k, v in terms._asdict().items()}
+    return dynamics.terms(limb, q, qd, qdd, out.force, samples.posture[at])
 
 
 def _learned(out: Path, s: int, supervision: str, prepared: Prepared) -> dict[str, Any]:
