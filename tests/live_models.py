@@ -52,8 +52,11 @@ def deviating(model, posture=1):
     prior = gp.AnglePrior(gp.Hyper(between=1.0), gp.Units(*(jnp.array(x) for x in ([0.1], [0.6], [1.5] * 40, 0.8))))
     angle = 0.5 * np.sin(2 * np.pi * 0.5 * env.time_s)[:, None]
     person = deviation.fit_person(model, prior, source, rows, angle)
+    without = deviation.fit_without_each(model, prior, source, rows, angle)
     own = jax.tree.map(lambda x: 1.05 * x, model.params["head"])
-    return model.replace(params={**model.params, "head": own}, deviation=person, generic=model.params)
+    return model.replace(
+        params={**model.params, "head": own}, deviation=person, deviation_without=without, generic=model.params
+    )
 
 
 def wrist_recording(seconds=4.0, rate_hz=RATE_HZ, seed=0):

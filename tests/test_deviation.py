@@ -58,7 +58,9 @@ def naive(hyper, units, seen, angle, later):
     def k(a, b):
         same = float(a["p"] == b["p"])
         between = 1 / (1 + np.exp(-hyper.between))
-        near = np.exp(-0.5 * np.mean((a["x"] - b["x"]) ** 2) / np.exp(2 * hyper.length))
+        counts = np.exp(hyper.recent * np.linspace(-1, 1, gp.LAGS)[:, None] + np.asarray(hyper.channels, float)[None])
+        far = np.mean((counts.ravel() * (a["x"] - b["x"])) ** 2) / np.exp(2 * hyper.length)
+        near = np.exp(-0.5 * (far + (a["g"] - b["g"]) ** 2 / np.exp(2 * hyper.generic_length)))
         return (
             e["offset_sd"]
             + e["posture_sd"] * same
@@ -89,7 +91,8 @@ def naive(hyper, units, seen, angle, later):
 def test_closed_form_equals_a_naive_implementation_also_with_padding_postures_and_recordings():
     rows, angle = person(0, 90)
     rows = rows._replace(posture=rows.posture.at[40:].set(1), trial=rows.trial.at[20:60].set(1))
-    units, hyper = units_of(rows, angle), gp.Hyper(offset=0.1, gain=0.8)
+    channels = jnp.linspace(-0.4, 0.5, rows.inputs.shape[1] // gp.LAGS)
+    units, hyper = units_of(rows, angle), gp.Hyper(offset=0.1, gain=0.8, channels=channels, recent=0.3)
     seen, later = some(rows, slice(0, 70, 2)), some(rows, slice(1, 90, 7))
     padded, padded_angle = gp.pad(seen, angle[0:70:2], 50)
     value, deviation = gp.predict(gp.fit(hyper, units, padded, padded_angle), later)

@@ -98,7 +98,7 @@ def test_the_deviation_is_in_the_angle_and_not_in_the_force(posture, inherited):
         own = own.replace(params={**own.params, "encoder": wrist_model(seed=4).params["encoder"]})
     recording = replace(RECORDING, posture=posture)
     engine = stream.engine(own, RATE_HZ, posture)
-    assert (engine.answer.forces is None) == inherited
+    assert (engine.answers[0].forces is None) == inherited
     rows, offline = _run(engine, _blocks(recording, [160]))[1], predict_recording(own, recording)
     np.testing.assert_allclose(rows.angle, offline.angle, atol=2e-5)
     np.testing.assert_allclose(rows.force, offline.force, rtol=1e-4, atol=1e-3)

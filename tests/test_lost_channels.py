@@ -180,6 +180,21 @@ def test_what_a_lost_channel_costs_a_person_with_a_deviation_is_what_it_answers_
     for channel in (None, 2):
         gone = np.arange(5) == channel
         silent = samples._replace(jets=jnp.where(jnp.asarray(gone)[None, None], 0.0, samples.jets))
-        error = deviation.predict_angle(own, silent, rows)[0] - angle[rows]
+        error = deviation.predict_angle(own.without_channels(gone), silent, rows)[0] - angle[rows]
         expected = np.degrees(np.sqrt(np.mean(error**2)))
         assert costs.angle_rmse_deg[0 if channel is None else 3] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_angle_of_a_person_does_without_a_channel_as_if_it_had_never_been_there():
+    """A model that knows how to do without a channel is nearer to the angle when it is lost than one that does not."""
+    own = deviating(MODEL)
+    torn = replace(RECORDING, emg=RECORDING.emg * (np.arange(5) != 2))
+    along = np.abs(np.arange(len(torn.emg)) / torn.rate_hz)
+    angle = 0.5 * np.sin(2 * np.pi * 0.5 * along)
+    with pytest.warns(UserWarning, match="dead ECRL"):
+        with_it = predict_recording(own, torn)
+        without_it = predict_recording(own.replace(deviation_without=None), torn)
+    at = np.round(with_it.time_s * torn.rate_hz).astype(int)
+    wrong = [np.sqrt(np.mean((p.angle[:, 0] - angle[at]) ** 2)) for p in (with_it, without_it)]
+    assert wrong[0] < 0.7 * wrong[1]
+    assert own.without_channels(np.zeros(5, bool)) is own

@@ -3,7 +3,8 @@
 Hyper-parameters are learned from each fold's source people alone, once for everybody whom the fold leaves out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from pitl.comparison.folds import without_perturbation
 from pitl.comparison.task import MethodResult, Task
 from pitl.learn import gaussian_process as gp
 from pitl.learn import played, stacked
-from pitl.learn.deviation import fit_person, read_rows, read_samples
+from pitl.learn.deviation import fit_person, fit_without_each, read_rows, read_samples
 from pitl.learn.gaussian_process import Played, Units
 from pitl.learn.model import Model
 from pitl.learn.predict import Estimate, predict_rows
@@ -26,6 +27,7 @@ WITHOUT: Mapping[str, tuple[str, ...]] = {  # the parts of `pitl.learn.gaussian_
     "linear_features": ("smooth",),
     "gp_zero_mean": ("generic", "linear"),
 }
+_BLOCKS = 4  # of folds, of which two at a time are left out of the models by which source people are played
 
 
 def deviation(task: Task) -> MethodResult:
@@ -33,8 +35,9 @@ def deviation(task: Task) -> MethodResult:
     head = task.run_once("head_physics", heads.head_physics)
     assert head.fitted is not None
     people = fit_people(task, WITHOUT["deviation"])
-    fitted = stacked.stack(people[p] for p in sorted(people))
-    model = head.fitted.model.replace(deviation=fitted, generic=task.generic.physics.params)
+    without = fit_people(task, WITHOUT["deviation"], fit_without_each)
+    fitted, each = (stacked.stack(of[p] for p in sorted(of)) for of in (people, without))
+    model = head.fitted.model.replace(deviation=fitted, deviation_without=each, generic=task.generic.physics.params)
     return MethodResult(_with_forces(predict_people(task, people), head.estimates), head.fitted._replace(model=model))
 
 
@@ -70,7 +73,9 @@ def _with_forces(
     return tuple(Estimate(angles[p][0], f.force, angles[p][1]) for p, f in enumerate(forces))
 
 
-def fit_people(task: Task, without: tuple[str, ...]) -> dict[int, gp.Deviation]:
+def fit_people(
+    task: Task, without: tuple[str, ...], fit: Callable[..., gp.Deviation] = fit_person
+) -> dict[int, gp.Deviation]:
     """Everybody's deviation, with the prior that the source people of their fold teach."""
     source, angle = read_samples(task.prepared.samples, played.trials(task.prepared)), task.prepared.samples.angle
     result = {}
@@ -78,7 +83,7 @@ def fit_people(task: Task, without: tuple[str, ...]) -> dict[int, gp.Deviation]:
         prior = learn_prior(task, k, without)
         for p in fold.target:
             rows = task.split.calibration[p][task.split.labelled[p]]
-            result[p] = fit_person(_generic(task, p), prior, source, rows, np.asarray(angle))
+            result[p] = fit(_generic(task, p), prior, source, rows, np.asarray(angle))
     return result
 
 
@@ -104,7 +109,21 @@ def learn_prior(task: Task, k: int, without: tuple[str, ...]) -> gp.AnglePrior:
 
 def play(task: Task, k: int) -> tuple[Units, Played]:
     """The source people of fold `k` played as new, their recordings as they are."""
-    fold, clean = task.folds[k], without_perturbation(task.config)
+    clean = without_perturbation(task.config)
     prepared = task.prepared if clean == task.config else prepare(clean, task.prepared.cohort)
-    people = tuple(sorted((*fold.source, *fold.held_out)))
-    return played.play_sources(prepared, people, task.config.train, jax.random.fold_in(task.key, k))
+    fold, everybody = task.folds[k], range(len(prepared.cohort.subjects))
+    people, settings = tuple(sorted((*fold.source, *fold.held_out))), task.config.train
+    all_learn = all(len(f.source) + len(f.held_out) + len(f.target) == len(everybody) for f in task.folds)
+    if len(task.folds) < _BLOCKS or not all_learn:
+        models = played.train_without_each(prepared, people, settings, jax.random.fold_in(task.key, k))
+        return played.play_sources(prepared, models)
+    # a model without two blocks of folds serves the folds of both
+    block = {p: j % _BLOCKS for j, f in enumerate(task.folds) for p in f.target}
+    models = {}
+    for p in people:
+        away = {k % _BLOCKS, block[p]}
+        others = tuple(q for q in everybody if block[q] not in away)
+        key = jax.random.fold_in(task.key, sum(1 << b for b in away))
+        train = partial(played.train_quickly, prepared, others, settings, key)
+        models[p] = task.share(f"generic model without blocks {sorted(away)}", train)
+    return played.play_sources(prepared, models)

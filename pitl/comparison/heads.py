@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pitl.comparison.task import MethodResult, Task
 from pitl.config.toml import change
-from pitl.learn import muscle_part, personal
+from pitl.learn import muscle_part, personal, stacked
 from pitl.learn.model import Model
 from pitl.learn.personal import PersonalFit, Settings
 from pitl.learn.predict import predict_rows
@@ -85,10 +84,9 @@ def fine_tune_people(
     # one person after the other: with a moving encoder everyone's windows would have to be held at once
     parts = []
     for s in range(len(task.split.test)):
-        one = partial(jax.tree.map, lambda x, s=s: x[s : s + 1])
-        parts.append(fit(one(start), people=one(people)))
+        parts.append(fit(stacked.take(start, slice(s, s + 1)), people=stacked.take(people, slice(s, s + 1))))
         if task.report:
             task.report(s + 1, len(task.split.test))
-    stack = partial(jax.tree.map, lambda *x: jnp.concatenate(x))
+    stack = partial(jax.tree.map, lambda *x: jax.device_put(np.concatenate(x)))
     history = np.concatenate([f.history for f in parts], axis=1)
     return PersonalFit(stack(*(f.model for f in parts)), stack(*(f.correction for f in parts)), history)

@@ -51,8 +51,9 @@ def measure(own: Model, samples: Samples, rows: np.ndarray, *, has_force: bool, 
     angle, force = (np.asarray(x)[:, : len(rows)] for x in (angle, force))
     if own.deviation is not None:
         source = deviation.read_samples(samples, np.full(len(samples.time), -1))
+        known = (own.without_channels(gain == 0).deviation or own.deviation for gain in gains)
         read = (deviation.read_rows(own, source, rows, gain) for gain in gains)
-        angle = np.stack([gaussian_process.predict_along(own.deviation, r)[0] for r in read])
+        angle = np.stack([gaussian_process.predict_along(d, r)[0] for d, r in zip(known, read, strict=True)])
     at = jnp.asarray(rows, jnp.int32)
     truth = evaluate.Truth(*(np.asarray(x[at]) for x in (samples.angle, samples.force, samples.torque)))
     unit = np.ones(truth.force.shape[1])  # N

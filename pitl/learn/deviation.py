@@ -17,6 +17,7 @@ from pitl.net.head import OutputScale
 from pitl.signals.samples import Samples
 
 _AT_ONCE, _FEW = 1024, 128  # windows in one compiled program
+_ROWS_WITHOUT = 400  # of a person, for each channel that may be lost
 
 
 class Envelopes(NamedTuple):
@@ -91,6 +92,21 @@ def fit_person(model: Model, prior: gp.AnglePrior, source: Envelopes, rows: np.n
     return gp.fit(prior.hyper, prior.units, *seen)
 
 
+def fit_without_each(
+    model: Model, prior: gp.AnglePrior, source: Envelopes, rows: np.ndarray, angle: np.ndarray
+) -> Deviation:
+    """The same as if each channel in turn had never been there, stacked over channels: for the one that is lost.
+
+    What the generic model makes of a silent channel is wrong in a way that the person's calibration shows.
+    """
+    some, channels = gp.thin(rows, _ROWS_WITHOUT), source.envelope.shape[1]
+    y, fits = jnp.asarray(angle[some], jnp.float32), []
+    for gain in 1.0 - np.eye(channels):
+        seen = gp.pad(read_rows(model, source, some, gain), y, _ROWS_WITHOUT)
+        fits.append(gp.fit(prior.hyper, prior.units, *seen))
+    return stacked.stack(fits)
+
+
 def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray, rows: list[np.ndarray]) -> Model:
     """Personal models, stacked, whose angle is that of the generic model plus each person's deviation.
 
@@ -104,8 +120,9 @@ def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray,
     source, angle, prior = read_samples(samples, trial), np.asarray(samples.angle), prior_of(start)
     assert prior is not None
     people = [fit_person(start, prior, source, r, angle) for r in rows]
+    without = [fit_without_each(start, prior, source, r, angle) for r in rows]
     params = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), inherited(start))
-    return fitted.replace(deviation=stacked.stack(people), generic=params)
+    return fitted.replace(deviation=stacked.stack(people), deviation_without=stacked.stack(without), generic=params)
 
 
 def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

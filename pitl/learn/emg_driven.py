@@ -129,7 +129,8 @@ def calibrate_on(
     worth_unknown: bool,
 ) -> Calibrated:
     """`calibrate` of what `problem` gave; `worth_unknown` if nobody knows what everybody's envelopes are worth."""
-    few = jax.tree.map(lambda x: x[:, :: max(1, x.shape[1] // _FITTED_ROWS)], rows)  # neighbours say much the same
+    every = max(1, rows.weight.shape[1] // _FITTED_ROWS)  # neighbours say much the same
+    few = jax.tree.map(lambda x: jax.device_put(np.asarray(x)[:, ::every]), rows)
     if worth_unknown:
         on = on._replace(peak=on.peak * _common_gain(limbs, on, few, spread)[:, None])
     z, losses = hill.calibrate(limbs, on, few, spread, settings.prior_weight, settings.learner, belief)
@@ -179,9 +180,9 @@ def rows_of(
     along = [jnp.asarray(x[padded], f) for x in motion or prepared.table.motion]
     posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
     own = stacked.take(prepared.limbs, subject)
-    force = prepared.samples.force[jnp.asarray(padded)]
+    force = jnp.asarray(np.asarray(prepared.samples.force)[padded])
     nothing = jnp.zeros_like(weight)
-    jets = prepared.samples.jets[jnp.asarray(padded)]
+    jets = jnp.asarray(np.asarray(prepared.samples.jets)[padded])
     if measured:  # a net moment holds the passive joint's
         assert prepared.table.torque is not None
         torque = jnp.asarray(prepared.table.torque[padded], f) + _passive_torque(own, along[0], along[1], posture)

@@ -1,12 +1,14 @@
 """A person's angle as the recalibrated generic model and what is left of it, which is a Gaussian process.
 
-    y(t) = a + b generic(t) + r(t) + e(t),   r ~ GP(0, s2 RBF(lagged log-envelopes / l) + t2 <features, features>)
+    y(t) = a + b generic(t) + r(t) + e(t),   r ~ GP(0, s2 RBF(x / l) + t2 <features, features>)
 
-with normal priors on offset a (for each posture) and gain b, and an error e that is an Ornstein-Uhlenbeck process along
-each recording and white noise: neighbouring rows are one observation, and their autocorrelation decides how many there
-are. Everything is one Gaussian process, so a person is one Cholesky factor (Rasmussen & Williams 2006, algorithm 2.1,
-with the explicit mean of section 2.7). With no data it is the generic model, with much a regression. Outputs are not
-clipped to what the calibration showed: to answer where nothing was shown is what the generic model is for.
+where x are lagged log-envelopes, each channel and lag with a length of its own, and the generic model's angle: what is
+left differs from joint angle to joint angle. Offset a (for each posture) and gain b have normal priors. The error e is
+an Ornstein-Uhlenbeck process along each recording and white noise: neighbouring rows are one observation, and their
+autocorrelation decides how many there are. Everything is one Gaussian process, so a person is one Cholesky factor
+(Rasmussen & Williams 2006, algorithm 2.1, with the explicit mean of section 2.7). With no data it is the generic model,
+with much a regression. Outputs are not clipped to what the calibration showed: to answer where nothing was shown is
+what the generic model is for.
 
 What people have in common (`Hyper`) maximises how likely the source people's later rows are given their first ones,
 each played as new with little and with much calibration (`fit_hyper`). Angles are in units of the source people's
@@ -20,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float, Int
 from scipy import optimize
@@ -33,10 +36,11 @@ _APART = 1e6  # s between rows of two recordings
 _ITERATIONS = 25
 _PULL = 2e-3  # of the hyper-parameters to their defaults: a few source people do not tell all of them
 _NEVER = -12.0  # logarithm of a standard deviation that is nothing
+_FAR = 12.0  # logarithm of a length over which nothing changes
 _product = partial(jnp.matmul, precision="highest")  # some devices round factors, and distances are differences
 USUALLY_WITHOUT = ("linear",)  # it adds nothing to what the smooth part says on real knees, little on virtual wrists
 PARTS = {  # hyper-parameters under which a part of the model is not there
-    "generic": {"gain": 0.0, "gain_sd": _NEVER},
+    "generic": {"gain": 0.0, "gain_sd": _NEVER, "generic_length": _FAR},
     "smooth": {"smooth_sd": _NEVER},
     "linear": {"linear_sd": _NEVER},
 }
@@ -52,6 +56,9 @@ class Hyper(NamedTuple):
     gain_sd: Any = -1.3  # log, of b
     smooth_sd: Any = -0.8  # log of sqrt(s2)
     length: Any = -0.2  # log l, in root mean square differences of inputs in units of their deviation
+    channels: Any = 0.0  # (C,) log of how much more a channel counts
+    recent: Any = 0.0  # log of how much more the present counts, and the beginning of the window less
+    generic_length: Any = 0.5  # log of the length of the generic angle
     between: Any = 0.0  # logit of the correlation of r between postures
     linear_sd: Any = -0.8  # log of sqrt(t2)
     noise_sd: Any = -2.5  # log, of the part of e that lasts
@@ -101,7 +108,7 @@ class Pairs(NamedTuple):
     """What the covariance of rows a with rows b is a function of."""
 
     generic: tuple[Float[Array, "N D"], Float[Array, "M D"]]  # in units
-    far: Float[Array, "N M"]  # mean square difference of the inputs
+    inputs: tuple[Float[Array, "N F"], Float[Array, "M F"]]  # in units, their squares add up to a mean
     along: Float[Array, "N M"]  # mean product of the features
     same: Float[Array, "N M"]  # 1 in the same posture
     lag: Float[Array, "N M"]  # s, for ever between recordings
@@ -150,11 +157,10 @@ def pair(units: Units, a: Rows, b: Rows) -> Pairs:
     """What lies between two sets of rows."""
     x, y = (r.inputs / units.inputs[None] / float(r.inputs.shape[1]) ** 0.5 for r in (a, b))
     u, v = (r.features / units.features for r in (a, b))
-    far = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1)[None] - 2.0 * _product(x, y.T)
     lag = jnp.where(a.trial[:, None] == b.trial[None], jnp.abs(a.time[:, None] - b.time[None]), _APART)
     return Pairs(
         (_in_units(units, a.generic), _in_units(units, b.generic)),
-        jnp.maximum(far, 0.0),
+        (x, y),
         _product(u, v.T) / float(u.shape[1]),
         (a.posture[:, None] == b.posture[None]).astype(x.dtype),
         lag,
@@ -168,7 +174,9 @@ def _in_units(units: Units, angle: Float[Array, "N D"]) -> Float[Array, "N D"]:
 
 def signal(hyper: Hyper, pairs: Pairs, d: int) -> Float[Array, "N M"]:
     """Covariance of offset, gain and residual of coordinate `d` between two sets of rows."""
-    near = jnp.exp(2 * hyper.smooth_sd - 0.5 * pairs.far * jnp.exp(-2 * hyper.length))
+    x, y = (_weighted(hyper, *side) for side in zip(pairs.inputs, pairs.generic, strict=True))
+    far = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1)[None] - 2.0 * _product(x, y.T)
+    near = jnp.exp(2 * hyper.smooth_sd - 0.5 * jnp.maximum(far, 0.0))
     between = jax.nn.sigmoid(hyper.between)
     return pairs.used * (
         jnp.exp(2 * hyper.offset_sd)
@@ -177,6 +185,19 @@ def signal(hyper: Hyper, pairs: Pairs, d: int) -> Float[Array, "N M"]:
         + near * (between + (1 - between) * pairs.same)
         + jnp.exp(2 * hyper.linear_sd) * pairs.along
     )
+
+
+def input_weights(hyper: Hyper, width: int) -> Float[Array, " F"]:
+    """One over the length of each lagged envelope, of which there are `width`."""
+    channels = jnp.broadcast_to(jnp.asarray(hyper.channels), (width // LAGS,))
+    lags = hyper.recent * jnp.linspace(-1.0, 1.0, LAGS)
+    return jnp.exp(lags[:, None] + channels[None] - hyper.length).reshape(width)
+
+
+def _weighted(hyper: Hyper, inputs: Float[Array, "N F"], generic: Float[Array, "N D"]) -> Float[Array, "N G"]:
+    """Everything that the smooth part is a function of, in its lengths."""
+    angle = generic * jnp.exp(-hyper.generic_length) / float(generic.shape[1]) ** 0.5
+    return jnp.concatenate([inputs * input_weights(hyper, inputs.shape[1])[None], angle], axis=1)
 
 
 def own_product(units: Units, rows: Rows) -> Float[Array, " N"]:
@@ -318,24 +339,26 @@ def fit_hyper(units: Units, played: Played, without: tuple[str, ...] = ()) -> Hy
         played: each of them with little and with much calibration.
         without: parts that the model does not have, of `PARTS`.
     """
-    start = {k: float(v) for k, v in Hyper()._asdict().items()}
     absent = {k: v for part in without for k, v in PARTS[part].items()}
-    free, evidence = [k for k in start if k not in absent], _evidence(units, played)
+    usual = Hyper(channels=np.zeros(len(units.inputs) // LAGS))
+    start = {k: np.asarray(v, np.float32) for k, v in usual._asdict().items() if k not in absent}
+    first, unravel = ravel_pytree(start)
+    evidence, fixed = _evidence(units, played), tuple(absent.items())
 
     def value(x: np.ndarray) -> tuple[float, np.ndarray]:
-        cost, slope = _cost(jnp.asarray(x, jnp.float32), evidence, tuple(free), tuple(absent.items()))
-        return float(cost), np.asarray(slope, float)
+        cost, slope = _cost(unravel(jnp.asarray(x, jnp.float32)), evidence, fixed)
+        return float(cost), np.asarray(ravel_pytree(slope)[0], float)
 
     best = optimize.minimize(
-        value, np.array([start[k] for k in free]), jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
+        value, np.asarray(first, float), jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
     )
-    values = {**start, **dict(zip(free, best.x.tolist(), strict=True)), **absent}
-    return Hyper(**{k: jnp.float32(v) for k, v in values.items()})
+    found = unravel(jnp.asarray(best.x, jnp.float32))
+    return Hyper(**found, **{k: jnp.float32(v) for k, v in absent.items()})
 
 
-@partial(jax.jit, static_argnums=(2, 3))
+@partial(jax.jit, static_argnums=2)
 @jax.value_and_grad
-def _cost(x: Array, evidence: _Evidence, free: tuple[str, ...], absent: tuple[tuple[str, float], ...]) -> Array:
-    hyper = Hyper(**{**dict(absent), **{k: x[i] for i, k in enumerate(free)}})
-    usual = jnp.asarray([getattr(Hyper(), k) for k in free])
-    return -jnp.mean(_log_density(hyper, evidence)) + _PULL * jnp.sum((x - usual) ** 2)
+def _cost(free: dict[str, Array], evidence: _Evidence, fixed: tuple[tuple[str, float], ...]) -> Array:
+    usual = Hyper()._asdict()
+    pull = sum(jnp.sum((x - usual[k]) ** 2) for k, x in free.items())
+    return -jnp.mean(_log_density(Hyper(**free, **dict(fixed)), evidence)) + _PULL * pull

@@ -271,8 +271,8 @@ def whole_course(model: MusculoskeletalModel, angle: Any, rate: Any, posture: An
         count = len(own[0])
         own = [np.concatenate([x, np.repeat(x[-1:], _CHUNK - count, axis=0)]) for x in own]
         done = _course(model, jnp.asarray(own[0], f), jnp.asarray(own[1], f), jnp.asarray(own[2], jnp.int32))
-        parts.append(jax.tree.map(lambda x, n=count: x[:n], done))
-    return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+        parts.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:n], done))
+    return jax.tree.map(lambda *x: jax.device_put(np.concatenate(x)), *parts)
 
 
 def course_of(model: MusculoskeletalModel, rows: MuscleRows) -> MuscleCourse:
@@ -335,6 +335,7 @@ def prior(z: Parameters) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([jnp.sum(x * x) for x in jax.tree.leaves(z)]))
 
 
+@jax.jit
 def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Belief:
     """Mean and spread of people whose muscles were fitted; few of them make the spread look small, hence `least`."""
     chosen = stacked.take(z, who)

@@ -33,10 +33,11 @@ class Limbs:
 def share_limbs(limbs: MusculoskeletalModel) -> Limbs:
     """Finds out, on the host, which constants of stacked models are the same for everybody."""
     leaves, form = jax.tree.flatten(limbs)
-    same = [bool((np.asarray(x) == np.asarray(x[:1])).all()) for x in leaves]
+    values = [np.asarray(x) for x in leaves]
+    same = [bool((x == x[:1]).all()) for x in values]
     return Limbs(
         tuple(None if s else x for x, s in zip(leaves, same, strict=True)),
-        tuple(x[0] if s else None for x, s in zip(leaves, same, strict=True)),
+        tuple(jax.device_put(x[0]) if s else None for x, s in zip(values, same, strict=True)),
         form,
     )
 

@@ -28,10 +28,16 @@ from pitl.learn.units import Spread
 from pitl.mechanics.model import MusculoskeletalModel, model_from_dict, model_to_dict
 from pitl.net.head import OutputScale
 from pitl.net.network import Network
-from pitl.signals.normalise import ChannelScale
+from pitl.signals.normalise import ChannelScale, ScalePrior
 
 _KIND = "model"
-_GAINS: dict[str, Any] = {"gain_prior": gains_.GainPrior, "gains": gains_.Gains, "electrodes": hill.Electrodes}
+_DEVIATIONS = ("deviation", "deviation_without")
+_PARTS: dict[str, Any] = {
+    "gain_prior": gains_.GainPrior,
+    "gains": gains_.Gains,
+    "electrodes": hill.Electrodes,
+    "scale_prior": ScalePrior,
+}
 
 
 class Model(struct.PyTreeNode):
@@ -47,10 +53,12 @@ class Model(struct.PyTreeNode):
     scale: OutputScale
     spread: Spread
     channel_scale: ChannelScale | None  # None in a generic model: it is fitted to each person
+    scale_prior: ScalePrior | None = None  # of a generic model: what little EMG told of the source people's scales
     muscle_prior: hill.Belief | None = None  # of a generic model: what the source people's muscles turned out to be
     angle_prior: AnglePrior | None = None  # of a generic model: how the source people's angle deviates from it
     muscles: hill.Fitted | None = None  # of an EMG-driven model, which has no network: it follows a measured motion
     deviation: Deviation | None = None  # of a person's angle from the generic model's
+    deviation_without: Deviation | None = None  # the same for each channel that may be lost, stacked over them
     generic: dict[str, Any] | None = None  # its parameters, where there is a deviation
     gain_prior: gains_.GainPrior | None = None  # of a generic model: what the source people's gains turned out to be
     gains: gains_.Gains | None = None  # of a person's muscles, where efforts on a dynamometer told them
@@ -78,6 +86,16 @@ class Model(struct.PyTreeNode):
         """The same model with more said about how it was made."""
         return self.replace(about=json.dumps({**self.history, **facts}))
 
+    def without_channels(self, lost: np.ndarray) -> Self:
+        """The same model for EMG in which channels (C,) are lost, which is silent there: its angle does without one."""
+        if self.deviation_without is None or not lost.any():
+            return self
+        return self.replace(deviation=stacked.take(self.deviation_without, int(np.flatnonzero(lost)[0])))
+
+    def without_priors(self) -> Self:
+        """The same model without what only new people are held against, to become a person's."""
+        return self.replace(scale_prior=None, muscle_prior=None, angle_prior=None, gain_prior=None)
+
     def __len__(self) -> int:
         """People in it."""
         return max(1, len(self.people))
@@ -103,7 +121,7 @@ class Model(struct.PyTreeNode):
         """
         static, arrays = model_to_dict(self.limb)
         tree: dict[str, Any] = {"params": self.params, "limb": arrays}
-        names = ("scale", "spread", "muscle_prior", "angle_prior", "deviation", "generic", "muscles", *_GAINS)
+        names = ("scale", "spread", "muscle_prior", "angle_prior", *_DEVIATIONS, "generic", "muscles", *_PARTS)
         for name in names:
             if getattr(self, name) is not None:
                 tree[name] = serialization.to_state_dict(getattr(self, name))
@@ -152,9 +170,9 @@ class Model(struct.PyTreeNode):
                 muscle_prior=hill.belief_from_dict(tree["muscle_prior"]) if "muscle_prior" in tree else None,
                 angle_prior=gaussian_process.from_dict("prior", tree["angle_prior"]) if "angle_prior" in tree else None,
                 muscles=hill.fitted_from_dict(tree["muscles"]) if "muscles" in tree else None,
-                deviation=gaussian_process.from_dict("deviation", tree["deviation"]) if "deviation" in tree else None,
+                **{k: gaussian_process.from_dict("deviation", tree[k]) for k in _DEVIATIONS if k in tree},
                 generic=jax.tree.map(jnp.asarray, tree["generic"]) if "generic" in tree else None,
-                **{k: make(**jax.tree.map(jnp.asarray, tree[k])) for k, make in _GAINS.items() if k in tree},
+                **{k: make(**jax.tree.map(jnp.asarray, tree[k])) for k, make in _PARTS.items() if k in tree},
                 net=Network(**net),
                 emg=EmgConfig(**meta["emg"]),
                 personalize=PersonalizeConfig(**meta["personalize"]),

@@ -211,7 +211,7 @@ def fit(
         if frozen:
             theirs = devices.split((start, _covers(people.rows[block], segments)), over)
             features = _features(learner, over, shared.samples, theirs)
-        params = {**start, "correction": jax.vmap(identity_correction)(limb)}
+        params = {**start, "correction": _no_corrections(limb)}
         task = PersonalTask(jax.tree.map(jnp.copy, start["head"]), spread, scale, limb, who, None)
         state, task = devices.split((_begin_everybody(learner, params), task), over)
         task = task._replace(features=features)
@@ -342,3 +342,6 @@ def _steps(
 
     state, losses = jax.lax.scan(step, state, keys)
     return state, losses[-1]
+
+
+_no_corrections = jax.jit(jax.vmap(identity_correction))

@@ -262,7 +262,7 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
         jnp.zeros((count,), jnp.int32),
         jnp.asarray(env.time_s, jnp.float32),
     )
-    one = jax.tree.map(lambda x: jnp.asarray(x)[None], model)
+    one = jax.tree.map(lambda x: jnp.asarray(x)[None], model.without_channels(silent))
     (estimate,) = predict_rows(one, samples, (np.arange(window - 1, count),))
     assert estimate.force is not None
     if model.gains is not None:

@@ -16,6 +16,7 @@ from pitl.mechanics import dynamics, redundancy, weak
 from pitl.mechanics.model import MusculoskeletalModel
 from pitl.net.network import Network
 from pitl.signals import windows
+from pitl.signals.normalise import ScalePrior
 from pitl.signals.samples import Samples
 from pitl.signals.windows import Table
 
@@ -39,12 +40,15 @@ class Prepared(NamedTuple):
     about: Mapping[str, Any] = {}  # the configuration, for the record
 
 
-def prepare(config: Config, cohort: Cohort, *, with_dynamics: bool = True) -> Prepared:
+def prepare(
+    config: Config, cohort: Cohort, scale_prior: ScalePrior | None = None, *, with_dynamics: bool = True
+) -> Prepared:
     """Filters, labels and uploads a cohort.
 
     Args:
         config: all settings.
         cohort: as read.
+        scale_prior: of a generic model, to which scales of channels are shrunk.
         with_dynamics: whether the torque of coordinates where none was measured comes from the equation of motion; if
             not it is zero, for work that does not look at it.
 
@@ -60,6 +64,7 @@ def prepare(config: Config, cohort: Cohort, *, with_dynamics: bool = True) -> Pr
         windows.window_samples(config.window, config.emg),
         base.postures,
         len(base.dofs),
+        scale_prior,
     )
     scaled = config.personalize.scaled
     own = [limbs.scale_limb(config.model, base, s, scaled=scaled) for s in cohort.subjects]

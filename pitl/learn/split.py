@@ -92,7 +92,7 @@ def stack_calibration(
             middle = taps // 2
             segment = segment & mask[middle : len(mask) - middle]
         people.append(pad_rows(r, mask, segment, longest, taps))
-    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v) for v in x]), *people)
+    return jax.tree.map(lambda *x: jax.device_put(np.stack(x)), *people)
 
 
 def _labelled(rows: np.ndarray, prepared: Prepared, fraction: float) -> np.ndarray:

@@ -21,7 +21,7 @@ def take(tree: Any, person: Any) -> Any:
     def index(x: Any) -> Any:
         if isinstance(x, Tracer) or isinstance(person, Tracer):  # part of a program already
             return jnp.asarray(x)[person]
-        return x[person] if isinstance(x, np.ndarray) else jnp.asarray(np.asarray(x)[person])
+        return x[person] if isinstance(x, np.ndarray) else jax.device_put(np.asarray(x)[person])
 
     return jax.tree.map(index, tree)
 
@@ -31,6 +31,6 @@ def stack(trees: Iterable[Any]) -> Any:
 
     def join(*leaves: Any) -> Any:
         whole = np.stack([np.asarray(x) for x in leaves])
-        return whole if isinstance(leaves[0], np.ndarray) else jnp.asarray(whole)
+        return whole if isinstance(leaves[0], np.ndarray) else jax.device_put(whole)
 
     return jax.tree.map(join, *trees)

@@ -99,7 +99,7 @@ def fit(
     )
     taps = len(weak.kernel(config.weak_kernel_s, rate).average)
     who = _calibration_rows(_usable(collected.valid, nearest, net.window), count - net.window + 1, taps)
-    start = stack([model.replace(muscle_prior=None, angle_prior=None)])
+    start = stack([model.without_priors()])
     if angle is not None and config.deviation and deviation.prior_of(model) is not None:
         # before the head, so that `warm` compiles it
         rows = np.asarray(who.rows)[np.asarray(who.labelled) > 0]
@@ -116,7 +116,7 @@ def fit(
         raise PitlError("personalising diverged; look at the EMG and the angle, and record once more.")
     own: Model = stacked.take(fitted.model, 0)
     seconds = len(collected.emg) / collected.rate_hz
-    made = own.replace(channel_scale=scale, people=model.people, muscle_prior=None)
+    made = own.replace(channel_scale=scale, people=model.people)
     return made.with_history(kind="calibrated", labels=supervision, seconds=seconds)
 
 
@@ -249,6 +249,8 @@ def _scale(model: Model, envelope: np.ndarray, missing: np.ndarray | None) -> Ch
     )
     volts = np.full(len(there), model.emg.fixed_scale_v) if known is None else known.volts.copy()
     volts[there] = result.volts
+    if model.scale_prior is not None and method in ("blend", "trial_max"):
+        volts[there] = normalise.shrink(model.scale_prior, volts, len(envelope) / model.emg.rate_hz)[there]
     return result.replace(volts=volts)
 
 

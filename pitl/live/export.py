@@ -80,7 +80,7 @@ def function(model: Model) -> Callable[[Array, Array], tuple[Array, Array]]:
             return out.angle[0], out.force
         inherited = network.encode(model.generic, net, windows)
         generic = network.infer(model.generic, net, inherited, postures[posture][None], model.scale)
-        near, here = kernel_row.kernel(row, windows[0], jnp), postures[posture]
+        near, here = kernel_row.kernel(row, windows[0], generic.angle[0], jnp), postures[posture]
         angle = generic.angle[0] * row.slope[None] + here @ row.constant
         angle += sum(here[:, p : p + 1] * (near @ row.weight[p]) for p in range(net.postures))
         return angle if row.linear is None else angle + inherited[0] @ row.linear, out.force

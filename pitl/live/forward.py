@@ -139,17 +139,19 @@ class Answer(NamedTuple):
     forces: Forward | None = None  # the network of the forces, where it shares no encoder with that of the angle
 
 
-def answer(model: Model, posture: int) -> Answer:
-    """Folds a model for one posture."""
+def answers(model: Model, posture: int) -> tuple[Answer, ...]:
+    """Folds a model for one posture: with all channels, and if it knows how to do without one, without each."""
+    alone = [] if model.deviation_without is None else np.eye(model.net.inputs, dtype=bool)
+    return (_answer(model, posture), *(_answer(model.without_channels(lost), posture) for lost in alone))
+
+
+def _answer(model: Model, posture: int) -> Answer:
     own = forward(model.params, model.net, model.scale, posture)
     if model.deviation is None or model.generic is None:
         return Answer(own)
     row = kernel_row.fold(model.deviation, model.net.window, model.net.postures)
     generic = forward(model.generic, model.net, model.scale, posture)
-    w, b = (x.copy() for x in generic.readout)
-    w[:, : own.dofs] *= row.slope
-    b[: own.dofs] = b[: own.dofs] * row.slope + row.constant[posture]
-    generic, here = generic._replace(readout=(w, b)), row._replace(weight=row.weight[posture])
+    here = row._replace(weight=row.weight[posture], constant=row.constant[posture][None], slope=row.slope[None])
     pairs = zip(*(jax.tree.leaves(p["encoder"]) for p in (model.params, model.generic)), strict=True)
     if all(np.array_equal(a, b) for a, b in pairs):
         return Answer(_two_heads(generic, own), here)
@@ -174,7 +176,7 @@ def apply_answer(model: Answer, windows: np.ndarray, time_s: np.ndarray) -> tupl
     z, row = encode(model.network, windows), model.deviation
     angle, force = infer(model.network, z, time_s)
     if row is not None:
-        angle = angle + kernel_row.kernel(row, windows) @ row.weight
+        angle = angle * row.slope + row.constant + kernel_row.kernel(row, windows, angle) @ row.weight
         angle = angle if row.linear is None else angle + z @ row.linear
     return angle, force if model.forces is None else apply(model.forces, windows, time_s)[1]
 

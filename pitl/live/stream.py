@@ -33,7 +33,7 @@ class Engine(NamedTuple):
     posture: str
     rate_hz: float  # of the raw signal
     filter: emg_steps.SampleFilter
-    answer: forward.Answer
+    answers: tuple[forward.Answer, ...]  # with all channels, and where known without each
     volts: np.ndarray  # (C,) V per unit
     lag: tuple[float, float] | None  # see `sliding.coefficients`
     hold: int  # raw samples, longest gap that is bridged
@@ -91,7 +91,7 @@ def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: 
         posture,
         rate_hz,
         filter_,
-        forward.answer(model, posture_index(model.limb, posture)),
+        forward.answers(model, posture_index(model.limb, posture)),
         np.asarray(scale.volts, float),
         sliding.coefficients(scale, rate),
         round(hold_s * rate_hz),
@@ -309,7 +309,8 @@ def _answer(
     else:
         windows = np.swapaxes(sliding_window_view(scaled, net.window, axis=0), 1, 2)[-ready:]
     stamp = (state.filter.outputs - ready + np.arange(ready)) / engine.model.emg.rate_hz  # s
-    angle, force = forward.apply_answer(engine.answer, windows, stamp)
+    which = 0 if silent is None or len(engine.answers) == 1 else 1 + int(np.argmax(silent))
+    angle, force = forward.apply_answer(engine.answers[which], windows, stamp)
     usual = GOOD if silent is None else LOST if silent.all() else REDUCED
     held = (fresh[-ready:] < engine.forget) | (behind[-ready:] * (1 - decay) > _BEHIND)
     flag = np.where(held & (usual != LOST), HELD, usual)

@@ -10,6 +10,7 @@ Three recipes for the time derivatives of the predicted angle:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -53,6 +54,7 @@ class Network:
         return self.postures + (self.derivative == "time_input")
 
 
+@partial(jax.jit, static_argnums=1)
 def init(key: Array, net: Network, scale: head.OutputScale) -> dict[str, Any]:
     """Random parameters, `{"encoder": ..., "head": ...}`."""
     k_encoder, k_head = jax.random.split(key)

@@ -4,7 +4,7 @@ Every scale comes from the calibration part of a recording, or from a running es
 from what is still to be predicted.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from flax import struct
@@ -67,23 +67,36 @@ def fit_scale(
     return ChannelScale(method, volts, window_s)
 
 
-def shrink(volts: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Everyone's scales from little data, shrunk to those of the others.
+class ScalePrior(NamedTuple):
+    """What other people's scales say of one from little data; logarithms of volts."""
 
-    How much a short part of a recording tells of the whole is what it told of the other people: the slope of their
-    scales from all data against those from the short part, both as logarithms about each channel's mean.
+    seconds: np.ndarray  # (K,) of recording that a scale came from, increasing
+    short: np.ndarray  # (K, C) mean of the scales from so much
+    whole: np.ndarray  # (C,) mean of the scales from all that was recorded
+    slope: np.ndarray  # (K,) how much of a person's distance from `short` is one from `whole`, 0 to 1
+
+
+def learn_scales(seconds: np.ndarray, volts: np.ndarray, whole: np.ndarray) -> ScalePrior:
+    """How much short parts of recordings told of the whole, of some people.
 
     Args:
-        volts: (P, C) scale from as much as is known of everybody [V].
-        whole: (P, C) scale from all that others recorded [V]; a person's own is not used.
+        seconds: (K,) length of the parts, increasing.
+        volts: (K, P, C) everybody's scales from them [V].
+        whole: (P, C) from all that they recorded [V].
     """
-    short, long, result = np.log(volts), np.log(whole), np.empty_like(volts)
-    for p in range(len(volts)):
-        x, y = np.delete(short, p, axis=0), np.delete(long, p, axis=0)
-        centre, wanted = x.mean(axis=0), y.mean(axis=0)
-        slope = np.clip(np.sum((x - centre) * (y - wanted)) / max(np.sum((x - centre) ** 2), 1e-12), 0.0, 1.0)
-        result[p] = np.exp(wanted + slope * (short[p] - centre))
-    return result
+    x, y = np.log(volts), np.log(whole)
+    short, wanted = x.mean(axis=1), y.mean(axis=0)
+    x, y = x - short[:, None], y - wanted
+    slope = np.sum(x * y, axis=(1, 2)) / np.maximum(np.sum(x**2, axis=(1, 2)), 1e-12)
+    return ScalePrior(np.asarray(seconds, float), short, wanted, np.clip(slope, 0.0, 1.0))
+
+
+def shrink(prior: ScalePrior, volts: np.ndarray, seconds: float) -> np.ndarray:
+    """A person's scale (C,) [V] from so many seconds, shrunk to those of other people by how much they tell."""
+    at = np.log(prior.seconds)
+    slope = np.interp(np.log(seconds), at, prior.slope)
+    short = np.array([np.interp(np.log(seconds), at, channel) for channel in prior.short.T])
+    return np.exp(prior.whole + slope * (np.log(volts) - short))
 
 
 def normalise(scale: ChannelScale, jets: np.ndarray, rate_hz: float) -> np.ndarray:

@@ -18,6 +18,7 @@ from pitl.signals import emg, normalise, perturb
 from pitl.signals.samples import Samples
 
 _FEWEST_TO_SHRINK = 4  # people of whom one's scale may be shrunk to the others'
+_AMOUNTS = (0.05, 0.1, 0.2, 0.45, 1.0)  # first parts of trials whose scales are held against the whole
 
 
 class TrialRows(NamedTuple):
@@ -74,10 +75,11 @@ def tabulate(
     window: int,
     postures: tuple[str, ...],
     dofs: int,
+    scale_prior: normalise.ScalePrior | None = None,
 ) -> Table:
     """Filters, normalises and stacks a cohort.
 
-    The scale of each channel comes from the subject's calibration parts alone.
+    The scale of each channel comes from the subject's calibration parts, shrunk to those of other people.
 
     Args:
         cohort: as read.
@@ -87,6 +89,7 @@ def tabulate(
         window: samples of the network's window.
         postures: that the limb model knows.
         dofs: number of coordinates.
+        scale_prior: what scales are shrunk to, if they are; None for the other people of the cohort.
 
     Raises:
         PitlError: if a trial is too short to be split, or has a posture that the model does not know.
@@ -181,7 +184,7 @@ def tabulate(
         tuple(maxima),
         stacked["dynamometer"] if any(t.isometric for t in trials) else None,
     )
-    return shrink_scales(table, emg_settings) if emg_settings.shrink_scale else table
+    return _shrink_scales(table, emg_settings, scale_prior)
 
 
 def upload(table: Table, force: np.ndarray, torque: np.ndarray) -> Samples:
@@ -258,21 +261,51 @@ def maximum_envelope(subject: Subject, settings: EmgConfig) -> np.ndarray | None
 def scales_at(table: Table, settings: EmgConfig, subjects: tuple[int, ...], fraction: float) -> dict[int, np.ndarray]:
     """(C,) scale [V] of each of some subjects from a first part of each trial, shrunk to the others' if so set."""
     own = {s: scale_at(table, settings, s, fraction) for s in subjects}
-    if not settings.shrink_scale or len(subjects) < _FEWEST_TO_SHRINK:
+    if not _shrinks(settings) or len(subjects) < _FEWEST_TO_SHRINK:
         return own
-    whole = np.stack([scale_at(table, settings, s, 1.0) for s in subjects])
-    return dict(zip(subjects, normalise.shrink(np.stack([own[s] for s in subjects]), whole), strict=True))
+    whole = {s: scale_at(table, settings, s, 1.0) for s in subjects}
+    return {s: _shrink_to_others(s, own, whole) for s in subjects}
 
 
-def shrink_scales(table: Table, settings: EmgConfig) -> Table:
-    """The rows under scales that are shrunk to those of the other people (see `pitl.signals.normalise.shrink`)."""
-    if settings.normalisation not in ("blend", "trial_max") or len(table.scales) < _FEWEST_TO_SHRINK:
+def learn_scales(table: Table, settings: EmgConfig) -> normalise.ScalePrior | None:
+    """What everybody's scales from first parts of their trials said of those from all; None if there are too few."""
+    people = range(len(table.scales))
+    if not _shrinks(settings) or len(people) < _FEWEST_TO_SHRINK:
+        return None
+    mean_s = sum(t.stop - t.start for t in table.trials if not t.isometric) / settings.rate_hz / len(people)
+    volts = [np.stack([scale_at(table, settings, s, a) for s in people]) for a in _AMOUNTS]
+    return normalise.learn_scales(mean_s * np.array(_AMOUNTS), np.stack(volts), volts[-1])
+
+
+def _shrink_scales(table: Table, settings: EmgConfig, prior: normalise.ScalePrior | None) -> Table:
+    """The rows under scales that are shrunk to those of other people: of a prior, or the others of the table."""
+    people = range(len(table.scales))
+    if not _shrinks(settings) or (prior is None and len(people) < _FEWEST_TO_SHRINK):
         return table
-    whole = np.stack([scale_at(table, settings, s, 1.0) for s in range(len(table.scales))])
-    before = np.stack([s.volts for s in table.scales])
-    volts = normalise.shrink(before, whole)
+    before = {s: table.scales[s].volts for s in people}
+    if prior is None:
+        whole = {s: scale_at(table, settings, s, 1.0) for s in people}
+        volts = [_shrink_to_others(s, before, whole) for s in people]
+    else:
+        rows = [sum(t.calibration_stop - t.start for t in table.trials if t.subject == s) for s in people]
+        volts = [normalise.shrink(prior, before[s], rows[s] / settings.rate_hz) for s in people]
+    factor = np.stack([before[s] / v for s, v in zip(people, volts, strict=True)])
     scales = tuple(s.replace(volts=v) for s, v in zip(table.scales, volts, strict=True))
-    return table._replace(jets=table.jets * (before / volts)[table.subject][:, None], scales=scales)
+    return table._replace(jets=table.jets * factor[table.subject][:, None].astype(table.jets.dtype), scales=scales)
+
+
+def _shrink_to_others(s: int, own: dict[int, np.ndarray], whole: dict[int, np.ndarray]) -> np.ndarray:
+    """Scale (C,) [V] of one person by what the same part of their recordings told of the others."""
+    others = [k for k in own if k != s]
+    prior = normalise.learn_scales(
+        np.ones(1), np.stack([own[k] for k in others])[None], np.stack([whole[k] for k in others])
+    )
+    return normalise.shrink(prior, own[s], 1.0)
+
+
+def _shrinks(settings: EmgConfig) -> bool:
+    """Whether scales come from a part of the recording, and may be shrunk."""
+    return settings.shrink_scale and settings.normalisation in ("blend", "trial_max")
 
 
 def scale_at(table: Table, settings: EmgConfig, subject: int, fraction: float) -> np.ndarray:
