@@ -242,7 +242,15 @@ def personalize(
         chosen = None if start is not None and config is None else settings
         model = api.personalize_model(start, person, labels=labels, config=chosen, report=shell.steps("personalising"))  # pyright: ignore[reportArgumentType]
         model.save(out)
-        typer.echo(f"Wrote {out}. {shell.trust_sentence(model.history)} {shell.gains_sentence(model.history)}".rstrip())
+        from pitl.learn import repetitions
+
+        told = (
+            f"Wrote {out}.",
+            shell.trust_sentence(model.history),
+            repetitions.advice(model.history.get("shown", {})),
+            shell.gains_sentence(model.history),
+        )
+        typer.echo(" ".join(filter(None, told)))
 
 
 def predict(

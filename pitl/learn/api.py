@@ -15,7 +15,20 @@ from pitl.config.toml import change, load
 from pitl.data.recording import Cohort, Recording
 from pitl.errors import PitlError
 from pitl.learn import alone as alone_
-from pitl.learn import deviation, efforts, emg_driven, gains, measured, muscle_part, personal, played, stacked, train
+from pitl.learn import (
+    deviation,
+    efforts,
+    emg_driven,
+    gains,
+    gaussian_process,
+    measured,
+    muscle_part,
+    personal,
+    played,
+    repetitions,
+    stacked,
+    train,
+)
 from pitl.learn.model import Model, stack
 from pitl.learn.predict import Estimate, Prediction, predict_recording, predict_rows
 from pitl.learn.prepare import Prepared, prepare
@@ -183,15 +196,18 @@ def personalize_model(
             trust = {"unknown": str(e)}
     whole = change(settings, data={**settings.data.model_dump(), "calibration_fraction": 1.0, "test_after": None})
     prepared = prepare(whole, person, None if generic is None else generic.scale_prior)
-    models = _fit(
-        generic, prepared, split_rows(prepared, unlabelled=settings.personalize.unlabelled), whole, grade, report
-    )
+    split = split_rows(prepared, unlabelled=settings.personalize.unlabelled)
+    models = _fit(generic, prepared, split, whole, grade, report)
     found: list[dict[str, Any]] = [{} for _ in person.subjects]
     if all(efforts.made_efforts(prepared)):
         prior = None if generic is None else generic.gain_prior
         prior = gains.population_prior(len(prepared.limbs.muscles)) if prior is None else prior
         models = efforts.fit_gains(models, prepared, prior)
         found = [efforts.describe_gains(stacked.take(models, s), prior) for s in range(len(found))]
+    if models.deviation is not None:
+        for s, (rows, known) in enumerate(zip(split.calibration, split.labelled, strict=True)):
+            angle = prepared.table.motion.angle[gaussian_process.thin(rows[known])]
+            found[s]["shown"] = repetitions.describe(stacked.take(models.deviation, s), angle)
     kept = [
         _finish(models, prepared, s, grade, trust, generic).with_history(**found[s])
         for s in range(len(person.subjects))

@@ -12,7 +12,8 @@ import numpy as np
 
 from pitl.config.schema import Supervision
 from pitl.errors import PitlError
-from pitl.learn import deviation, personal, stacked
+from pitl.learn import deviation, personal, repetitions, stacked
+from pitl.learn import gaussian_process as gp
 from pitl.learn.model import Model, stack
 from pitl.learn.split import CalibrationRows, pad_rows
 from pitl.live.session import Seat, Update, swap
@@ -99,11 +100,12 @@ def fit(
     )
     taps = len(weak.kernel(config.weak_kernel_s, rate).average)
     who = _calibration_rows(_usable(collected.valid, nearest, net.window), count - net.window + 1, taps)
-    start = stack([model.without_priors()])
+    start, shown = stack([model.without_priors()]), {}
     if angle is not None and config.deviation and deviation.prior_of(model) is not None:
         # before the head, so that `warm` compiles it
         rows = np.asarray(who.rows)[np.asarray(who.labelled) > 0]
         start = deviation.fit_people(model, start, samples, np.zeros(count, np.int32), [rows])
+        shown = repetitions.describe(stacked.take(start.deviation, 0), angle[nearest][gp.thin(rows)])
     fitted = personal.fit(
         start,
         samples,
@@ -117,7 +119,7 @@ def fit(
     own: Model = stacked.take(fitted.model, 0)
     seconds = len(collected.emg) / collected.rate_hz
     made = own.replace(channel_scale=scale, people=model.people)
-    return made.with_history(kind="calibrated", labels=supervision, seconds=seconds)
+    return made.with_history(kind="calibrated", labels=supervision, seconds=seconds, shown=shown)
 
 
 def warm(model: Model, posture: str, seconds: float, rate_hz: float, *, with_angle: bool) -> None:
@@ -225,7 +227,8 @@ class Calibration:
             swap(seat, made)  # before it is written: the person is waiting
             self.keep(made)
             labels = "the measured angle" if self.with_angle else "the equation of motion alone (no angle was measured)"
-            self.phase, self.message = "done", f"the model has learned from {self.seconds:g} s, with {labels}."
+            told = f"the model has learned from {self.seconds:g} s, with {labels}."
+            self.phase, self.message = "done", f"{told} {repetitions.advice(made.history['shown'])}".rstrip()
         except PitlError as e:
             self.phase, self.message = "failed", str(e)
 
