@@ -43,8 +43,8 @@ def number(angle: np.ndarray, trial: np.ndarray) -> np.ndarray:
 def describe(person: Deviation, angle: np.ndarray) -> dict[str, Any]:
     """Repetitions that a person has shown, and how sure the model would have been of one that it had not seen.
 
-    That interval needs no angle: it is the posterior's on the last repetition, after half of the others and after all of
-    them.
+    That interval needs no angle: it is the posterior's on the last repetition, after half of the others and after
+    all of them.
 
     Args:
         person: one, not stacked.
