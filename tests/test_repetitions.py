@@ -53,7 +53,7 @@ def test_the_interval_of_an_unseen_repetition_falls_with_those_seen_and_the_advi
     sentence = repetitions.advice({"repetitions": 4, "after": [1, 3], "half_deg": [12.0, 6.0]})
     assert sentence == (
         "It has seen 4 repetitions; one that it has not seen is told to ±6.0 degrees; two more would bring that to "
-        "about ±4.4."
+        "about ±4.3."
     )
     assert "change that little" in repetitions.advice({"repetitions": 40, "after": [19, 39], "half_deg": [5.0, 4.98]})
     assert repetitions.describe(*person(1)) == {"repetitions": 1} and repetitions.advice({}) == ""
