@@ -96,7 +96,7 @@ def calibrate(
     """
     on, data = problem(prepared, rows, labelled, settings, motion)
     unknown = any(mvc is None for mvc in prepared.table.maxima)
-    return calibrate_on(prepared.limbs, on, data, spread, settings, belief, worth_unknown=unknown)
+    return calibrate_on(prepared.limbs, on, data, spread, settings, belief, gain_unknown=unknown)
 
 
 def problem(
@@ -126,19 +126,19 @@ def calibrate_on(
     settings: MuscleFit,
     belief: hill.Belief | None = None,
     *,
-    worth_unknown: bool,
+    gain_unknown: bool,
 ) -> Calibrated:
-    """`calibrate` of what `problem` gave; `worth_unknown` if nobody knows what everybody's envelopes are worth."""
+    """`calibrate` of what `problem` gave; `gain_unknown` if nobody knows the envelope at maximal contraction."""
     every = max(1, rows.weight.shape[1] // _FITTED_ROWS)  # neighbours say much the same
     few = jax.tree.map(lambda x: jax.device_put(np.asarray(x)[:, ::every]), rows)
-    if worth_unknown:
+    if gain_unknown:
         on = on._replace(peak=on.peak * _common_gain(limbs, on, few, spread)[:, None])
     z, losses = hill.calibrate(limbs, on, few, spread, settings.prior_weight, settings.learner, belief)
     return Calibrated(z, on, rows, np.asarray(losses))
 
 
-# Without a maximum voluntary contraction nobody knows what an envelope is worth: from 1 to 100 times the usual.
-_WORTH = np.geomspace(0.5, 100.0, 24)
+# Without a maximum voluntary contraction the envelope of one is not known: from 0.5 to 100 times the usual.
+_COMMON_GAINS = np.geomspace(0.5, 100.0, 24)
 
 
 @jax.jit
@@ -148,12 +148,12 @@ def _common_gain(limbs: MusculoskeletalModel, on: hill.Electrodes, rows: hill.Mu
     def one(model: Any, own_on: Any, own_rows: Any, own_spread: Any) -> Array:
         none = hill.initial(model, own_on.peak.shape[0])
 
-        def error(worth: Array) -> Array:
-            scaled = own_on._replace(peak=own_on.peak * worth)
+        def error(gain: Array) -> Array:
+            scaled = own_on._replace(peak=own_on.peak * gain)
             wrong = hill.torque_error(model, none, scaled, own_rows, own_spread.torque)
             return jnp.sum(jnp.mean(wrong**2, axis=-1) * own_rows.weight)
 
-        tries = jnp.asarray(_WORTH, jnp.float32)
+        tries = jnp.asarray(_COMMON_GAINS, jnp.float32)
         return tries[jnp.argmin(jax.vmap(error)(tries))]
 
     return jax.vmap(one)(limbs, on, rows, spread)

@@ -16,7 +16,7 @@ from pitl.mechanics.model import MusculoskeletalModel, posture_index
 from pitl.signals import emg, normalise, windows
 
 
-class Followed(NamedTuple):
+class ForcesAlongMotion(NamedTuple):
     """N instants along a measured motion."""
 
     time_s: np.ndarray  # (N,)
@@ -26,7 +26,7 @@ class Followed(NamedTuple):
     silent: np.ndarray  # (C,) True of channels that are missing or dead
 
 
-def follow(model: Model, recording: Recording) -> Followed:
+def follow(model: Model, recording: Recording) -> ForcesAlongMotion:
     """Forces and net moments from a recording's EMG and measured angles.
 
     Raises:
@@ -50,7 +50,9 @@ def follow(model: Model, recording: Recording) -> Followed:
     at = jnp.full(len(jets), posture, jnp.int32)
     force, torque = _along(model.limb, model.muscles, *along, at, hill.whole_course(model.limb, along[1], along[2], at))
     known = np.isfinite(np.asarray(model.muscles.torque_spread))
-    return Followed(env.time_s, motion.angle, np.asarray(force), np.where(known, np.asarray(torque), np.nan), silent)
+    return ForcesAlongMotion(
+        env.time_s, motion.angle, np.asarray(force), np.where(known, np.asarray(torque), np.nan), silent
+    )
 
 
 @jax.jit

@@ -77,7 +77,7 @@ def fit(person: Cohort, settings: Config) -> Model:
     on, data = jax.tree.map(lambda x: np.repeat(np.asarray(x), count, axis=0), (on, data))
     spreads = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], count, axis=0), spread)
     unknown = prepared.table.maxima[0] is None
-    found = emg_driven.calibrate_on(starts, on, data, spreads, how, worth_unknown=unknown)
+    found = emg_driven.calibrate_on(starts, on, data, spreads, how, gain_unknown=unknown)
     best = int(np.argmin(found.loss[-1]))
     limb, z, on = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[best]), (starts, found.z, found.on))
     prepared = prepared._replace(limbs=jax.tree.map(lambda x: np.asarray(x)[None], limb))
