@@ -36,21 +36,21 @@ class MethodIntervals(NamedTuple):
     half: dict[str, list[np.ndarray]]  # by kind (angle [rad], force [N]), of each person: (W, outputs)
 
 
-class Coverage(NamedTuple):
+class PosteriorCoverage(NamedTuple):
     """How often the intervals of one person's angle hold, and how wide they are."""
 
     coverage: float
     width_deg: float
 
 
-def of_posterior(task: Task, predicted: tuple[Estimate, ...]) -> list[Coverage]:
+def of_posterior(task: Task, predicted: tuple[Estimate, ...]) -> list[PosteriorCoverage]:
     """How often everybody's own 90 % intervals of a method of `POSTERIOR` hold, on average over coordinates."""
     angle, result = np.asarray(task.prepared.samples.angle), []
     for estimate, rows in zip(predicted, task.split.test, strict=True):
         assert estimate.angle_spread is not None
         half = HALF_OF_NORMAL * estimate.angle_spread  # rad
         inside = np.abs(estimate.angle - angle[rows]) <= half
-        result.append(Coverage(float(inside.mean()), float(np.degrees(2 * half.mean()))))
+        result.append(PosteriorCoverage(float(inside.mean()), float(np.degrees(2 * half.mean()))))
     return result
 
 
