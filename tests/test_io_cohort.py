@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pitl.config.schema import DataConfig
 from pitl.data import cohort as cohorts
 from pitl.data.folder import read_folder
-from pitl.data.recording import Cohort, Recording, Subject
+from pitl.data.recording import Cohort, Load, Recording, Subject
 from pitl.errors import PitlError
 
 HEADER = """
@@ -234,3 +234,14 @@ def test_the_torque_of_an_effort_is_the_dynamometers(tmp_path: Path) -> None:
     header = tmp_path / "cohort.toml"
     header.write_text(header.read_text().replace("dynamometer = true", 'dynamometer = true\nlacks = ["angle"]'))
     refused(tmp_path, "dynamometer", "no angle")
+
+
+def test_a_weight_that_was_carried_is_a_line_of_the_trial(tmp_path: Path) -> None:
+    carried = Load(1.5, (0.06, 0.0, -0.01), "hand")
+    trials = (recording("S1", "t1", 0), recording("S1", "t2", 1, load=carried))
+    cohorts.write_cohort(Cohort("c", "own", (Subject("S1", trials),)), tmp_path)
+    empty, loaded = cohorts.read_cohort(tmp_path).subjects[0].recordings
+    assert empty.load is None and loaded.load == carried
+    header = tmp_path / "cohort.toml"
+    header.write_text(header.read_text().replace("mass_kg = 1.5", "mass_kg = -1"))
+    refused(tmp_path, "load", "mass_kg")

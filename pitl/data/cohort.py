@@ -206,6 +206,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
             "rate_hz": r.rate_hz if r.rate_hz != recordings[0].rate_hz else None,
             "lacks": [k for k in names if k not in own] or None,
             "dynamometer": True if (r.subject, r.trial) in efforts else None,
+            "load": None if r.load is None else r.load._asdict(),
             "force_source": r.force_source, "notes": list(r.notes) or None,
         }))  # fmt: skip
     for s in cohort.subjects:

@@ -29,6 +29,7 @@ _File = Annotated[str, Field(min_length=1, max_length=1000)]
 _Columns = Annotated[dict[_Word, _Column], Field(min_length=1)]
 _Positive = Annotated[float, Field(gt=0)]
 _Rate = Annotated[float, Field(ge=1, le=1e6)]  # Hz
+_Place = Annotated[float, Field(gt=-1, lt=1)]  # m
 
 
 class _Closed(BaseModel):
@@ -69,6 +70,14 @@ class Torque(_Closed):
     rate_hz: _Rate | None = None
 
 
+class LoadEntry(_Closed):
+    """A known weight that is fixed to a body of the model during a trial, such as a dumbbell in the hand."""
+
+    mass_kg: Annotated[float, Field(gt=0, lt=500)]
+    place_m: tuple[_Place, _Place, _Place]  # of its centre, in the body's coordinates
+    body: _Word
+
+
 class TrialEntry(_Closed):
     """One recording: one file for everything, or one for each part."""
 
@@ -87,6 +96,7 @@ class TrialEntry(_Closed):
     emg_offset_s: Annotated[float, Field(ge=-1e5, le=1e5)] | Literal["estimate"] = 0.0  # added to the EMG's clock
     lacks: list[Literal["angle", "force", "torque"]] = []
     dynamometer: bool = False  # an isometric effort: its torque is what the limb exerted on the device that held it
+    load: LoadEntry | None = None
     force_source: str | None = None
     notes: list[str] = []
 

@@ -12,7 +12,7 @@ from pitl.data import alignment
 from pitl.data.alignment import Regular
 from pitl.data.cohort_file import NAME, PARTS, CohortFile, TrialEntry
 from pitl.data.formats.signals import EMG_UNITS, RADIANS, VOLTS, Column, Signals, Stream, column, group_of, nearest
-from pitl.data.recording import Recording
+from pitl.data.recording import Load, Recording
 from pitl.data.walk import within
 from pitl.errors import PitlError
 
@@ -120,6 +120,7 @@ def _assemble(
         trial.subject, trial.task, trial.trial, trial.posture, rate, arrays["emg"], tuple(header.emg.channels),
         angle=arrays.get("angle"), dofs=tuple(dofs.coordinates) if dofs else (), force=arrays.get("force"),
         muscles=tuple(f.muscles) if f else (), force_source=labels,
+        load=None if trial.load is None else Load(**trial.load.model_dump()),
         torque=None if trial.dynamometer else arrays.get("torque"),
         dynamometer=arrays.get("torque") if trial.dynamometer else None,
         valid=None if good.all() else good, source=str(source), notes=tuple(notes), emg_kind=header.emg.kind,
