@@ -143,7 +143,7 @@ def test_the_printed_configuration_is_a_configuration(file, tmp_path):
     copy = tmp_path / "copy.toml"
     copy.write_text(shown.output, encoding="utf-8")
     assert toml.load(copy) == toml.load(file, ["train.batch=8"])
-    assert "# most optimiser steps; default 1500\nsteps = 10\n" in shown.output
+    assert "# optimiser steps; default 600\nsteps = 10\n" in shown.output
 
 
 def test_a_cache_that_cannot_be_made_is_no_error(monkeypatch, file):
