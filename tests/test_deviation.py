@@ -1,5 +1,7 @@
 """The personal model of an angle: recalibrated generic model and Gaussian process."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,11 @@ from pitl.comparison import deviation as methods
 from pitl.comparison.folds import GenericModels, make_folds
 from pitl.comparison.task import Task
 from pitl.config.schema import Config
+from pitl.config.toml import change
 from pitl.data.load import load_cohort
 from pitl.learn import api, train
 from pitl.learn import gaussian_process as gp
+from pitl.learn import played as played_
 from pitl.learn.model import Model, stack
 from pitl.learn.prepare import prepare
 from pitl.learn.split import split_rows
@@ -259,3 +263,36 @@ def test_a_personal_model_answers_with_intervals_and_is_read_back(task, tmp_path
     again = api.predict(Model.load(tmp_path / "own"), recording)
     np.testing.assert_allclose(again.angle, answer.angle, atol=1e-6)
     assert api.train_model(people.without("V01"), task.config, personalize={"deviation": False}).angle_prior is None
+
+
+@pytest.mark.parametrize(("people", "count"), [(8, 4), (9, 9), (12, 3)])
+def test_nobody_is_played_by_a_model_that_knows_them_or_whom_they_stand_for(monkeypatch, people, count):
+    trained = []
+
+    def train(prepared, others, settings, key):
+        trained.append(others)
+        return others
+
+    monkeypatch.setattr(played_, "train_quickly", train)
+    monkeypatch.setattr(played_, "play_sources", lambda prepared, models: models)
+    config, kept = Config(), {}
+
+    def share(name, make):
+        if name not in kept:
+            kept[name] = make()
+        return kept[name]
+
+    folds = make_folds(change(config.evaluate, folds=count), config.train, people)
+    task = SimpleNamespace(
+        config=config,
+        prepared=SimpleNamespace(cohort=SimpleNamespace(subjects=range(people))),
+        folds=folds,
+        key=jax.random.key(0),
+        share=share,
+    )
+    for k, fold in enumerate(folds):
+        models = methods.play(task, k)  # pyright: ignore[reportArgumentType]
+        assert sorted(models) == sorted((*fold.source, *fold.held_out))
+        for person, knows in models.items():
+            assert person not in knows and not set(fold.target) & set(knows) and len(knows) >= people // 3
+    assert len(trained) <= (10 if count >= 4 else 9)
