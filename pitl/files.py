@@ -12,9 +12,11 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _MARKER = "pitl.json"
 _TREE = "tree"
-_TEMPORARY = re.compile(r"\..*\.(\d+)-\w{8}", re.DOTALL)  # with the process that writes it
+_TEMPORARY = re.compile(r"\..*\.(\d+)(?:@(\w+))?-\w{8}", re.DOTALL)  # with the process that writes it, and where
+_ABANDONED_S = 7 * 24 * 3600.0  # s, nobody writes one file for so long
 
 
 def safe_name(name: str) -> str:
@@ -117,7 +120,7 @@ def _atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def _prefix(path: Path) -> str:
     """Of the temporary name of what is going to be `path`; what killed processes left under such names goes."""
     sweep(path.parent, path.name)
-    return f".{path.name}.{os.getpid()}-"
+    return f".{path.name}.{os.getpid()}@{_machine()}-"
 
 
 def sweep(folder: str | Path, name: str | None = None) -> None:
@@ -126,12 +129,27 @@ def sweep(folder: str | Path, name: str | None = None) -> None:
     found = folder.rglob(".*") if name is None else folder.glob(f".{glob.escape(name)}.*")
     for path in list(found):
         temporary = _TEMPORARY.fullmatch(path.name)
-        if temporary is None or _lives(int(temporary[1])):
+        if temporary is None or _is_written(path, int(temporary[1]), temporary[2]):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """This machine among those that may write into one network folder, as part of a name."""
+    return hashlib.sha256(platform.node().encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _is_written(path: Path, process: int, machine: str | None) -> bool:
+    """Whether somebody may still be writing there; the processes of other machines cannot be seen, so age tells."""
+    if machine == _machine():
+        return _lives(process)
+    try:
+        return time.time() - path.lstat().st_mtime < _ABANDONED_S
+    except OSError:  # it is finished, or gone
+        return True
 
 
 def _lives(process: int) -> bool:
