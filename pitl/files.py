@@ -14,6 +14,7 @@ import logging
 import os
 import platform
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -123,6 +124,11 @@ def _prefix(path: Path) -> str:
     return f".{path.name}.{os.getpid()}@{_machine()}-"
 
 
+def temporary(path: Path) -> Path:
+    """A name beside `path` for what is going to be it, which `sweep` knows if the process is killed meanwhile."""
+    return path.with_name(_prefix(path) + secrets.token_hex(4))
+
+
 def sweep(folder: str | Path, name: str | None = None) -> None:
     """Removes what processes that are no more were writing: under one name, or under any in a folder and below."""
     folder = Path(folder)
@@ -217,12 +223,17 @@ def save_checkpoint(folder: str | Path, tree: Mapping[str, Any], meta: Mapping[s
 
 
 def check_place(folder: str | Path) -> None:
-    """Looks whether a checkpoint may be written there: what it replaces is deleted, so it has to be one as well.
+    """Looks whether a checkpoint can be written there, before hours of work: what it replaces has to be one as well.
 
     Raises:
-        PitlError: the folder holds something else.
+        PitlError: something else is there, which would be deleted, or nothing can be written there.
     """
     folder = Path(folder)
+    with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise PitlError(f"{folder} is a file, a model is a folder; name another place.")
+        parent = next(p for p in folder.absolute().parents if p.exists())
+        Path(tempfile.mkdtemp(dir=parent, prefix=_prefix(parent / folder.name))).rmdir()
     there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     ours = _MARKER in there or (folder / _TREE / "_METADATA").exists()
     other = [name for name in there if name not in (_MARKER, _TREE)] if ours else there

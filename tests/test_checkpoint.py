@@ -105,6 +105,16 @@ def test_what_is_no_checkpoint_is_never_replaced(tmp_path, saved):
         assert (folder / name).exists()
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    for place, match in (("notes", "notes is a file"), ("notes/model", "Not a directory"), ("a" * 300, "too long"),
+                         ("a" * 240, "too long")):  # fmt: skip
+        with pytest.raises(PitlError, match=match):
+            files.check_place(tmp_path / place)
+    files.check_place(tmp_path / "a" / "b" / "c")
+    assert [p.name for p in tmp_path.iterdir()] == ["notes"]
+
+
 def test_a_link_to_a_checkpoint_stays_a_link(tmp_path, saved):
     (tmp_path / "link").symlink_to(saved)
     files.save_checkpoint(tmp_path / "link", {"x": np.ones(2)}, {})

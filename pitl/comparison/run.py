@@ -57,7 +57,7 @@ class Job:
     def timed(self, name: str) -> Iterator[None]:
         """Adds the wall time of a step to the record, says that it runs, and drops its programs if there are many."""
         start = time.perf_counter()
-        with self.console.status(name) if self.console.is_terminal else _line(self.console, name):
+        with show_step(self.console, name):
             yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
         if devices.first():
@@ -388,6 +388,11 @@ def _claim(config: Config, out: Path) -> None:
 
 
 @contextmanager
-def _line(console: Console, name: str) -> Iterator[None]:
-    console.print(f"{name} ...")
-    yield
+def show_step(console: Console, name: str) -> Iterator[None]:
+    """Says what runs now: at its end no more in a terminal, in a line of its own elsewhere."""
+    if console.is_terminal:
+        with console.status(name):
+            yield
+    else:
+        console.print(f"{name} ...")
+        yield
