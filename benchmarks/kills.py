@@ -203,7 +203,8 @@ def page_differs(whole: Path, out: Path) -> list[str]:
     """Whether the page is another than that of the undisturbed run, with that run's wall times and in its place."""
     if not (out / "report.html").exists():
         return ["report.html"]
-    shutil.copy(whole / "metrics.json", out / "metrics.json")
+    for name in ("metrics.json", "sums.json"):
+        shutil.copy(whole / name, out / name)
     same = report.write(out).read_bytes() == (whole / "report.html").read_bytes()
     return [] if same else ["report.html"]
 

@@ -282,7 +282,7 @@ def _about(folder: Path) -> dict[str, Any]:
         raise PitlError(f"{folder} is no checkpoint of this package: it has no {_MARKER}; name another folder.") from e
     except OSError as e:
         raise PitlError(f"cannot read {marker}: {e.strerror}.") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise _damaged(folder, f"{_MARKER}: {e}") from e
     if not isinstance(about, dict) or about.get("format") != "pitl":
         raise PitlError(f"{folder} is no checkpoint of this package: {_MARKER} does not say so; name another folder.")

@@ -145,7 +145,7 @@ def open_store(path: str | Path) -> Store:
             about = json.loads(str(file.attrs["about"]))
             trials = tuple(Stored(**t) for t in json.loads(_text(file["trials"])))
             lengths = {len(_data(file, name)) for name in Samples._fields}
-    except (OSError, KeyError, ValueError, TypeError) as e:
+    except (OSError, KeyError, ValueError, TypeError, RecursionError) as e:
         raise PitlError(f"{path} is no store of recordings, or a damaged one ({e}); make it again.") from e
     if about.get("schema") != SCHEMA or lengths != {about.get("rows")}:
         raise PitlError(
