@@ -271,6 +271,13 @@ def main() -> None:
         keep_all_programs()
         expected, unequal = content(whole), dict[str, list[str]]()
         resumed, earnest, seconds = Counter[str](), Counter[str](), list[float]()
+        ended = folder / "resumed.json"  # what an earlier call resumed: name to what differed and how long it took
+        done: dict[str, tuple[list[str], float]] = json.loads(ended.read_text()) if ended.exists() else {}
+        for name, (other, took_s) in done.items():
+            resumed[states[name][0]] += 1
+            seconds.append(took_s)
+            if other:
+                unequal[f"{states[name][0]} {name}"] = other
 
         def store() -> dict[str, Any]:
             table = {
@@ -289,7 +296,7 @@ def main() -> None:
             return table
 
         by_step: dict[str, list[str]] = {}
-        for name in sorted(states):
+        for name in sorted(states.keys() - done.keys()):
             by_step.setdefault(states[name][0], []).append(name)
         for names in by_step.values():
             draw.shuffle(names)
@@ -306,6 +313,8 @@ def main() -> None:
                 unequal[f"{step} {name}"] = other
                 print(f"{step}: {name} differs in {other}", file=sys.stderr, flush=True)
             print(f"{step} {name} {seconds[-1]} s", file=sys.stderr, flush=True)
+            done[name] = other, seconds[-1]
+            ended.write_text(json.dumps(done))
             store()
         config = folder / "kills.toml"
         config.write_text(TOML)
