@@ -4,6 +4,7 @@ import contextlib
 import functools
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from pitl.errors import PitlError
@@ -31,9 +32,12 @@ def _probe(path: Path, version: tuple[int, int], program: str, code: str, second
     del version  # read again when the file has changed
     limits = "" if sys.platform == "win32" else _LIMITS.replace("SECONDS", str(seconds))
     command = [sys.executable, "-I", "-c", f"{limits}import sys\npath = sys.argv[1]\n{code}", str(path)]
-    try:
-        ended = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=4 * seconds).returncode
-    except subprocess.TimeoutExpired:
-        ended = -1
+    with tempfile.TemporaryDirectory() as folder:  # some leave a log where they run
+        try:
+            ended = subprocess.run(
+                command, cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=4 * seconds
+            ).returncode
+        except subprocess.TimeoutExpired:
+            ended = -1
     if ended < 0:
         raise PitlError(f"{program} fell over {path}, or took too long; open it in {program}, look for odd numbers.")
