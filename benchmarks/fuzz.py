@@ -12,6 +12,7 @@ import re
 import resource
 import select
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -226,7 +227,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
-    table, stated, failed = Table("kind", *ENDINGS), [], 0
+    table, stated = Table("kind", *ENDINGS), []
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     for kind in args.kinds:
         counts, bad = run(kind, args.inputs, args.seed, args.keep)
         table.add_row(kind, *(str(counts[e]) for e in ENDINGS))
@@ -234,13 +236,13 @@ def main() -> None:
         stated += bad
         if args.json is not None:
             kept = json.loads(args.json.read_text()) if args.json.exists() else {}
-            kept[kind] = {"seed": args.seed, **{e: counts[e] for e in ENDINGS}, "bad": bad}
+            kept[kind] = {"seed": args.seed, "commit": commit, **{e: counts[e] for e in ENDINGS}, "bad": bad}
             kept["all kinds"] = {e: sum(v[e] for k, v in kept.items() if k in NAMES) for e in ENDINGS}
             args.json.write_text(json.dumps(kept, indent=1) + "\n")
     Console(width=120).print(table)
     for line in stated[:60]:
         print(line)
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if stated else 0)
 
 
 if __name__ == "__main__":

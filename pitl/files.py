@@ -12,9 +12,12 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
+import secrets
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _MARKER = "pitl.json"
 _TREE = "tree"
-_TEMPORARY = re.compile(r"\..*\.(\d+)-\w{8}", re.DOTALL)  # with the process that writes it
+_TEMPORARY = re.compile(r"\..*\.(\d+)(?:@(\w+))?-\w{8}", re.DOTALL)  # with the process that writes it, and where
+_ABANDONED_S = 7 * 24 * 3600.0  # s, nobody writes one file for so long
 
 
 def safe_name(name: str) -> str:
@@ -117,7 +121,12 @@ def _atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def _prefix(path: Path) -> str:
     """Of the temporary name of what is going to be `path`; what killed processes left under such names goes."""
     sweep(path.parent, path.name)
-    return f".{path.name}.{os.getpid()}-"
+    return f".{path.name}.{os.getpid()}@{_machine()}-"
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` for what is going to be it, which `sweep` knows if the process is killed meanwhile."""
+    return path.with_name(_prefix(path) + secrets.token_hex(4))
 
 
 def sweep(folder: str | Path, name: str | None = None) -> None:
@@ -126,12 +135,27 @@ def sweep(folder: str | Path, name: str | None = None) -> None:
     found = folder.rglob(".*") if name is None else folder.glob(f".{glob.escape(name)}.*")
     for path in list(found):
         temporary = _TEMPORARY.fullmatch(path.name)
-        if temporary is None or _lives(int(temporary[1])):
+        if temporary is None or _is_written(path, int(temporary[1]), temporary[2]):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """This machine among those that may write into one network folder, as part of a name."""
+    return hashlib.sha256(platform.node().encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _is_written(path: Path, process: int, machine: str | None) -> bool:
+    """Whether somebody may still be writing there; the processes of other machines cannot be seen, so age tells."""
+    if machine == _machine():
+        return _lives(process)
+    try:
+        return time.time() - path.lstat().st_mtime < _ABANDONED_S
+    except OSError:  # it is finished, or gone
+        return True
 
 
 def _lives(process: int) -> bool:
@@ -199,12 +223,17 @@ def save_checkpoint(folder: str | Path, tree: Mapping[str, Any], meta: Mapping[s
 
 
 def check_place(folder: str | Path) -> None:
-    """Looks whether a checkpoint may be written there: what it replaces is deleted, so it has to be one as well.
+    """Looks whether a checkpoint can be written there, before hours of work: what it replaces has to be one as well.
 
     Raises:
-        PitlError: the folder holds something else.
+        PitlError: something else is there, which would be deleted, or nothing can be written there.
     """
     folder = Path(folder)
+    with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise PitlError(f"{folder} is a file, a model is a folder; name another place.")
+        parent = next(p for p in folder.absolute().parents if p.exists())
+        Path(tempfile.mkdtemp(dir=parent, prefix=_prefix(parent / folder.name))).rmdir()
     there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     ours = _MARKER in there or (folder / _TREE / "_METADATA").exists()
     other = [name for name in there if name not in (_MARKER, _TREE)] if ours else there
@@ -253,7 +282,7 @@ def _about(folder: Path) -> dict[str, Any]:
         raise PitlError(f"{folder} is no checkpoint of this package: it has no {_MARKER}; name another folder.") from e
     except OSError as e:
         raise PitlError(f"cannot read {marker}: {e.strerror}.") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise _damaged(folder, f"{_MARKER}: {e}") from e
     if not isinstance(about, dict) or about.get("format") != "pitl":
         raise PitlError(f"{folder} is no checkpoint of this package: {_MARKER} does not say so; name another folder.")

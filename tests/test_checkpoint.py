@@ -105,6 +105,16 @@ def test_what_is_no_checkpoint_is_never_replaced(tmp_path, saved):
         assert (folder / name).exists()
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    for place, match in (("notes", "notes is a file"), ("notes/model", "Not a directory"), ("a" * 300, "too long"),
+                         ("a" * 240, "too long")):  # fmt: skip
+        with pytest.raises(PitlError, match=match):
+            files.check_place(tmp_path / place)
+    files.check_place(tmp_path / "a" / "b" / "c")
+    assert [p.name for p in tmp_path.iterdir()] == ["notes"]
+
+
 def test_a_link_to_a_checkpoint_stays_a_link(tmp_path, saved):
     (tmp_path / "link").symlink_to(saved)
     files.save_checkpoint(tmp_path / "link", {"x": np.ones(2)}, {})
@@ -134,16 +144,17 @@ def test_there_is_always_a_model_where_folders_cannot_be_exchanged(saved, monkey
 
 
 def test_what_killed_processes_left_is_swept_and_what_others_write_is_not(saved):
-    dead, beside = 2**22 + 1, saved.parent  # no process has that number
-    for name in (f".model.{dead}-abcd1234", f".other.{dead}-abcd1234", f".model.{os.getpid()}-abcd1234"):
+    here, beside = files._machine(), saved.parent
+    dead, me = f"{2**22 + 1}@{here}-abcd1234", f"{os.getpid()}@{here}-abcd1234"  # no process has the first number
+    for name in (f".model.{dead}", f".other.{dead}", f".model.{me}"):
         (beside / name).mkdir()
-    (beside / f".a.json.{dead}-abcd1234").write_text("half")
+    (beside / f".a.json.{dead}").write_text("half")
     files.save_checkpoint(saved, {"x": np.ones(2)}, {})
     assert sorted(p.name for p in beside.iterdir()) == [
-        f".a.json.{dead}-abcd1234", f".model.{os.getpid()}-abcd1234", f".other.{dead}-abcd1234", "model",
+        f".a.json.{dead}", f".model.{me}", f".other.{dead}", "model",
     ]  # fmt: skip
     files.sweep(beside.parent)
-    assert sorted(p.name for p in beside.iterdir()) == [f".model.{os.getpid()}-abcd1234", "model"]
+    assert sorted(p.name for p in beside.iterdir()) == [f".model.{me}", "model"]
 
 
 HOSTILE = [
@@ -236,3 +247,15 @@ def test_arrays_are_written_under_the_name_that_was_asked_for(tmp_path):
     files.atomic_savez(tmp_path / "a.npz", {"angle_deg/ridge/angle": np.arange(3)})
     with np.load(tmp_path / "a.npz") as data:
         np.testing.assert_array_equal(data["angle_deg/ridge/angle"], np.arange(3))
+
+
+def test_what_another_machine_may_be_writing_stays_until_it_is_old(tmp_path):
+    dead = 2**22 + 1  # a process of that number is not here, but may be elsewhere
+    names = [f".model.{dead}@0123abcd-abcd1234", f".model.{dead}-abcd1234"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    files.sweep(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
+    os.utime(tmp_path / names[0], (0, 0))
+    files.sweep(tmp_path, "model")
+    assert [p.name for p in tmp_path.iterdir()] == names[1:]

@@ -228,3 +228,10 @@ def test_a_calibration_never_overwrites_an_earlier_one(place, tmp_path):
     (tmp_path / "anna-2").mkdir()
     assert calibrate.fresh(tmp_path / "anna") == tmp_path / "anna-3"
     assert calibrate.fresh(tmp_path / "ben") == tmp_path / "ben"
+
+
+@pytest.mark.parametrize("command", ["calibrate", "live"])
+def test_a_place_for_the_model_is_looked_at_before_the_person_is_recorded(place, tmp_path, command):
+    (tmp_path / "notes").write_text("mine")
+    code, predicted = _say(command, place / "anna", "--source", "udp:1", "--out", tmp_path / "notes" / "anna")
+    assert code == 1 and "cannot write" in predicted and "notes/anna" in predicted

@@ -8,9 +8,9 @@ from live_models import CHANNELS, RATE_HZ, deviating, wrist_model, wrist_recordi
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
-from pitl.live import page, session, stream, udp
+from pitl.live import page, session, stream, timeline, udp
 from pitl.live.block import GOOD, HELD, LOST, SampleBlock
-from pitl.live.source import Layout, Wanted
+from pitl.live.source import Layout, Vanished, Wanted
 from pitl.signals import emg, emg_steps
 
 RECORDING = wrist_recording(seconds=6.0)
@@ -302,3 +302,93 @@ def test_a_calibration_learns_from_nothing_that_was_not_sent():
     expected[500:520] = np.nan
     expected[59 * 20 : 60 * 20] = np.nan
     np.testing.assert_array_equal(fed, expected)
+
+
+# All of it at once
+
+
+class _Wire:
+    """What a sender sends, through what the UDP and LSL sources are made of; at None in it the source vanishes."""
+
+    def __init__(self, kind, sent):
+        self.layout, self.kind, self.sent = Layout(CHANNELS, RATE_HZ), kind, sent
+        self.filter, self.line, self.waiting, self.told = udp.Filter("udp:here", WANTED), None, [], 0
+
+    def read(self, wait_s):
+        while self.sent and not self.waiting:
+            one = self.sent.pop(0)
+            if one is None:
+                raise Vanished(f"{self.kind} has vanished.")
+            if self.kind == "udp":
+                for p in self.filter.take(*one):
+                    time_s = p.time_s + np.arange(len(p.emg)) / p.rate_hz
+                    self.waiting.append(SampleBlock(p.emg, time_s, p.first))
+            else:
+                emg, stamps = one
+                self.line = timeline.begin(stamps[0], RATE_HZ) if self.line is None else self.line
+                self.line, pieces, event = timeline.place(self.line, stamps)
+                assert event is None
+                self.waiting += [SampleBlock(emg[p.begin : p.end], p.time_s, p.first) for p in pieces]
+        if not self.waiting:
+            return None
+        foreign, self.told = self.filter.dropped - self.told, self.filter.dropped
+        return self.waiting.pop(0)._replace(foreign=foreign)
+
+    def close(self):
+        pass
+
+
+def _hurt(raw, kind, seed, faults):
+    """Chunks of 20 samples as they arrive, and how many samples of the sender did."""
+    random, size = np.random.default_rng(seed), 20
+    chunks = [np.arange(k, k + size) for k in range(0, len(raw), size)]
+    keep = np.ones(len(chunks), bool)
+    if "loss" in faults:
+        keep[100:-100] = random.uniform(size=len(chunks) - 200) > 0.02  # near the ends there is time to forget
+        keep[200:220] = False
+    if "vanish" in faults:
+        keep[300:345] = False
+    order = [k for k in range(len(chunks)) if keep[k]]
+    if "order" in faults and kind == "udp":  # LSL keeps it
+        for k in random.integers(100, len(order) - 100, 8):
+            order[k], order[k + 1] = order[k + 1], order[k]
+        order[150:150] = order[148:150]
+    sent, late_s = [], 2e-3 * random.uniform(size=len(chunks)) * ("jitter" in faults)
+    for k in order:
+        if "vanish" in faults and k >= 345 and None not in sent:
+            sent.append(None)
+        at = chunks[k]
+        if kind == "udp":
+            packet = udp.Packet(raw[at], np.zeros((size, 1)), int(at[0]), 50 + at[0] / RATE_HZ + late_s[k], RATE_HZ)
+            sent.append((udp.pack(packet), US))
+            if "second" in faults and k > 5 and random.uniform() < 0.3:
+                sent.append((udp.pack(packet._replace(emg=-packet.emg, first=packet.first + 7)), OTHER))
+        else:
+            sent.append((raw[at], 50 + at / RATE_HZ + late_s[k]))
+    return sent, len(order) * size
+
+
+_FAULTS = ("loss", "jitter", "order", "second", "nan", "vanish")
+
+
+@pytest.mark.parametrize(("seed", "faults"), [*((0, (f,)) for f in _FAULTS), (0, _FAULTS), (1, _FAULTS)])
+@pytest.mark.parametrize("kind", ["udp", "lsl"])
+def test_every_sample_is_accounted_for_and_good_answers_are_those_of_the_whole_recording(kind, seed, faults):
+    raw = RECORDING.emg.copy()
+    if "nan" in faults:
+        raw[3000:3030], raw[7000:7500, 1] = np.nan, np.nan
+    sent, came = _hurt(raw, kind, seed, faults)
+    source = _Wire(kind, sent)
+    updates = list(session.run(session.Seat(ENGINE), source, lambda: _Wire(kind, sent)))
+    state, rows = updates[-1].state, stream.join([u.rows for u in updates])
+    assert state.taken + state.dropped == came
+    # where LSL is opened again, its stamps, which wander, say how long it was gone
+    exact = kind == "udp" or "vanish" not in faults or "jitter" not in faults
+    assert abs(state.taken + state.held + state.lost - len(raw)) <= (0 if exact else 4)
+    assert (state.foreign > 0) == (kind == "udp" and "second" in faults)
+    assert ("vanish" in faults) == any("has vanished" in (u.event or "") for u in updates)
+    good = rows.flag == GOOD
+    at = np.round((rows.time_s[good] - 50) * 100).astype(int) - 39
+    offline = OFFLINE.angle[np.clip(at, 0, len(OFFLINE.angle) - 1)]
+    assert np.abs(np.rad2deg(rows.angle[good] - offline)).max() < 1.0
+    assert good.sum() > 60 and good[-1]

@@ -11,7 +11,7 @@ from pitl.data.recording import Cohort, Subject
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
 from pitl.live import calibrate, session, source, stream
-from pitl.live.electrodes import BACK_S, DEAD_S
+from pitl.live.electrodes import BACK_S, DEAD_S, DOUBT_S
 from pitl.live.open import open_source
 from pitl.live.source import Layout, Wanted
 from pitl.live.stream import GOOD, HELD, LOST, REDUCED, SampleBlock
@@ -95,10 +95,10 @@ def test_a_channel_that_dies_is_silent_until_it_is_back(value, normalisation):
     died, back = DIES / RATE_HZ + DEAD_S, RETURNS / RATE_HZ + BACK_S
     before, dead, after = rows.time_s < DIES / RATE_HZ, (died < rows.time_s) & (rows.time_s < back), rows.time_s > back
     assert (rows.flag[before] == GOOD).all() and set(rows.flag[dead]) <= {REDUCED, HELD}
-    if normalisation == "blend" or not np.isnan(value):
+    if normalisation == "blend":
         assert (rows.flag[after] == GOOD).all()
         assert (rows.flag[rows.time_s > died + ENGINE.forget / 100] != HELD).all()
-    else:  # what came before the channel was dead is a gap, which sliding statistics remember for long
+    else:  # sliding statistics miss for long what was not heard
         assert set(rows.flag[after]) <= {GOOD, HELD}
     assert not rows.envelope[dead, 2].any() and rows.envelope[dead][:, [0, 1, 3, 4]].all()
     assert state.lost == 0 and len(rows.angle) == len(whole.angle)
@@ -130,10 +130,38 @@ def test_the_size_of_blocks_does_not_matter_when_channels_die(size, value):
     assert (state.held, state.lost) == (expected_state.held, expected_state.lost)
 
 
-def test_a_pause_of_one_channel_shorter_than_the_limit_changes_no_flag():
+def test_a_pause_of_one_channel_is_doubted_as_soon_as_noise_cannot_be_it():
     emg = RECORDING.emg.copy()
-    emg[DIES : DIES + int(0.9 * DEAD_S * RATE_HZ), 2] = 1e-4
+    emg[DIES : DIES + int(0.9 * DOUBT_S * RATE_HZ), 2] = 1e-4
     assert (_run(emg, 50)[1].flag == GOOD).all()
+    pause = int(0.9 * DEAD_S * RATE_HZ)
+    emg[DIES : DIES + pause, 2] = 1e-4
+    rows = _run(emg, 50)[1]
+    begin, end = DIES / RATE_HZ + DOUBT_S, (DIES + pause) / RATE_HZ + ENGINE.forget / 100
+    held = (begin + 0.01 < rows.time_s) & (rows.time_s < end - 0.02)
+    assert (rows.flag[held] == HELD).all()
+    assert (rows.flag[(rows.time_s < begin) | (rows.time_s > end + 0.02)] == GOOD).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 5e-3, np.nan])
+@pytest.mark.parametrize("seconds", [0.095, 3.0])
+@pytest.mark.parametrize("normalisation", ["blend", "zscore"])
+def test_no_answer_is_called_good_that_a_channel_that_died_and_returned_has_moved(value, seconds, normalisation):
+    recording, begin = wrist_recording(seconds=14.0), 12_000
+    model, emg = wrist_model(normalisation), recording.emg.copy()
+    emg[begin : begin + round(seconds * RATE_HZ), 2] = value
+    offline = predict_recording(model, recording)
+    engine, parts = stream.engine(model, RATE_HZ, "pronated"), []
+    state = stream.start(engine)
+    for k in range(0, len(emg), 100):
+        state, rows = stream.step(engine, state, SampleBlock(emg[k : k + 100], np.arange(k, k + 100) / RATE_HZ, k))
+        parts.append(rows)
+    rows = stream.join(parts)
+    assert state.taken + state.held + state.lost == len(emg)
+    good = rows.flag == GOOD
+    at = np.round(rows.time_s[good] * 100).astype(int) - 39
+    assert np.abs(np.rad2deg(rows.angle[good] - offline.angle[at])).max() < 1.0
+    assert good[-1] or normalisation == "zscore"  # whose statistics need long to catch up
 
 
 def test_a_source_that_stands_still_as_a_whole_is_lost():

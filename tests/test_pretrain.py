@@ -1,5 +1,7 @@
 """A generic model from a store: the same rows and units as from memory, people read one at a time."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from pitl.config.schema import VirtualConfig
 from pitl.data import load, virtual
 from pitl.data.cohort import each_person, read_cohort, write_cohort
 from pitl.errors import PitlError
+from pitl.files import sweep
 from pitl.learn import prepare, pretrain, store
 from pitl.learn.model import Model
 from pitl.learn.predict import predict_recording
@@ -118,3 +121,24 @@ def test_what_needs_everything_in_memory_is_refused_before_anything_is_read(chan
     with pytest.raises(PitlError, match="needs all recordings in memory"):
         pretrain.pretrain(settings(change), tmp_path / "out", lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["people", "model", "recordings.h5"])
+def test_what_is_not_ours_is_refused_before_anything_is_read_and_stays(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(pretrain, "people_one_by_one", lambda *_: pytest.fail("it was read"))
+    there = tmp_path / name if name.endswith(".h5") else tmp_path / name / "anna.csv"
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("mine")
+    with pytest.raises(PitlError, match=name):
+        pretrain.pretrain(settings(), tmp_path, print)
+    assert there.read_text() == "mine"
+
+
+def test_what_a_killed_collection_was_writing_is_swept(tmp_path):
+    with pytest.raises(KeyboardInterrupt), store.writer(tmp_path / "recordings.h5"):
+        (left,) = tmp_path.iterdir()
+        raise KeyboardInterrupt
+    name, me = left.name, str(os.getpid())
+    (tmp_path / name.replace(me, str(2**22 + 1))).write_text("half")
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []

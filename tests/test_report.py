@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from rich.console import Console
 from scipy import stats
 
 from pitl import report
-from pitl.comparison import statistics
+from pitl.comparison import seal, statistics
 from pitl.config import toml
 from pitl.errors import PitlError
-from pitl.report import canvas, curves, everyone, findings, tables, words
+from pitl.report import canvas, curves, everyone, findings, inputs, tables, words
 
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 GRADES = {
@@ -325,10 +326,52 @@ def test_what_was_edited_is_a_sentence_that_names_the_file(tmp_path, name, chang
         report.show(tmp_path, Console(quiet=True))
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("name", ["metrics", "learned", "lost_channels", "uncertainty", "hill-a", "notes"])
+def test_a_number_that_is_none_is_refused(tmp_path, name, value):
+    make_run(tmp_path, 1)
+    (tmp_path / f"{name}.json").write_text(f"[{value}]" if name == "notes" else f'{{"v0": {{"a": {value}}}}}')
+    with pytest.raises(PitlError, match=rf"{name}\.json is damaged \(it holds {value}"):
+        report.write(tmp_path)
+
+
+def _digit(path):
+    text = path.read_text()
+    at = max(k for k, c in enumerate(text) if c in "12345")
+    path.write_text(text[:at] + str(int(text[at]) + 1) + text[at + 1 :])
+
+
+def _curve(path):
+    with np.load(path) as data:
+        arrays = {k: 2 * v if v.dtype.kind == "f" else v for k, v in data.items()}
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *((n, _digit) for n in ("metrics.json", "learned.json", "hill-a.json")),
+        *((n, _curve) for n in ("traces/v0.npz", "intervals/v0.npz")),
+        *((n, Path.unlink) for n in ("metrics.json", "learned.json", "traces/v0.npz", "notes.json")),
+        *(("sums.json", lambda path, t=t: path.write_text(t)) for t in ("", "[]", '{"notes.json": 1}', "[" * 9999)),
+    ],
+)
+def test_what_was_changed_after_the_run_is_never_shown_as_its_own(tmp_path, name, change):
+    make_run(tmp_path, 1)
+    (tmp_path / "hill-a.json").write_text('{"v0": {"strength of a": {"by_data": 0.5}}}')
+    seal.seal(tmp_path)
+    assert seal.changed(tmp_path) == [] and inputs.read(tmp_path)
+    change(tmp_path / name)
+    with pytest.raises(PitlError, match=name.replace(".", r"\.")):
+        inputs.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("array", "change"),
     [
         ("time_s", lambda v: v[:-5]),
+        ("time_s", lambda v: v * np.nan),
+        ("angle_deg/ridge/angle", lambda v: np.where(np.arange(len(v))[:, None] == 9, np.inf, v)),
         ("time_s", lambda v: v.astype(str)),
         ("angle_deg", lambda v: v[:, :0]),
         ("angle_deg/head_physics/angle_force", lambda v: v.reshape(-1)[:7]),

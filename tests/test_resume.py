@@ -9,6 +9,7 @@ import pytest
 from live_models import wrist_model
 from rich.console import Console
 
+from pitl import files
 from pitl.comparison import folds, results, run
 from pitl.comparison.folds import Fold
 from pitl.comparison.task import MethodResult
@@ -47,7 +48,7 @@ def test_damaged_wall_times_are_forgotten_and_said(tmp_path, console, text):
 
 
 def test_what_a_killed_run_was_writing_is_swept(tmp_path, console):
-    half = tmp_path / "models" / f".V01.{2**22 + 1}-abcd1234"
+    half = tmp_path / "models" / f".V01.{2**22 + 1}@{files._machine()}-abcd1234"
     run.start(CONFIG, tmp_path, console)
     half.mkdir(parents=True)
     (half / "pitl.json").write_text("{")

@@ -82,7 +82,8 @@ def _compare(config: "Config", out: Path, console: Any, *, models: bool = False)
     if devices.first():
         from pitl import report
 
-        report.show(out, console)
+        with comparing.show_step(console, "report"):
+            report.show(out, console)
 
 
 def _run(config: "Config", out: Path, console: Any) -> None:

@@ -132,6 +132,8 @@ def live(
         from pitl.live import access, calibrate, limb, page, session, sinks
         from pitl.live import stream as streaming
 
+        if out is not None:  # else the page can be looked at where nothing can be written
+            files.check_place(calibrate.fresh(out))
         person = shell.network_of(Model.load(model), model)
         at = page.listen(host, port)
         opened, reopen = _open(source, person, unit, speed, repeat)
@@ -206,6 +208,7 @@ def calibrate(
 
         if out.exists():
             raise PitlError(f"{out} exists, and an earlier calibration is never overwritten; name another with --out.")
+        files.check_place(out)
         person = shell.network_of(Model.load(model), model)
         opened, reopen = _open(source, person, unit, speed, 1)
         into = sinks.open_sink(sink, person.limb, person.emg.rate_hz)

@@ -8,6 +8,7 @@ OUT/models/generic, OUT/models/SUBJECT         the models to use: trained on eve
 OUT/limb                                       the limb model of the first person
 OUT/hill-SUPERVISION.json                      what the data identify of the EMG-driven model
 OUT/metrics.json, traces/, learned.json, notes.json, lost_channels.json, uncertainty.json
+OUT/sums.json                                  digests of what the report reads
 """
 
 import hashlib
@@ -26,7 +27,7 @@ import jax
 from rich.console import Console
 
 from pitl import __version__
-from pitl.comparison import coverage, folds, lost_channels, results
+from pitl.comparison import coverage, folds, lost_channels, results, seal
 from pitl.comparison.folds import GenericModels, make_folds
 from pitl.comparison.methods import run_method
 from pitl.comparison.task import Finished, Task
@@ -52,12 +53,13 @@ class Job:
     out: Path
     console: Console
     seconds: dict[str, float]  # wall time of each step, earlier tries at the same run counted in
+    edited: frozenset[str] = frozenset()  # files that are not as an earlier try left them
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Adds the wall time of a step to the record, says that it runs, and drops its programs if there are many."""
         start = time.perf_counter()
-        with self.console.status(name) if self.console.is_terminal else _line(self.console, name):
+        with show_step(self.console, name):
             yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
         if devices.first():
@@ -74,7 +76,20 @@ def start(config: Config, out: Path, console: Console) -> Job:
     _claim(config, out)
     if devices.first():
         sweep(out)
-    return Job(config, out, console, _past_seconds(out / "seconds.json", console))
+    return Job(config, out, console, _past_seconds(out / "seconds.json", console), _edited(out, console))
+
+
+def _edited(out: Path, console: Console) -> frozenset[str]:
+    """Files that were changed after an earlier try was done; they are made again, and that is said."""
+    try:
+        found = seal.changed(out)
+    except PitlError:
+        found = [seal.FILE]
+    if found:
+        console.print(
+            f"{', '.join(found)} in {out}: not as the run left it, and made again.", soft_wrap=True, markup=False
+        )
+    return frozenset(found)
 
 
 def _past_seconds(path: Path, console: Console) -> dict[str, float]:
@@ -87,9 +102,9 @@ def _past_seconds(path: Path, console: Console) -> dict[str, float]:
 
 
 def _json(path: Path) -> Any:
-    """What a file holds, None if it cannot be read."""
+    """What a file holds, None if it cannot be read, or holds a number that is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=int)
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -217,7 +232,8 @@ def _lacks(job: Job, prepared: Prepared, made: tuple[str, str], kept: str | None
     """Whether something that a method, with its labels, leaves beside its estimates is missing or damaged."""
     method, supervision = made
     if method == "emg_driven_measured":
-        return not isinstance(_json(job.out / f"hill-{supervision}.json"), dict)
+        name = f"hill-{supervision}.json"
+        return not isinstance(_json(job.out / name), dict) or name in job.edited
     people = [s.name for s in prepared.cohort.subjects] if method == kept else []
     return any(_usable(job, results.folder_of(job.out, name, supervision), name) is None for name in people)
 
@@ -320,6 +336,7 @@ def _trust(job: Job, prepared: Prepared, split: Split, labels: Supervision) -> d
 
 def _evaluate(job: Job, prepared: Prepared, split: Split, generic: list[GenericModels]) -> None:
     config = job.config
+    (job.out / seal.FILE).unlink(missing_ok=True)
     with job.timed("evaluation"):
         rows = results.score_all(job.out, prepared, split, generic)
         results.write_traces(job.out, config.evaluate.supervision, prepared, split)
@@ -347,6 +364,7 @@ def _evaluate(job: Job, prepared: Prepared, split: Split, generic: list[GenericM
     atomic_write_text(job.out / "notes.json", json.dumps(notes, indent=1))
     metrics = {"schema": 2, "config": to_dict(config), "environment": _environment(job), "rows": rows}
     atomic_write_text(job.out / "metrics.json", json.dumps(metrics, indent=1))
+    seal.seal(job.out)
 
 
 def _environment(job: Job) -> dict[str, Any]:
@@ -393,6 +411,11 @@ def _claim(config: Config, out: Path) -> None:
 
 
 @contextmanager
-def _line(console: Console, name: str) -> Iterator[None]:
-    console.print(f"{name} ...")
-    yield
+def show_step(console: Console, name: str) -> Iterator[None]:
+    """Says what runs now: at its end no more in a terminal, in a line of its own elsewhere."""
+    if console.is_terminal:
+        with console.status(name):
+            yield
+    else:
+        console.print(f"{name} ...")
+        yield

@@ -20,7 +20,7 @@ from pitl.config.schema import Config
 from pitl.config.toml import to_dict
 from pitl.data.load import people_one_by_one
 from pitl.errors import PitlError
-from pitl.files import load_checkpoint, save_checkpoint
+from pitl.files import check_place, load_checkpoint, save_checkpoint
 from pitl.learn import generic, loss, stacked, store, train, units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared, network_of, prepare
@@ -53,6 +53,10 @@ def pretrain(config: Config, out: Path, say: Callable[[str], None]) -> Model:
         result = Model.load(out / "model")
         _same(result.history["config"], config, out)
         return result
+    for part in ("people", "model"):
+        check_place(out / part)
+    if (out / "recordings.h5").exists():
+        store.open_store(out / "recordings.h5")  # nothing else is replaced
     people = collect(config, out, say)
     made = train_on_store(config, people, say)
     made.save(out / "model")

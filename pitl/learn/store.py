@@ -8,7 +8,6 @@ program trains on all of them, and reading the next one goes on while the device
 """
 
 import json
-import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pitl.errors import PitlError
-from pitl.files import writing
+from pitl.files import temporary, writing
 from pitl.signals.samples import Samples
 
 if TYPE_CHECKING:
@@ -108,9 +107,9 @@ def writer(path: str | Path) -> Iterator[Writer]:
         PitlError: if it cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        part = temporary(path)
         try:
             with _file(part, "w") as file:
                 made = Writer(file, path)
@@ -146,7 +145,7 @@ def open_store(path: str | Path) -> Store:
             about = json.loads(str(file.attrs["about"]))
             trials = tuple(Stored(**t) for t in json.loads(_text(file["trials"])))
             lengths = {len(_data(file, name)) for name in Samples._fields}
-    except (OSError, KeyError, ValueError, TypeError) as e:
+    except (OSError, KeyError, ValueError, TypeError, RecursionError) as e:
         raise PitlError(f"{path} is no store of recordings, or a damaged one ({e}); make it again.") from e
     if about.get("schema") != SCHEMA or lengths != {about.get("rows")}:
         raise PitlError(

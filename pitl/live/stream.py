@@ -39,6 +39,7 @@ class Engine(NamedTuple):
     hold: int  # raw samples, longest gap that is bridged
     forget: int  # envelope samples after a gap, until neither filter nor window remember it
     limits: electrodes.Limits
+    remember: int  # envelope samples for which sliding statistics are kept: as long as nobody doubts a channel, and now
     missing: np.ndarray | None = None  # (C,) True where the source has no such channel; None if it has all
 
 
@@ -47,9 +48,9 @@ class StreamState(NamedTuple):
 
     filter: emg.EnvelopeState
     history: np.ndarray  # (H, C) envelopes before now, not yet divided by `Engine.volts`; H < window
-    lag: sliding.Lag | None
+    lags: tuple[sliding.Lag, ...]  # sliding statistics after the last envelope samples, the latest at the end
     fresh: int  # envelope samples since the last gap
-    behind: float = 0.0  # envelope samples that the sliding statistics missed and have not forgotten yet
+    behind: np.ndarray  # (C,) envelope samples that the sliding statistics missed and have not forgotten yet
     expected: tuple[int, float] | None = None  # counter and time [s] of the next raw sample; None before the first
     last: LivePrediction | None = None  # the last answer
     taken: int = 0  # raw samples used so far
@@ -62,6 +63,8 @@ class StreamState(NamedTuple):
     foreign: int = 0  # packets of others
     watch: electrodes.Watch | None = None  # over dead channels
     silent: np.ndarray | None = None  # (C,) True where a channel is missing or dead; None if none is
+    doubt: np.ndarray | None = None  # (C,) True where a channel may be dying; None if none is
+    calm: np.ndarray | None = None  # (C,) envelope samples since then; None once all that is forgotten
 
 
 def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: float = 0.1) -> Engine:
@@ -97,6 +100,7 @@ def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: 
         round(hold_s * rate_hz),
         forget,
         electrodes.limits(rate_hz, forget / rate),
+        int(np.ceil(electrodes.DOUBT_S * rate)) + 2,
     )
 
 
@@ -110,7 +114,7 @@ def start(engine: Engine) -> StreamState:
     """A stream before its first sample."""
     channels = engine.model.net.inputs
     blank = emg.initial_state(engine.filter.design, channels)
-    return StreamState(blank, np.zeros((0, channels)), None, engine.forget, silent=engine.missing)
+    return StreamState(blank, np.zeros((0, channels)), (), engine.forget, np.zeros(channels), silent=engine.missing)
 
 
 def step(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[StreamState, LivePrediction]:
@@ -120,7 +124,8 @@ def step(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[Stream
     repeated once, flagged LOST, and the pipeline starts afresh. After either, answers are flagged HELD until filter and
     window have forgotten it. Samples that are no numbers, or absurd ones, are a gap too; those that come late are
     dropped. A channel that stands still, or has no numbers while others have, is dead after `electrodes.DEAD_S`: from
-    then on it is silent in the whole window, and answers are flagged REDUCED.
+    then on it is silent in the whole window, and answers are flagged REDUCED. Once it stands still for
+    `electrodes.DOUBT_S`, they are HELD, until that is forgotten or it is dead.
     """
     if block.first is None and (hole := _hole(engine, block)):
         state, before = step(engine, state, _part(block, 0, hole))
@@ -131,28 +136,31 @@ def step(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[Stream
         return state, nothing(engine)
     usable = np.abs(block.emg) <= ABSURD_V  # False for what is no number
     if usable.all():
-        watch, dead = electrodes.look(engine.limits, state.watch, block.emg, engine.missing)
-        if dead is None:
-            return _piece(engine, state._replace(watch=watch, silent=engine.missing), block, first)
+        watch, dead, doubt = electrodes.look(engine.limits, state.watch, block.emg, engine.missing)
+        if dead is None and doubt is None:
+            return _piece(engine, state._replace(watch=watch, silent=engine.missing, doubt=None), block, first)
         heard = np.ones(len(usable), bool)
     else:
         block = block._replace(emg=np.where(usable, block.emg, np.nan))
         here = usable if engine.missing is None else usable & ~engine.missing
         heard = np.asarray(here.any(axis=1))
-        watch, dead = state.watch, None
+        watch, dead, doubt = state.watch, None, None
         if heard.any():
-            watch, seen = electrodes.look(engine.limits, state.watch, block.emg[heard], engine.missing)
-            dead = None if seen is None else seen[np.maximum(np.cumsum(heard) - 1, 0)]
-    if dead is None:
-        dead = np.zeros(usable.shape, bool)
+            watch, *seen = electrodes.look(engine.limits, state.watch, block.emg[heard], engine.missing)
+            at = np.maximum(np.cumsum(heard) - 1, 0)
+            dead, doubt = (None if s is None else s[at] for s in seen)
+    nobody = np.zeros(usable.shape, bool)
+    dead, doubt = (nobody if d is None else d for d in (dead, doubt))
     # samples that are used, and those that are not for the same reason, between one change and the next
     good = np.asarray((usable | dead).all(axis=1)) & heard
     silent = dead if engine.missing is None else dead | engine.missing
-    edges = (np.flatnonzero((np.diff(good) != 0) | (silent[1:] != silent[:-1]).any(axis=1)) + 1).tolist()
+    changes = [(x[1:] != x[:-1]).any(axis=1) for x in (silent, doubt)]
+    edges = (np.flatnonzero((np.diff(good) != 0) | changes[0] | changes[1]) + 1).tolist()
     result = []
     for begin, end in zip([0, *edges], [*edges, len(good)], strict=True):
         piece = _part(block, begin, end)
         if good[begin]:
+            state = _doubted(engine, state, doubt[begin])
             state = state._replace(silent=silent[begin] if silent[begin].any() else None)
             piece = piece._replace(emg=np.where(usable[begin:end], piece.emg, 0.0))
             state, rows = _piece(engine, state, piece, first + begin)
@@ -160,6 +168,18 @@ def step(engine: Engine, state: StreamState, block: SampleBlock) -> tuple[Stream
             state, rows = _unusable(engine, state, piece, first + begin)
         result.append(rows)
     return state._replace(watch=watch), join([nothing(engine), *result])
+
+
+def _doubted(engine: Engine, state: StreamState, doubt: np.ndarray) -> StreamState:
+    """Notes which channels (C,) may be dying: their sliding statistics are as before, and wait."""
+    if not doubt.any():
+        return state._replace(doubt=None)
+    calm = np.full(len(doubt), engine.forget) if state.calm is None else state.calm
+    began = doubt & (calm >= engine.forget)
+    if state.lags and began.any():
+        lags = tuple(sliding.mixed(began, state.lags[0], lag) for lag in state.lags)
+        state = state._replace(lags=lags, behind=state.behind + began * (len(lags) - 1))
+    return state._replace(doubt=doubt, calm=np.where(doubt, 0, calm))
 
 
 def _part(block: SampleBlock, begin: int, end: int) -> SampleBlock:
@@ -227,7 +247,8 @@ def _miss(engine: Engine, state: StreamState, missing: int) -> tuple[StreamState
 
     A gap below zero is a source that began again.
     """
-    state = state._replace(behind=state.behind + max(missing, 0) / engine.filter.ratio)
+    if engine.lag is not None:
+        state = state._replace(behind=state.behind + max(missing, 0) / engine.filter.ratio)
     if 0 < missing <= engine.hold - state.gap and state.filter.bandpass is not None:
         return _bridge(engine, state, missing)
     assert state.expected is not None
@@ -285,19 +306,28 @@ def _answer(
 ) -> tuple[StreamState, LivePrediction]:
     """What the network says once `envelope` (N, C) [V] has been added to what went before."""
     net, new, silent = engine.model.net, len(envelope), state.silent
-    lag = state.lag
+    calm, held = state.calm, np.zeros((new, 1), bool)  # (N, C), or (N, 1)
+    if calm is not None:
+        heard = 1 if state.doubt is None else ~state.doubt
+        calm = calm + heard * (1 + np.arange(new))[:, None]
+        held = calm < engine.forget
+        held = held if silent is None else held & ~silent
+        state = state._replace(calm=np.where(held[-1], calm[-1], engine.forget) if new and held[-1].any() else
+                               None if new else state.calm)  # fmt: skip
     if engine.lag is not None:
-        lag, envelope = sliding.zscore(engine.lag, lag, envelope / engine.volts)
-        if silent is not None and state.lag is not None and lag is not None:  # statistics of a dead channel wait
-            lag = sliding.Lag(*(np.where(silent, old, new) for old, new in zip(state.lag, lag, strict=True)))
+        waits = held if calm is not None else None
+        if silent is not None:  # statistics of a dead channel wait
+            waits = held | silent
+        lags, envelope = sliding.zscore(engine.lag, state.lags, envelope / engine.volts, waits, engine.remember)
+        behind = sliding.behind(engine.lag, state.behind, new, waits)
+        late = behind * (1 - engine.lag[0]) > _BEHIND
+        held = held | (late if silent is None else late & ~silent)
+        state = state._replace(lags=lags, behind=behind[-1] if new else state.behind)
     joined = np.concatenate([state.history, envelope])
     units = np.ones_like(engine.volts) if engine.lag is not None else engine.volts
     fresh = np.zeros(new, int) if bridged else state.fresh + 1 + np.arange(new)
     last = int(fresh[-1]) if new else state.fresh
-    decay = 0.0 if engine.lag is None else engine.lag[0]  # a sample
-    behind = state.behind * decay ** (1 + np.arange(new))
-    state = state._replace(behind=float(behind[-1]) if new else state.behind)
-    state = state._replace(history=joined[-(net.window - 1) :] if net.window > 1 else joined[:0], lag=lag, fresh=last)
+    state = state._replace(history=joined[-(net.window - 1) :] if net.window > 1 else joined[:0], fresh=last)
     ready = min(new, len(joined) - net.window + 1)  # answers that have a whole window
     if ready <= 0:
         return state, nothing(engine)
@@ -312,8 +342,7 @@ def _answer(
     which = 0 if silent is None or len(engine.answers) == 1 else 1 + int(np.argmax(silent))
     angle, force = forward.apply_answer(engine.answers[which], windows, stamp)
     usual = GOOD if silent is None else LOST if silent.all() else REDUCED
-    held = (fresh[-ready:] < engine.forget) | (behind[-ready:] * (1 - decay) > _BEHIND)
-    flag = np.where(held & (usual != LOST), HELD, usual)
+    flag = np.where(((fresh < engine.forget) | held.any(axis=1))[-ready:] & (usual != LOST), HELD, usual)
     rows = LivePrediction(time[-ready:], scaled[-ready:], angle, force, flag)
     return state._replace(last=LivePrediction(*(column[-1:] for column in rows))), rows
 

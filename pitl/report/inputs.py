@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pitl.comparison import seal
 from pitl.errors import PitlError
 from pitl.files import safe_name
 
@@ -59,6 +60,10 @@ def read(out: Path) -> ReportInputs:
     if not (out / "metrics.json").exists():
         raise PitlError(
             f"{out} has no metrics.json: it is no folder of a finished run; `pitl run` or `pitl compare` makes it."
+        )
+    if other := seal.changed(out):
+        raise PitlError(
+            f"{out / other[0]} is not as the run left it; the same `pitl run` or `pitl compare` makes it again."
         )
     metrics = read_json(out / "metrics.json", dict)
     rows = metrics.get("rows")
@@ -136,7 +141,12 @@ def trace(path: Path) -> dict[str, np.ndarray]:
         for name, values in arrays.items():
             kind = "U" if name in _TEXTS else "f"
             rows = 0 if name in _SINGLE or file == intervals else len(curves.get("time_s", ()))
-            if values.dtype.kind not in kind + "iu" * (kind == "f") or (rows and values.shape[:1] != (rows,)):
+            ours = name.startswith(("time_s", "angle_deg/", "force_n/", "half/"))  # what was measured may have holes
+            if (
+                values.dtype.kind not in kind + "iu" * (kind == "f")
+                or (rows and values.shape[:1] != (rows,))
+                or (ours and values.dtype.kind == "f" and not np.isfinite(values).all())
+            ):
                 raise PitlError(f"{file} is damaged ({name} does not fit); delete it and run `pitl compare` again.")
     return curves | {k: v for k, v in half.items() if len(v) == len(curves.get("time_s", ()))}
 
@@ -149,6 +159,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise PitlError(f"{path} is damaged ({e}); delete it and run `pitl compare` again.") from e
 
 
+def _no_number(text: str) -> Any:
+    raise ValueError(f"it holds {text}, which no run writes")
+
+
 def read_json(path: Path, kind: type) -> Any:
     """What a file holds; nothing if it is not there.
 
@@ -158,7 +172,7 @@ def read_json(path: Path, kind: type) -> Any:
     if not path.exists():
         return kind()
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as e:
         raise PitlError(f"{path} is damaged ({e}); delete it and run `pitl compare` again.") from e
     if not isinstance(result, kind):

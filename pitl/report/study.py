@@ -63,7 +63,7 @@ def read(out: Path) -> StudyResult:
             about[key]
     except OSError as e:
         raise PitlError(f"cannot read {path}: {e.strerror}; `pitl study` makes it.") from e
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise PitlError(f"{path} is damaged ({e}); run `pitl study` again.") from e
     return StudyResult(about, table.read(out / table.FILE))
 

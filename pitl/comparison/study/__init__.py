@@ -133,7 +133,7 @@ def _before(out: Path) -> float:
     """Wall time of earlier tries at the same study."""
     try:
         return float(json.loads((out / FILE).read_text())["wall_seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return 0.0
 
 

@@ -283,7 +283,14 @@ def _same_defaults(path: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         atomic_write_text(path, json.dumps(settings, indent=1))
         return
-    before = json.loads(path.read_text())
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(values, dict) for values in before.values()):
+            raise ValueError("no tables of settings")
+    except (OSError, ValueError, AttributeError, RecursionError) as e:
+        raise PitlError(
+            f"{path} is damaged ({e}), so nobody knows which settings made this folder; choose another --out."
+        ) from e
     for section, values in settings.items():
         for key, value in values.items():
             old = before.get(section, {}).get(key, value)

@@ -29,7 +29,7 @@ from pitl.data.formats.signals import Signals, Stream, unique
 from pitl.errors import PitlError
 
 MEMORY_BYTES = 2**31
-SECONDS = 8.0  # of computing, for small files; large ones get a second more for every _BYTES_PER_S
+SECONDS = 5.0  # of computing, for small files; large ones get a second more for every _BYTES_PER_S
 _PATIENCE = 3.0  # times as long by the clock: other programs run too
 _BYTES_PER_S = 2**24
 _START_S = 90.0

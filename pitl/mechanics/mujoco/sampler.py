@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pitl.errors import PitlError
+from pitl.mechanics.sampling.probe import probe
 from pitl.mechanics.sampling.sampler import Body, Muscle, Passive, Sampler, check_request, coordinate
 
 _NO_LIMIT = 1e3  # rad, of a joint without a range
@@ -184,6 +185,7 @@ def open_model(
     """
     mujoco = _mujoco()
     path = Path(path)
+    probe(path, "MuJoCo", "import mujoco\nmujoco.MjModel.from_xml_path(path)", 2)
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
     except ValueError as e:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pitl.errors import PitlError
 from pitl.mechanics.opensim.constraints import Followers, reachable
+from pitl.mechanics.sampling.probe import probe
 from pitl.mechanics.sampling.sampler import Body, Muscle, Sampler, check_request, coordinate
 
 _ROTATION = 1  # Coordinate::MotionType
@@ -150,6 +151,7 @@ def open_model(
     """
     osim = _opensim()
     path = Path(path)
+    probe(path, "OpenSim", "import opensim\nopensim.Logger.setLevelString('Off')\nopensim.Model(path)", 8)
     try:
         model = osim.Model(str(path))
         state = model.initSystem()
