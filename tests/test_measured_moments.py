@@ -142,7 +142,7 @@ def test_rest_is_found_in_each_trial_and_taken_away():
     effort = np.maximum(np.sin(np.linspace(0, 40, 2000)), 0.0)[:, None] * np.ones((1, 2))
     jets = np.stack([effort, rng.normal(size=effort.shape), rng.normal(size=effort.shape)], axis=1)
     noisy = jets + np.array([0.3, 0.0])[None, None, :] * np.array([1.0, 0.0, 0.0])[None, :, None]
-    np.testing.assert_allclose(hill.above_rest(noisy), hill.above_rest(jets), atol=1e-12)
+    np.testing.assert_allclose(hill.clean(noisy, 100.0), hill.clean(jets, 100.0), atol=1e-12)
 
 
 @pytest.mark.parametrize(

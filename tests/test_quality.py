@@ -202,3 +202,16 @@ def test_a_copied_person_is_left_out_of_what_is_learned() -> None:
     copy = replace(good(), subject="B")
     left = usable.without_copies(cohort(good(), copy))
     assert left.names == ("S1",) and "B/t1 was left out: its EMG is that of S1/t1" in left.left_out[0]
+
+
+def test_a_channel_that_comes_loose_for_a_while_is_said() -> None:
+    rng, clock = np.random.default_rng(4), np.arange(6000) / 100
+    bursts = np.exp(3 * (np.cos(2 * np.pi * clock[:, None] - np.array([0.0, 2.0, 4.0])) - 1))
+    emg = bursts @ np.full((3, 3), 0.1) * np.array([1.0, 0.5, 0.7]) + 0.005 * rng.random((6000, 3))
+    emg[5000:, 1] += 0.3 * rng.random(1000)
+    angle = np.radians(40 + 30 * np.sin(2 * np.pi * clock))[:, None]
+    walk = Recording(
+        "S1", "walk", "t", "seated", 100.0, emg, ("a", "b", "c"), angle, ("knee_flexion",), emg_kind="envelope",
+        emg_unit="1",
+    )  # fmt: skip
+    assert "warning S1/t, b from 50 to 60 s it does not follow the other channels" in findings(walk)

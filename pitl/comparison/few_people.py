@@ -51,6 +51,8 @@ def run(people: Cohort, config: Config | None, out: Path, say: Callable[[str], N
         (subject,) = person.subjects
         model = api.personalize_model(None, person, config=config)
         model.save(out / "models" / safe_name(subject.name))
+        for trial, spans in model.history.get("extrapolated", {}).items():
+            say(f"  {subject.name}, {trial}: {'; '.join(spans)} does not follow the other channels: taken from them.")
         for r in subject.recordings:
             target = out / "answers" / safe_name(subject.name) / f"{safe_name(r.trial)}.sto"
             target.parent.mkdir(parents=True, exist_ok=True)
