@@ -66,6 +66,10 @@ def fit(person: Cohort, settings: Config) -> Model:
             )
     prepared = prepare(settings_measured(settings), person, with_dynamics=False)
     rows = windows.rows_of(prepared.table, "all", subjects=(0,), window=1)
+    assert prepared.table.torque is not None
+    rows = rows[np.isfinite(prepared.table.torque[rows]).any(axis=1)]  # in gait without force plates those in swing
+    if not len(rows):
+        raise PitlError(f"{person.name}: no row with a moment has a usable window before it; record more.")
     rows = rows[np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).round().astype(int)]
     spread = _spread(prepared, rows)
     how = emg_driven.MuscleFit.of(settings.hill, with_forces=False)._replace(measured=True, prior_weight=_PRIOR_WEIGHT)
