@@ -98,7 +98,7 @@ def test_from_a_folder_to_a_report(lab, tmp_path: Path) -> None:
         "train.check_every=2",
         "train.batch=16",
         "personalize.steps=2",
-        "evaluate.arms=head_physics",
+        "evaluate.methods=head_physics",
     )
     done = run("run", config, *short, "--data", folder, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output

@@ -9,6 +9,7 @@ import pytest
 from scipy import signal
 from scipy.io import savemat
 
+from pitl.data import roles
 from pitl.data.checks import quality
 from pitl.data.cohort import read_cohort
 from pitl.data.draft import draft
@@ -258,3 +259,10 @@ def test_a_copy_is_found_in_another_unit_offset_or_order(copy) -> None:
     assert "identical to that of A" in said(recording(emg, angle), recording(copy(emg), angle, "B"))
     assert said(recording(emg, angle), recording(other, angle, "B")) == ""
     assert "RF and BF are the same signal" in said(recording(emg[:, :1] * [1, 0.5], angle))
+
+
+@pytest.mark.parametrize("path", ["lab/2024/{}/walk", "day1/{}/walk", "walking/{}/a", "{}/day1/walk"])
+def test_people_are_told_apart_wherever_their_folders_lie(path):
+    folder = Path("lab")
+    keys = [roles._whose(folder, Path(path.format(p)) / "emg.csv", False) for p in ("P01", "P02")]
+    assert [k[0] for k in keys] == ["P01", "P02"] and keys[0][1] == keys[1][1]

@@ -202,3 +202,39 @@ def test_a_copied_person_is_left_out_of_what_is_learned() -> None:
     copy = replace(good(), subject="B")
     left = usable.without_copies(cohort(good(), copy))
     assert left.names == ("S1",) and "B/t1 was left out: its EMG is that of S1/t1" in left.left_out[0]
+
+
+def test_a_channel_that_comes_loose_for_a_while_is_said() -> None:
+    rng, clock = np.random.default_rng(4), np.arange(6000) / 100
+    bursts = np.exp(3 * (np.cos(2 * np.pi * clock[:, None] - np.array([0.0, 2.0, 4.0])) - 1))
+    emg = bursts @ np.full((3, 3), 0.1) * np.array([1.0, 0.5, 0.7]) + 0.005 * rng.random((6000, 3))
+    emg[5000:, 1] += 0.3 * rng.random(1000)
+    angle = np.radians(40 + 30 * np.sin(2 * np.pi * clock))[:, None]
+    walk = Recording(
+        "S1", "walk", "t", "seated", 100.0, emg, ("a", "b", "c"), angle, ("knee_flexion",), emg_kind="envelope",
+        emg_unit="1",
+    )  # fmt: skip
+    assert "warning S1/t, b from 50 to 60 s it does not follow the other channels" in findings(walk)
+
+
+def as_envelopes(r: Recording) -> Recording:
+    smooth = signal.sosfiltfilt(signal.butter(2, 4.0, fs=RATE, output="sos"), np.abs(r.emg), axis=0)
+    return replace(r, emg=np.maximum(np.asarray(smooth), 0.0), emg_kind="envelope")
+
+
+@pytest.mark.parametrize("alone", ["noise", "hum"])
+def test_an_envelope_of_nothing_but_noise_or_hum_is_told_though_it_was_not_smoothed(alone: str) -> None:
+    rng, r = np.random.default_rng(5), as_envelopes(good())
+    wave = rng.normal(size=len(TIME)) if alone == "noise" else np.sin(2 * np.pi * 50 * TIME)
+    emg = r.emg.copy()
+    emg[:, 1] = 5e-6 * np.abs(wave)
+    assert "S1/t1, b the envelope varies by" in findings(replace(r, emg=emg))
+    assert "varies by" not in findings(r)
+
+
+def test_a_person_who_is_another_times_something_is_a_copy_also_as_envelopes() -> None:
+    first, other = as_envelopes(good(1)), as_envelopes(good(2, subject="S2"))
+    assert "identical" not in findings(first, other)
+    assert "S2/t1 the EMG is identical to that of S1/t1" in findings(
+        first, replace(first, subject="S2", emg=1.7 * first.emg)
+    )

@@ -15,6 +15,7 @@ import numpy as np
 
 from pitl.comparison.baselines import lagged, linear
 from pitl.config.schema import Config
+from pitl.data import swing
 from pitl.data.recording import Cohort, Recording
 from pitl.files import atomic_write_text, safe_name
 from pitl.learn import api, measured
@@ -46,11 +47,15 @@ def run(people: Cohort, config: Config | None, out: Path, say: Callable[[str], N
             else "trained from scratch under the equation of motion."
         )
     )
+    for told in {n for s in people.subjects for r in s.recordings for n in r.notes if n.startswith(swing.WHY)}:
+        say(f"  {told}.")
     result: dict[str, Any] = {}
     for person in people:
         (subject,) = person.subjects
         model = api.personalize_model(None, person, config=config)
         model.save(out / "models" / safe_name(subject.name))
+        for trial, spans in model.history.get("extrapolated", {}).items():
+            say(f"  {subject.name}, {trial}: {'; '.join(spans)} does not follow the other channels: taken from them.")
         for r in subject.recordings:
             target = out / "answers" / safe_name(subject.name) / f"{safe_name(r.trial)}.sto"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +104,9 @@ def regression_of(person: Cohort, left_out: Recording, config: Config | None, *,
     seen = lagged_inputs(prepared)
     labels = prepared.table.torque if moments else prepared.table.motion.angle
     assert labels is not None
-    known = np.all(np.isfinite(labels), axis=0).tolist()
+    known = np.any(np.isfinite(labels), axis=0).tolist()
     rows = windows.rows_of(prepared.table, "all", subjects=(0,), window=prepared.net.window)
+    rows = rows[np.isfinite(labels[rows][:, known]).all(axis=1)]
     (trial,) = [t for t in prepared.table.trials if t.name == left_out.trial]
     inside = (rows >= trial.start) & (rows < trial.stop)
     truth = labels[rows[inside]][:, known]

@@ -74,17 +74,12 @@ def _listed(folder: Path, header: CohortFile) -> Cohort:
         if trials
     )
     return Cohort(
-        header.name or folder.resolve().name, _joint(folder, header), subjects, tuple(header.notes), tuple(left_out)
-    )  # fmt: skip
-
-
-def _joint(folder: Path, header: CohortFile) -> str:
-    """A built-in joint, or a model's folder: beside the recordings, else as it is named."""
-    try:
-        own = within(folder, header.joint, header.outside)
-    except PitlError:
-        return header.joint
-    return str(own) if own.is_dir() else header.joint
+        header.name or folder.resolve().name,
+        trial.joint_of(folder, header),
+        subjects,
+        tuple(header.notes),
+        tuple(left_out),
+    )
 
 
 def _fits_model(path: Path, header: CohortFile) -> None:

@@ -97,6 +97,8 @@ class TrialEntry(_Closed):
     lacks: list[Literal["angle", "force", "torque"]] = []
     dynamometer: bool = False  # an isometric effort: its torque is what the limb exerted on the device that held it
     load: LoadEntry | None = None
+    # gait without force plates: torque counts while the foot is in the air, told from the motion or given in seconds
+    swing: Literal["find"] | Annotated[list[tuple[float, float]], Field(min_length=1)] | None = None
     force_source: str | None = None
     notes: list[str] = []
 
@@ -197,6 +199,11 @@ def _consistent(path: Path, result: CohortFile) -> None:
                     f"{path}: trial.{k} ({t.subject}/{t.trial}) is on a dynamometer and has no {part}; add [{part}] "
                     f"coordinates and its columns, or remove dynamometer = true."
                 )
+        if t.swing and (result.torque is None or t.path("torque") is None):
+            raise PitlError(
+                f"{path}: trial.{k} ({t.subject}/{t.trial}) says swing and has no torque; run inverse dynamics without "
+                "external forces and give its moments under [torque]: they are right while the foot is in the air."
+            )
     known = {t.subject for t in result.trial}
     for p in result.subject:
         if p.name not in known:

@@ -11,6 +11,7 @@ _WINDOW = 64  # rows; raw EMG of that length never repeats by chance
 _LIVELY = 8  # turns within a window, least
 _EVERY = 8  # of the hashes of turns are kept, the same in all recordings
 _SHARED = 0.05  # of the shorter recording's windows
+_ALIKE = 0.9999  # correlation
 _STEP_V = 1e-7  # finer than the recorder's resolution, coarser than rounding while parsing
 _PRIME = 0x9E3779B97F4A7C15
 _WORD = 2**64
@@ -32,7 +33,7 @@ def pairs(emg: Mapping[K, np.ndarray]) -> list[tuple[K, K, float]]:
     keys = list(emg)
     same = _common([_prints(emg[k]) for k in keys])
     turns = _common([np.unique(np.concatenate([_turns(x) for x in emg[k].T])) for k in keys])
-    share = np.maximum(same, turns)
+    share = np.maximum(np.maximum(same, turns), _proportional([emg[k] for k in keys]))
     return [(keys[i], keys[j], float(share[i, j])) for i, j in np.argwhere(share > _SHARED)]
 
 
@@ -56,6 +57,28 @@ def _common(prints: list[np.ndarray]) -> np.ndarray:
             common[a, owners[i + 1 :]] += 1
     sizes = np.array([len(p) for p in prints])
     return common / np.maximum(1, np.minimum(sizes[:, None], sizes))
+
+
+def _proportional(emg: list[np.ndarray]) -> np.ndarray:
+    """(K, K) 1 above the diagonal where all of a recording's channels are the other's times something.
+
+    Envelopes turn too seldom for the hashes.
+    """
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for k, x in enumerate(emg):
+        shapes.setdefault(x.shape, []).append(k)
+    out = np.zeros((len(emg), len(emg)))
+    for (length, _), own in shapes.items():
+        if length < _WINDOW or len(own) < 2:
+            continue
+        places = np.linspace(0, length - 1, 4 * _WINDOW).round().astype(int)
+        looks = np.stack([np.nan_to_num(emg[k][places]) for k in own])
+        looks = looks - looks.mean(axis=1, keepdims=True)
+        size = np.sqrt((looks**2).sum(axis=1, keepdims=True))
+        looks = looks / np.where(size > 0, size, np.inf)
+        alike = np.einsum("ktc,ltc->klc", looks, looks).min(axis=-1) > _ALIKE
+        out[np.ix_(own, own)] = np.triu(alike, 1)
+    return out
 
 
 def _turns(x: np.ndarray) -> np.ndarray:

@@ -378,6 +378,8 @@ def _trial(
         lines.append("# emg_offset_s = 0.0 # added to the EMG's clock; `pitl check` estimates it")
     if key in units:
         lines.append(f'emg_unit = "{units[key]}" # ? guessed from the size, no file says it or the others differ')
+    if "torque" in used:
+        lines.append('# swing = "find" # gait without force plates: its moments count while the foot is in the air')
     if lacks:
         lines.append(f"lacks = {toml(lacks)}")
     return "\n".join(lines)

@@ -243,6 +243,9 @@ def _whose(folder: Path, path: Path, one_person: bool) -> tuple[str, str]:
     """Person and trial from folders and file name; words about the kind of file say neither."""
     tokens = [w for w in re.split(r"[_\-\s.]+", path.stem) if w and w.lower() not in _ROLES | {"mvc"}]
     folders = [p for p in path.parts[:-1] if p.lower() not in _ROLES]
+    named = next((p for p in folders if _PERSON.match(p)), None)
+    if named and not one_person:  # wherever it lies: laboratory/2024/P01, day1/P01
+        return named, "_".join([*(p for p in folders if p != named), *(t for t in tokens if t != named)]) or "1"
     if folders and (one_person or _TASK.match(folders[0].lower())):
         return folder.resolve().name, "_".join([*folders, *(t for t in tokens if t not in folders)])
     if folders:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import signal
 
-from pitl.data import alignment
+from pitl.data import alignment, swing
 from pitl.data.alignment import Regular
 from pitl.data.cohort_file import NAME, PARTS, CohortFile, TrialEntry
 from pitl.data.formats.signals import EMG_UNITS, RADIANS, VOLTS, Column, Signals, Stream, column, group_of, nearest
@@ -113,6 +113,16 @@ def _assemble(
         whole = np.full((count, len(moved)), np.nan)
         whole[:, [moved.index(c) for c in known]] = arrays["torque"]
         arrays["torque"] = whole
+    if trial.swing:
+        where = f"{source} ({trial.subject}/{trial.trial})"
+        swings = trial.swing
+        if swings == "find":
+            if "angle" not in arrays:
+                raise PitlError(f"{where}: swings are found from angles; add them, or mark the swings.")
+            joint = joint_of(folder, header)
+            swings = swing.find(joint, trial.posture, tuple(names["angle"]), arrays["angle"], rate, where)
+        arrays["torque"], told = swing.keep(arrays["torque"], start + np.arange(count) / rate, swings, where)
+        notes.append(told)
     labels = None
     if f and "force" in arrays:
         labels = trial.force_source or f.source or Path(str(trial.path("force"))).name
@@ -126,6 +136,15 @@ def _assemble(
         valid=None if good.all() else good, source=str(source), notes=tuple(notes), emg_kind=header.emg.kind,
         emg_unit=_emg_unit(header, trial.emg_unit, read(source)),
     )  # fmt: skip
+
+
+def joint_of(folder: Path, header: CohortFile) -> str:
+    """A built-in joint, or a model's folder: beside the recordings, else as it is named."""
+    try:
+        own = within(folder, header.joint, header.outside)
+    except PitlError:
+        return header.joint
+    return str(own) if own.is_dir() else header.joint
 
 
 def _names(header: CohortFile, part: str) -> Mapping[str, str]:

@@ -249,8 +249,10 @@ def score(prediction: Prediction, recording: Recording) -> Score:
         for k, name in enumerate(names):
             if name in known:
                 truth, x = measured[at, list(known).index(name)][use], predicted[use, k]
-                if not (np.isfinite(truth).all() and np.isfinite(x).all()):
+                both = np.isfinite(truth)  # in gait without force plates moments are known in swing alone
+                if not both.any() or not np.isfinite(x[both]).all():
                     continue
+                truth, x = truth[both], x[both]
                 rmse[name] = float(np.sqrt(np.mean((x - truth) ** 2))) * factor
                 r2[name] = float(1 - np.sum((x - truth) ** 2) / max(np.sum((truth - truth.mean()) ** 2), 1e-12))
         return rmse, r2

@@ -50,12 +50,12 @@ class MuscleFit(NamedTuple):
         return cls(with_forces, settings.prior_weight, learner)
 
 
-def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrodes:
+def electrodes(prepared: Prepared, *, clean: bool = False) -> hill.Electrodes:
     """Everybody's electrodes, stacked; what full activation is comes from the calibration parts alone.
 
     Args:
         prepared: cohort and samples.
-        above_rest: whether envelopes count from their quietest in each trial.
+        clean: whether envelopes count as `hill.clean` leaves them.
 
     Raises:
         PitlError: no channel belongs to a muscle.
@@ -66,7 +66,7 @@ def electrodes(prepared: Prepared, *, above_rest: bool = False) -> hill.Electrod
     for s, scale in enumerate(prepared.table.scales):
         parts = [t for t in prepared.table.trials if t.subject == s]
         jets = [prepared.table.jets[t.start : t.calibration_stop] for t in parts]
-        envelope = np.concatenate([(hill.above_rest(x) if above_rest else x)[:, 0] for x in jets])
+        envelope = np.concatenate([(hill.clean(x, prepared.net.rate_hz) if clean else x)[:, 0] for x in jets])
         mvc = prepared.table.maxima[s]
         maximum = None if mvc is None or scale.method == "zscore" else mvc / scale.volts
         everyone.append(hill.electrodes(first, names, prepared.electrodes, envelope, maximum))
@@ -107,7 +107,7 @@ def problem(
     motion: Motion | None = None,
 ) -> tuple[hill.Electrodes, hill.MuscleRows]:
     """What everybody's muscles are fitted on, stacked over people; the arguments are those of `calibrate`."""
-    on = electrodes(prepared, above_rest=settings.measured)
+    on = electrodes(prepared, clean=settings.measured)
     longest = max(len(r) for r in rows)
     data = [
         rows_of(prepared, s, r, longest, mask, settings.with_forces, motion, measured=settings.measured)
@@ -172,7 +172,7 @@ def rows_of(
 ) -> hill.MuscleRows:
     """One person's rows, padded to a length; along the measured motion, or another one of all rows.
 
-    With measured moments as labels envelopes count from rest in each trial.
+    With measured moments as labels envelopes count as `hill.clean` leaves them.
     """
     f = np.float32
     padded = np.concatenate([rows, np.full(length - len(rows), rows[-1])])
@@ -186,8 +186,8 @@ def rows_of(
     if measured:  # a net moment holds the passive joint's
         assert prepared.table.torque is not None
         torque = jnp.asarray(prepared.table.torque[padded], f) + _passive_torque(own, along[0], along[1], posture)
-        whole = np.concatenate([hill.above_rest(prepared.table.jets[t.start : t.stop]) for t in prepared.table.trials])
-        jets = jnp.asarray(whole[padded], f)
+        whole = [hill.clean(prepared.table.jets[t.start : t.stop], prepared.net.rate_hz) for t in prepared.table.trials]
+        jets = jnp.asarray(np.concatenate(whole)[padded], f)
     else:  # never the recorded torque: of virtual people that is the truth
         carried = external.torque(prepared.table, prepared.limbs, motion)
         known = None if carried is None else jnp.asarray(carried[padded])

@@ -42,7 +42,8 @@ def follow(model: Model, recording: Recording) -> ForcesAlongMotion:
         )
     raw, silent = pick_channels(model, recording)
     env = emg.envelope(emg.design(model.emg, recording.rate_hz, model.emg_kind), raw)
-    jets = hill.above_rest(normalise.normalise(model.channel_scale, env.jets, model.emg.rate_hz))
+    jets = normalise.normalise(model.channel_scale, env.jets, model.emg.rate_hz)
+    jets = hill.clean(jets, model.emg.rate_hz)
     motion = windows.motion_at(recording, env.time_s, model.angle_lowpass_hz)
     posture = posture_index(model.limb, recording.posture)
     f = jnp.float32

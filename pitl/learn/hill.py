@@ -17,6 +17,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from pitl.data.checks.apart import Apart, extrapolate, find_apart
 from pitl.errors import PitlError
 from pitl.learn import optimise, stacked
 from pitl.learn.synergists import channels_for
@@ -201,12 +202,22 @@ def without_limb(z: Parameters) -> Parameters:
     return z.replace(**{name: jnp.zeros_like(getattr(z, name)) for name in into_limb})
 
 
-def above_rest(jets: np.ndarray) -> np.ndarray:
-    """Envelopes (T, 3, C) of one trial above their quietest, which is taken for rest and the electrode's noise.
+def clean(jets: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Envelopes (T, 3, C) of one whole trial above their quietest, without pieces that are no EMG.
 
     The noise of an electrode changes from trial to trial and looks like effort. What a trial's EMG shows at its
     quietest, the 5th percentile, says how much there is, and needs nothing but the EMG: it can be done on a new trial.
+    A channel that leaves its fellows for a while is extrapolated from them (see `pitl.data.checks.apart`).
     """
+    return extrapolate(_above_rest(jets), apart(jets, rate_hz))
+
+
+def apart(jets: np.ndarray, rate_hz: float) -> Apart:
+    """Where channels of one whole trial (T, 3, C) leave their fellows."""
+    return find_apart(_above_rest(jets)[:, 0], rate_hz)
+
+
+def _above_rest(jets: np.ndarray) -> np.ndarray:
     rest = np.percentile(jets[:, 0], _QUIET, axis=0)
     return np.stack([np.maximum(jets[:, 0] - rest, 0.0), jets[:, 1], jets[:, 2]], axis=1)
 

@@ -66,6 +66,10 @@ def fit(person: Cohort, settings: Config) -> Model:
             )
     prepared = prepare(settings_measured(settings), person, with_dynamics=False)
     rows = windows.rows_of(prepared.table, "all", subjects=(0,), window=1)
+    assert prepared.table.torque is not None
+    rows = rows[np.isfinite(prepared.table.torque[rows]).any(axis=1)]  # in gait without force plates those in swing
+    if not len(rows):
+        raise PitlError(f"{person.name}: no row with a moment has a usable window before it; record more.")
     rows = rows[np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).round().astype(int)]
     spread = _spread(prepared, rows)
     how = emg_driven.MuscleFit.of(settings.hill, with_forces=False)._replace(measured=True, prior_weight=_PRIOR_WEIGHT)
@@ -88,6 +92,7 @@ def fit(person: Cohort, settings: Config) -> Model:
         "method": "emg_driven_measured",
         "moments": [d for d, has in zip(limb.dofs, known, strict=True) if has],
         "channels_of": _shares(limb.muscles, subject.recordings[0].channels, np.asarray(on.share)),
+        "extrapolated": _extrapolated(prepared, subject.recordings[0].channels),
         "loss": float(found.loss[-1, best]),
     }
     of_units = (spread, units.standard_units(*_moments(prepared, rows), np.asarray(limb.max_isometric_force))[1])
@@ -162,6 +167,16 @@ def _labels(prepared: Prepared) -> tuple[Any, Any, Any]:
 def _moments(prepared: Prepared, rows: np.ndarray) -> tuple[Any, Any]:
     each = [np.asarray(x)[rows] for x in _labels(prepared)]
     return tuple(x.mean(axis=0) for x in each), tuple(x.std(axis=0) for x in each)
+
+
+def _extrapolated(prepared: Prepared, channels: Sequence[str]) -> dict[str, list[str]]:
+    """By trial, the channels that were taken from the others for a while, and when."""
+    rate = prepared.net.rate_hz
+    found = {}
+    for t in prepared.table.trials:
+        spans = hill.apart(prepared.table.jets[t.start : t.stop], rate).spans(rate)
+        found |= {t.name: [f"{channels[c]} from {a:.0f} to {b:.0f} s" for c, a, b in spans]} if spans else {}
+    return found
 
 
 def _shares(muscles: Sequence[str], channels: Sequence[str], share: np.ndarray) -> dict[str, list[str]]:

@@ -3,6 +3,8 @@
 A muscle without an electrode takes the mean of the channels of the nearest synergists that have one, its strength being
 fitted like any other: the simplest form of what synergy extrapolation does (Ao, Shourijeh, Patten & Fregly 2020, doi
 10.3389/fncom.2020.588943), as EMG-driven models of the leg commonly do (Lloyd & Besier 2003).
+Fitting its own weights of all channels with the other parameters, with a prior around those, was tried on a measured
+walk: over six splits by speed and by halves the mean R2 of knee and ankle was .834 and .837 where this gives .834.
 """
 
 import re

@@ -8,7 +8,7 @@ import numpy as np
 
 from pitl.config.schema import DataConfig
 from pitl.data import alignment
-from pitl.data.checks import faults, suspicions, usable
+from pitl.data.checks import apart, faults, suspicions, usable
 from pitl.data.recording import Cohort, Recording
 from pitl.data.uci import goniometer
 from pitl.errors import printable
@@ -53,6 +53,7 @@ def check(cohort: Cohort) -> list[Finding]:
     for r in recordings:
         result += _check_recording(r, JOINT_DEG.get(cohort.joint, ANGLE_DEG))
         result += _check_offset(r)
+        result += _check_apart(r)
         if cohort.joint == "knee":
             result += _check_posture(r)
     for s in suspicions.find(recordings):
@@ -239,6 +240,15 @@ def _check_emg(r: Recording, emg: np.ndarray, where: str) -> Iterator[Finding]:
             what = f"the power line's {hum[c][0]:g} Hz make up {hum[c][1]:.0%} of the signal"
             advice = f"check the ground electrode, or say notch_hz = {hum[c][0]:g} under [emg] in cohort.toml"
             yield Finding("warning", at, what, advice)
+
+
+def _check_apart(r: Recording) -> Iterator[Finding]:
+    """Channels that leave their fellows for a while."""
+    envelope, rate = apart.rough_envelope(r)
+    for c, begin, end in apart.find_apart(envelope, rate).spans(rate):
+        what = f"from {begin:.0f} to {end:.0f} s it does not follow the other channels as in the rest of the trial"
+        advice = "did the electrode come loose? a calibration on moments takes the others' mixture there"
+        yield Finding("warning", f"{r.subject}/{r.trial}, {r.channels[c]}", what, advice)
 
 
 def _check_offset(r: Recording) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from scipy import signal
 
 from pitl.data import copies
 from pitl.data.checks import faults
+from pitl.data.checks.apart import rough_envelope
 from pitl.data.recording import Recording
 
 # Spread of surface EMG over a recording, generously: amplifiers have 0.3 uV of noise, and the skin gives a few mV.
@@ -83,6 +84,7 @@ def _without_muscle(k: int, r: Recording) -> Iterator[Suspicion]:
     if not good.any() or np.ptp(r.angle[good], axis=0).max() < _MOVES:
         return
     hum, dead = faults.hum(r), faults.dead(r)
+    slow = rough_envelope(r)[0]  # noise that was rectified and not smoothed varies, its envelope does not
     for c, channel in enumerate(r.channels):
         if c in dead:
             continue
@@ -91,8 +93,8 @@ def _without_muscle(k: int, r: Recording) -> Iterator[Suspicion]:
         if line > _HUM_ALONE:
             what = f"{line:.0%} of the signal is the power line's {hum[c][0]:g} Hz and its multiples"
         elif r.emg_kind == "envelope":
-            if x[good].std() < _CONSTANT * abs(x[good].mean()):
-                what = f"the envelope varies by {x[good].std() / abs(x[good].mean()):.0%} of its mean only"
+            if slow[:, c].std() < _CONSTANT * abs(slow[:, c].mean()):
+                what = f"the envelope varies by {slow[:, c].std() / abs(slow[:, c].mean()):.0%} of its mean only"
                 yield Suspicion(k, channel, what, "was the electrode connected? leave the channel out if not", False)
             continue
         elif is_steady(x - np.median(x[good]), r.rate_hz, good):
