@@ -71,6 +71,8 @@ def test_estimates_that_are_not_whole_or_not_of_their_place_are_made_again(tmp_p
     assert good is not None and good.estimates[1].angle.shape == (7, 1)
     assert _kept(tmp_path, method="svr") is None and _kept(tmp_path, seed=1) is None
     assert _kept(tmp_path, change=lambda x: x * np.nan) is None and _kept(tmp_path, change=lambda x: x[1:]) is None
+    for change in (lambda x: x[:, :0], lambda x: x[:, 0], lambda x: x + 1j, lambda x: np.ones((len(x), len(x)))):
+        assert _kept(tmp_path, change=change) is None
 
 
 def _trained(tmp_path, monkeypatch, kind="physics", fold=0):

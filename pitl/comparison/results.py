@@ -90,6 +90,11 @@ def read_result(path: Path, test: Sequence[np.ndarray]) -> StoredResult | None:
             return None
         if any(v is not None and (len(v) != len(rows) or not np.isfinite(v).all()) for v in estimate):
             return None
+        for v, first in zip(estimate, estimates[0], strict=True):
+            if v is None or first is None:
+                continue
+            if v.ndim != 2 or v.dtype.kind != "f" or not v.shape[1] or v.shape[1:] != first.shape[1:]:
+                return None
     return StoredResult(*about, estimates, seconds)
 
 
