@@ -1,5 +1,6 @@
 """A cohort's folder: what is written is read back, and every trap is a sentence."""
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -245,3 +246,15 @@ def test_a_weight_that_was_carried_is_a_line_of_the_trial(tmp_path: Path) -> Non
     header = tmp_path / "cohort.toml"
     header.write_text(header.read_text().replace("mass_kg = 1.5", "mass_kg = -1"))
     refused(tmp_path, "load", "mass_kg")
+
+
+def test_moments_that_are_known_in_part_of_a_trial_come_back_and_no_sample_is_lost(tmp_path: Path) -> None:
+    walk = recording("S1", "t1", 0)
+    assert walk.torque is not None
+    torque = walk.torque.copy()
+    torque[[*range(5), *range(20, 31)]] = np.nan
+    walk = dataclasses.replace(walk, torque=torque)
+    cohorts.write_cohort(Cohort("c", "own", (Subject("S1", (walk,)),)), tmp_path)
+    (back,) = cohorts.read_cohort(tmp_path).subjects[0].recordings
+    assert back.torque is not None and (back.valid is None or back.valid.all())
+    np.testing.assert_allclose(back.torque, torque, rtol=1e-6)

@@ -193,6 +193,9 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
         places = [(k, i) for k in own for i, n in enumerate(columns_of[k]) if n in names[k]]
         heads = [f"{k}_{columns_of[k][i]}" for k, i in places]
         columns = [getattr(r, k)[:, i] for k, i in places]
+        spans = _known_spans(r)
+        if spans:  # a cell without a number would make the whole sample unusable
+            columns = [np.nan_to_num(c) if k == "torque" else c for c, (k, _) in zip(columns, places, strict=True)]
         if r.valid is not None:
             heads, columns = [*heads, "valid"], [*columns, r.valid]
         csv.write(folder / f"{file}.csv", heads, columns)
@@ -201,6 +204,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
             "rate_hz": r.rate_hz if r.rate_hz != recordings[0].rate_hz else None,
             "lacks": [k for k in names if k not in own] or None,
             "dynamometer": True if (r.subject, r.trial) in efforts else None,
+            "swing": spans or None,
             "load": None if r.load is None else r.load._asdict(),
             "force_source": r.force_source, "notes": list(r.notes) or None,
         }))  # fmt: skip
@@ -229,6 +233,18 @@ def write_cohort(cohort: Cohort, folder: Path) -> None:
     ]  # fmt: skip
     text = "\n\n".join(toml_block(*b) for b in [("", top), *sections, *blocks]).lstrip()
     atomic_write_text(folder / NAME, text + "\n")
+
+
+def _known_spans(recording: Recording) -> list[list[float]]:
+    """Begin and end [s] of where a recording's moments are known; nothing where they are everywhere, or nowhere."""
+    torque = recording.torque
+    if torque is None:
+        return []
+    known = np.isfinite(torque).any(axis=1)
+    if known.all() or not known.any():
+        return []
+    edges = np.flatnonzero(np.diff(np.pad(known.astype(int), 1))).reshape(-1, 2)
+    return [[(a - 0.25) / recording.rate_hz, (b - 0.75) / recording.rate_hz] for a, b in edges.tolist()]
 
 
 def toml_block(title: str, values: Mapping[str, Any]) -> str:
