@@ -266,3 +266,10 @@ def test_people_are_told_apart_wherever_their_folders_lie(path):
     folder = Path("lab")
     keys = [roles._whose(folder, Path(path.format(p)) / "emg.csv", False) for p in ("P01", "P02")]
     assert [k[0] for k in keys] == ["P01", "P02"] and keys[0][1] == keys[1][1]
+
+
+@pytest.mark.parametrize("folder_of", ["2024/{}", "2024-03-01/{}", "2024/{}/walk", "{}/2024"])
+def test_a_date_is_nobody(tmp_path, folder_of):
+    people = [roles._whose(tmp_path, Path(folder_of.format(p)) / "walk1.csv", False)[0] for p in ("anna", "bob")]
+    assert people == ["anna", "bob"]
+    assert roles._whose(tmp_path, Path("20240301/walk/emg.csv"), False)[0] == "20240301"

@@ -29,6 +29,7 @@ _TASK = re.compile(
 )
 _NUMBERED = re.compile(r"\d$")
 _PERSON = re.compile(r"(?:s|p|sub|subj|subject|person|participant|proband|vp)[ _-]?\d+$", re.IGNORECASE)
+_DATE = re.compile(r"\d{2,8}([_.-]\d{1,4}){0,2}")
 PARTS = ("emg", "angle", "torque", "force")
 
 
@@ -248,6 +249,9 @@ def _whose(folder: Path, path: Path, one_person: bool) -> tuple[str, str]:
         return named, "_".join([*(p for p in folders if p != named), *(t for t in tokens if t != named)]) or "1"
     if folders and (one_person or _TASK.match(folders[0].lower())):
         return folder.resolve().name, "_".join([*folders, *(t for t in tokens if t not in folders)])
+    dated = len(folders) > 1 and _DATE.fullmatch(folders[0]) and not _TASK.match(folders[1].lower())
+    if dated:  # nobody is called 2024
+        folders = [folders[1], folders[0], *folders[2:]]
     if folders:
         return folders[0], "_".join([*folders[1:], *(t for t in tokens if t != folders[0])]) or "1"
     if one_person:
