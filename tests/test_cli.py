@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import signal
@@ -33,6 +34,7 @@ def job(monkeypatch, tmp_path):
     work.run = lambda config, out, console, models=False: asked.append((models, config, out))
     module, report = ModuleType("pitl.comparison.run"), ModuleType("pitl.report")
     module.evaluate = lambda *a, **k: work.run(*a, **k)
+    module.show_step = lambda console, name: contextlib.nullcontext()
     report.show = lambda out, console: None
     for name, fake in (("comparison.run", module), ("report", report)):
         monkeypatch.setitem(sys.modules, f"pitl.{name}", fake)

@@ -1,5 +1,6 @@
 """The README tells the truth: its commands and Python run, its example is read, its table is that of stored runs."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -97,6 +98,7 @@ def test_the_comparison_is_asked_for_as_it_says(command, folder, monkeypatch):
     asked = []
     work, report = ModuleType("pitl.comparison.run"), ModuleType("pitl.report")
     work.__dict__["evaluate"] = lambda config, out, console, models=False: asked.append((config, models))
+    work.__dict__["show_step"] = lambda console, name: contextlib.nullcontext()
     report.__dict__["show"] = lambda out, console: None
     monkeypatch.setitem(sys.modules, "pitl.comparison.run", work)
     monkeypatch.setattr(pitl.comparison, "run", work, raising=False)
