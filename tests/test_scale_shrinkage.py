@@ -1,5 +1,6 @@
 """The scale of a channel, shrunk to other people's by how much was seen."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from pitl.signals import normalise
@@ -35,3 +36,10 @@ def test_between_and_beyond_the_amounts_that_were_seen_the_shrinkage_follows_the
     np.testing.assert_allclose(slopes[:2], prior.slope[0])
     assert prior.slope[0] < slopes[2] < 1
     np.testing.assert_allclose(slopes[3:], 1.0)
+
+
+def test_a_prior_that_was_saved_shrinks_as_it_did_to_the_bit():
+    true, poor = scales(3, 0.5)
+    prior = normalise.learn_scales(np.array([2.0, 60.0]), np.stack([poor, true]), true)
+    kept = normalise.ScalePrior(*(jnp.asarray(x) for x in prior))
+    np.testing.assert_array_equal(normalise.shrink(prior, true[0], 7.0), normalise.shrink(kept, true[0], 7.0))

@@ -36,7 +36,7 @@ from pitl.config.schema import Config, Supervision
 from pitl.config.toml import change, load, to_dict
 from pitl.data.load import load_cohort
 from pitl.errors import PitlError
-from pitl.files import atomic_write_text, safe_name, sweep
+from pitl.files import atomic_write_text, safe_name, sweep, writing
 from pitl.learn import api, devices, emg_driven, stacked
 from pitl.learn.model import Model
 from pitl.learn.personal import PersonalFit
@@ -336,7 +336,8 @@ def _trust(job: Job, prepared: Prepared, split: Split, labels: Supervision) -> d
 
 def _evaluate(job: Job, prepared: Prepared, split: Split, generic: list[GenericModels]) -> None:
     config = job.config
-    (job.out / seal.FILE).unlink(missing_ok=True)
+    with writing(job.out / seal.FILE):
+        (job.out / seal.FILE).unlink(missing_ok=True)
     with job.timed("evaluation"):
         rows = results.score_all(job.out, prepared, split, generic)
         results.write_traces(job.out, config.evaluate.supervision, prepared, split)

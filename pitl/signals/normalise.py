@@ -88,15 +88,16 @@ def learn_scales(seconds: np.ndarray, volts: np.ndarray, whole: np.ndarray) -> S
     short, wanted = x.mean(axis=1), y.mean(axis=0)
     x, y = x - short[:, None], y - wanted
     slope = np.sum(x * y, axis=(1, 2)) / np.maximum(np.sum(x**2, axis=(1, 2)), 1e-12)
-    return ScalePrior(np.asarray(seconds, float), short, wanted, np.clip(slope, 0.0, 1.0))
+    f = np.float32  # as a model keeps it: the scale is the same by one that was saved
+    return ScalePrior(*(np.asarray(v, f) for v in (seconds, short, wanted, np.clip(slope, 0.0, 1.0))))
 
 
 def shrink(prior: ScalePrior, volts: np.ndarray, seconds: float) -> np.ndarray:
     """A person's scale (C,) [V] from so many seconds, shrunk to those of other people by how much they tell."""
-    at = np.log(prior.seconds)
-    slope = np.interp(np.log(seconds), at, prior.slope)
-    short = np.array([np.interp(np.log(seconds), at, channel) for channel in prior.short.T])
-    return np.exp(prior.whole + slope * (np.log(volts) - short))
+    known, short, whole, slopes = (np.asarray(v, float) for v in prior)
+    at, now = np.log(known), np.log(seconds)
+    mean = np.array([np.interp(now, at, channel) for channel in short.T])
+    return np.exp(whole + np.interp(now, at, slopes) * (np.log(volts) - mean))
 
 
 def normalise(scale: ChannelScale, jets: np.ndarray, rate_hz: float) -> np.ndarray:
