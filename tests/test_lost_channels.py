@@ -189,7 +189,7 @@ def test_the_angle_of_a_person_does_without_a_channel_as_if_it_had_never_been_th
     """A model that knows how to do without a channel is nearer to the angle when it is lost than one that does not."""
     own = deviating(MODEL)
     torn = replace(RECORDING, emg=RECORDING.emg * (np.arange(5) != 2))
-    along = np.abs(np.arange(len(torn.emg)) / torn.rate_hz)
+    along = np.arange(len(torn.emg)) / torn.rate_hz
     angle = 0.5 * np.sin(2 * np.pi * 0.5 * along)
     with pytest.warns(UserWarning, match="dead ECRL"):
         with_it = predict_recording(own, torn)

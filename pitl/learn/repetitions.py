@@ -7,9 +7,9 @@ import numpy as np
 
 from pitl.learn import gaussian_process as gp
 from pitl.learn.gaussian_process import Deviation
+from pitl.learn.predict import HALF_OF_NORMAL
 
 _TURN = 0.3  # of the angle's range: what turns back by less is no repetition
-_HALF_OF_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
 
 
 def number(angle: np.ndarray, trial: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def describe(person: Deviation, angle: np.ndarray) -> dict[str, Any]:
         used = jnp.asarray((which > -2) & (which < seen), person.rows.used.dtype)
         less = gp.fit(person.hyper, person.units, person.rows._replace(used=used), person.rows.generic)
         deviation = np.asarray(gp.predict(less, person.rows)[1])[which >= after[1]]  # rad
-        half_deg.append(float(np.degrees(_HALF_OF_NORMAL * deviation.mean())))
+        half_deg.append(float(np.degrees(HALF_OF_NORMAL * deviation.mean())))
     return {"repetitions": shown, "after": list(after), "half_deg": half_deg}
 
 
