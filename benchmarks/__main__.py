@@ -1,4 +1,4 @@
-"""Runs the benchmarks: python -m benchmarks [--json FILE] [--only NAME]; `bin/bench` sets the environment up first.
+"""Runs the benchmarks: python -m benchmarks [--device gpu] [--json FILE] [--only NAME]; `bin/bench` sets up first.
 
 Every file beside this one that has `BENCHMARKS`, a mapping from name to a function without arguments that yields
 rows (`benchmarks.row.Row`), is part of the suite.
@@ -23,11 +23,13 @@ from rich.table import Table
 
 import benchmarks
 import pitl
-from benchmarks.measure import process_bytes
+from benchmarks.measure import on_gpu, process_bytes
 from benchmarks.row import Row
 from pitl.files import atomic_write_text
 
-ORDER = ("startup", "step", "personal", "encoder", "cohort", "live", "mechanics", "scaling")
+ACCELERATOR = ("accelerator", "step", "personal_torch")  # benchmarks of `--device gpu`
+_NONE = "bench: JAX sees no accelerator here; install its build for one, such as `pip install 'jax[cuda13]'`."
+ORDER = ("startup", "accelerator", "step", "personal", "encoder", "cohort", "live", "mechanics", "scaling")
 
 
 def suite() -> dict[str, Callable[[], Iterator[Row]]]:
@@ -69,6 +71,10 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def _of_accelerator() -> Path:
+    return Path(__file__).parent / "results" / "gpu.json"
+
+
 def table(rows: list[Row]) -> Table:
     """The rows for a terminal."""
     shown = Table(show_lines=False)
@@ -90,10 +96,23 @@ def main(arguments: list[str] | None = None) -> int:
         "--json", type=Path, metavar="FILE", help="also write the rows there; with --only other rows in it stay"
     )
     parser.add_argument("--only", metavar="NAME", help="benchmarks whose name contains this")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help=f"gpu: what an accelerator is for, the processor beside it; without --json kept in {_of_accelerator()}",
+    )
     given = parser.parse_args(arguments)
-    result = suite()
-    chosen = {k: v for k, v in result.items() if not given.only or given.only in k}
     console = Console()
+    if given.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif not on_gpu():
+        console.print(_NONE, markup=False)
+        return 2
+    else:
+        given.json = given.json or _of_accelerator()
+    result = {k: v for k, v in suite().items() if (k.startswith(ACCELERATOR) if given.device == "gpu" else v)}
+    chosen = {k: v for k, v in result.items() if not given.only or given.only in k}
     if not chosen:
         console.print(f"bench: no benchmark is called {given.only!r}; there are {', '.join(result)}.")
         return 2

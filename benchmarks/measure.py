@@ -63,20 +63,28 @@ def ratio(reference: Times, value: Times) -> float:
     return float(np.median(reference.rounds / value.rounds))
 
 
-GEMM = 1024 if jax.default_backend() == "cpu" else 8192  # side of the square product that measures the machine
-GEMM_FLOP = 2 * GEMM**3
 _product = jax.jit(lambda a, b: a @ b)
+
+
+def gemm_side() -> int:
+    """Side of the square product that measures the machine."""
+    return 8192 if on_gpu() else 1024
 
 
 def gemm() -> Callable[[], Any]:
     """A side for `interleaved`: a square matrix product at the precision that training uses."""
-    a = jax.random.normal(jax.random.key(0), (GEMM, GEMM), jnp.float32)
+    a = jax.random.normal(jax.random.key(0), (gemm_side(), gemm_side()), jnp.float32)
     return lambda: _product(a, a)
+
+
+def gemm_rate(product: Times) -> float:
+    """Operations a second of that product at its best."""
+    return 2 * gemm_side() ** 3 / product.least
 
 
 def gemm_share(flop: float, times: Times, product: Times) -> float:
     """Arithmetic rate of one side as a share of the product's, both at their best: their noise is not the same."""
-    return flop / times.least / (GEMM_FLOP / product.least)
+    return flop / times.least / gemm_rate(product)
 
 
 def program_bytes(compiled: Any) -> int | None:
