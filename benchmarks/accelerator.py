@@ -64,7 +64,6 @@ def _row(name: str, what: str, make: Callable[[], Callable[[], Any]], unit: str,
         "processor of the same machine",
         measure.ratio(other, one),
         note=f"results differ by {apart:.1e} of the largest",
-        compile_s=one.first,
         times={k: t.summary(parts) for k, t in times.items()},
     )
 

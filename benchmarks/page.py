@@ -1,6 +1,7 @@
 """Writes the tables of benchmarks in README.md and benchmarks/*.md from stored rows; nothing is typed by hand.
 
-python -m benchmarks.page   reads what `bin/bench --json benchmarks/results/bench.json` wrote
+python -m benchmarks.page   reads what `bin/bench --json benchmarks/results/bench.json` and
+`bin/bench --device gpu` wrote.
 """
 
 import json
@@ -12,6 +13,7 @@ from pitl.files import atomic_write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results" / "bench.json"
+STORED_GPU = ROOT / "benchmarks" / "results" / "gpu.json"
 _WANTED = (10_000.0, 1000.0)  # people, hours
 
 
@@ -19,7 +21,8 @@ def table(result: dict[str, Any]) -> str:
     """Every row that has a target or a comparison, as Markdown, with the device and the command."""
     lines = ["| benchmark | value | compared with | ratio | target | met |", "| --- | --- | --- | --- | --- | --- |"]
     for r in result["rows"]:
-        if not (r["target"] or r["reference"] is not None) or r["name"].startswith("scaling_"):
+        shown = r["target"] or r["reference"] is not None or r["name"].startswith("accelerator_")
+        if not shown or r["name"].startswith("scaling_"):
             continue
         value = f"skipped: {r['note'].split(chr(10))[0]}" if r["value"] is None else f"{r['value']:.3g} {r['unit']}"
         other = "" if r["reference"] is None else f"{r['reference']:.3g}, {r['against']}"
@@ -42,13 +45,13 @@ def slopes(result: dict[str, Any]) -> str:
 def _where(result: dict[str, Any]) -> str:
     e = result["environment"]
     loads = [r["measured"]["load_before"] for r in result["rows"] if r.get("measured")]
-    busy = (
-        f"; load before {min(loads):.1f} to {max(loads):.1f}, so times are those of a shared machine" if loads else ""
-    )
+    busy = f"; load before {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+    if loads and max(loads) > 1:
+        busy += ", so times are those of a shared machine"
+    kept = "--json benchmarks/results/bench.json" if e["device"].startswith("cpu") else "--device gpu"
     return (
-        f"`bin/bench --json benchmarks/results/bench.json` on {e['device']}, {e['processor']}, {e['cpus']} CPUs, "
-        f"JAX {e['jax']}, PyTorch {e['torch'] or 'not installed'}, {e['time']}{busy}. No row is from a GPU "
-        "unless the device says so."
+        f"`bin/bench {kept}` on {e['device']}, {e['processor']}, {e['cpus']} CPUs, "
+        f"JAX {e['jax']}, PyTorch {e['torch'] or 'not installed'}, {e['time']}{busy}."
     )
 
 
@@ -78,6 +81,7 @@ def outlook(result: dict[str, Any]) -> str:
 
 def main() -> None:
     result = json.loads(STORED.read_text())
+    gpu = json.loads(STORED_GPU.read_text())
     parts = [
         "# Scaling",
         "Written by `python -m benchmarks.page`. A slope is the exponent of size in the cost; 1 is linear.",
@@ -90,7 +94,7 @@ def main() -> None:
     atomic_write_text(ROOT / "benchmarks" / "SCALING.md", "\n\n".join(parts) + "\n")
     for readme in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
         text = readme.read_text()
-        for name, filled in (("slopes", slopes(result)), ("benchmarks", table(result))):
+        for name, filled in (("slopes", slopes(result)), ("benchmarks", table(result)), ("gpu", table(gpu))):
             text = re.sub(
                 rf"<!-- {name} -->\n.*?<!-- {name} end -->",
                 lambda _, name=name, filled=filled: f"<!-- {name} -->\n{filled}\n<!-- {name} end -->",
