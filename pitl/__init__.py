@@ -12,8 +12,13 @@ of motion is `pitl.mechanics`, filters and normalisation `pitl.signals`, the net
 `pitl.learn.loss`, what else is compared with the method `pitl.comparison`.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# LAPACK is asked for many factors of a hundred rows: its threads only wait for one another, ten times as long on a
+# machine that does something else as well; read when SciPy is loaded
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.2.0"
 __all__ = [
