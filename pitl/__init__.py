@@ -16,8 +16,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# LAPACK is asked for many factors of a hundred rows: its threads only wait for one another, ten times as long on a
-# machine that does something else as well; read when SciPy is loaded
+# LAPACK factors matrices of a hundred rows here: its threads would wait for one another, ten times as long on a machine
+# that does something else as well. Read when NumPy and SciPy are loaded; see `pitl.files.one_lapack_thread`
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.2.0"

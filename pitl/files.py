@@ -20,7 +20,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -413,6 +413,15 @@ def compile_quickly(*more: str) -> None:
 
     if version("jaxlib").startswith("0.10."):  # with which the flag was tried
         os.environ.setdefault("XLA_FLAGS", " ".join(("--xla_cpu_use_fusion_emitters=false", *more)))
+
+
+def one_lapack_thread() -> AbstractContextManager[Any]:
+    """Keeps LAPACK to one thread where it was loaded before this package, if threadpoolctl is there to do so."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        return nullcontext()
+    return threadpool_limits(1, "blas")
 
 
 def keep_compiled_programs() -> None:

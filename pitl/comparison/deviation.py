@@ -35,8 +35,10 @@ def deviation(task: Task) -> MethodResult:
     head = task.run_once("head_physics", heads.head_physics)
     assert head.fitted is not None
     people = fit_people(task, WITHOUT["deviation"])
-    without = fit_people(task, WITHOUT["deviation"], fit_without_each)
-    fitted, each = (stacked.stack(of[p] for p in sorted(of)) for of in (people, without))
+    fitted, each = stacked.stack(people[p] for p in sorted(people)), None
+    if task.config.evaluate.lost_channels:
+        without = fit_people(task, WITHOUT["deviation"], fit_without_each)
+        each = stacked.stack(without[p] for p in sorted(without))
     model = head.fitted.model.replace(deviation=fitted, deviation_without=each, generic=task.generic.physics.params)
     return MethodResult(_with_forces(predict_people(task, people), head.estimates), head.fitted._replace(model=model))
 

@@ -27,6 +27,8 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float, Int
 from scipy import optimize
 
+from pitl.files import one_lapack_thread
+
 LAGS = 8  # over the window of the network
 KNEE = 0.05  # normalised envelope above which the inputs are its logarithm
 MOST_ROWS = 800  # of a person; the factor grows with their cube
@@ -349,9 +351,10 @@ def fit_hyper(units: Units, played: Played, without: tuple[str, ...] = ()) -> Hy
         cost, slope = _cost(unravel(jnp.asarray(x, jnp.float32)), evidence, fixed)
         return float(cost), np.asarray(ravel_pytree(slope)[0], float)
 
-    best = optimize.minimize(
-        value, np.asarray(first, float), jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
-    )
+    with one_lapack_thread():
+        best = optimize.minimize(
+            value, np.asarray(first, float), jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
+        )
     found = unravel(jnp.asarray(best.x, jnp.float32))
     return Hyper(**found, **{k: jnp.float32(v) for k, v in absent.items()})
 
