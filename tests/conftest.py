@@ -16,7 +16,12 @@ from pitl.files import compile_quickly  # noqa: E402
 compile_quickly("--xla_backend_optimization_level=0")
 
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+# arguments and results of every function of these rooms are checked against their annotations, shapes included
+install_import_hook([f"pitl.{room}" for room in ("signals", "mechanics", "net", "learn")], "typecheck.check")
 
 from pitl.learn import devices  # noqa: E402
 
@@ -32,6 +37,14 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"needs the shared recordings and reference tables; {folder} has none (set PITL_SHARED)")
     return folder
+
+
+@pytest.fixture
+def unchecked():
+    """Types and shapes are not checked, for arguments that are wrong on purpose, or stand for others."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

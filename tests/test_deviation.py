@@ -266,7 +266,7 @@ def test_a_personal_model_answers_with_intervals_and_is_read_back(task, tmp_path
 
 
 @pytest.mark.parametrize(("people", "count"), [(8, 4), (9, 9), (12, 3)])
-def test_nobody_is_played_by_a_model_that_knows_them_or_whom_they_stand_for(monkeypatch, people, count):
+def test_nobody_is_played_by_a_model_that_knows_them_or_whom_they_stand_for(monkeypatch, unchecked, people, count):
     trained = []
 
     def train(prepared, others, settings, key):

@@ -200,7 +200,7 @@ def test_batched_equals_mapped_equals_single_and_compiled(model):
     np.testing.assert_allclose(batched[1, 2], single, rtol=1e-4, atol=1e-4)
 
 
-def test_column_against_row_is_refused():
+def test_column_against_row_is_refused(unchecked):
     model = builtin("wrist")
     column, row, force = jnp.zeros((4, 1)), jnp.zeros(4), jnp.zeros((4, 5))
     for arguments, name in (

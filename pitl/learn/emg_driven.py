@@ -5,7 +5,7 @@ the equation of motion from the first measured angle of each test part.
 """
 
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ class MuscleFit(NamedTuple):
     measured: bool = False  # labels are measured moments, in place of what the equation of motion asks for
 
     @classmethod
-    def of(cls, settings: HillConfig, *, with_forces: bool, free: tuple[str, ...] = tuple(hill.PRIOR)) -> Self:
+    def of(cls, settings: HillConfig, *, with_forces: bool, free: tuple[str, ...] = tuple(hill.PRIOR)) -> "MuscleFit":
         """As the configuration says, with the model as it came for a prior."""
         learner = hill.MuscleLearner(settings.steps, settings.learning_rate, free)
         return cls(with_forces, settings.prior_weight, learner)

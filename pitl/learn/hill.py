@@ -378,7 +378,7 @@ def calibrate(
     on: Electrodes,
     rows: MuscleRows,
     spread: Spread,
-    prior_weight: float,
+    prior_weight: Float[Array, ""] | float,
     learner: "MuscleLearner",
     belief: Belief | None = None,
 ) -> tuple[Parameters, Float[Array, "steps P"]]:

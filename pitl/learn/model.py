@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,17 +82,17 @@ class Model(struct.PyTreeNode):
         """Whose model it is; None of a generic one."""
         return self.people[0] if len(self.people) == 1 else None
 
-    def with_history(self, **facts: Any) -> Self:
+    def with_history(self, **facts: Any) -> "Model":
         """The same model with more said about how it was made."""
         return self.replace(about=json.dumps({**self.history, **facts}))
 
-    def without_channels(self, lost: np.ndarray) -> Self:
+    def without_channels(self, lost: np.ndarray) -> "Model":
         """The same model for EMG in which channels (C,) are lost, which is silent there: its angle does without one."""
         if self.deviation_without is None or not lost.any():
             return self
         return self.replace(deviation=stacked.take(self.deviation_without, int(np.flatnonzero(lost)[0])))
 
-    def without_priors(self) -> Self:
+    def without_priors(self) -> "Model":
         """The same model without what only new people are held against, to become a person's."""
         return self.replace(scale_prior=None, muscle_prior=None, angle_prior=None, gain_prior=None)
 
@@ -100,7 +100,7 @@ class Model(struct.PyTreeNode):
         """People in it."""
         return max(1, len(self.people))
 
-    def __getitem__(self, name: str) -> Self:
+    def __getitem__(self, name: str) -> "Model":
         """One person's model out of several.
 
         Raises:
@@ -147,7 +147,7 @@ class Model(struct.PyTreeNode):
         save_checkpoint(folder, tree, meta)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> "Model":
         """Reads a model back.
 
         Raises:

@@ -6,13 +6,14 @@ training runs.
 """
 
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import optax
 from jaxtyping import Array, Float
 
 
+@runtime_checkable
 class Learner(Protocol):
     """What a step needs to know before it is compiled; hashable, so a NamedTuple of settings does."""
 
