@@ -22,10 +22,10 @@ import pitl
 from pitl.config.schema import Config
 from pitl.config.toml import change
 from pitl.data.recording import Cohort
-from pitl.learn import efforts, personal, predict, train
-from pitl.learn.model import Model, stack
-from pitl.learn.prepare import Prepared, prepare
-from pitl.learn.split import Split, split_rows
+from pitl.learn import efforts, gains, personal, predict, train
+from pitl.learn.model import stack
+from pitl.learn.prepare import prepare
+from pitl.learn.split import split_rows
 
 _TRIALS = {"seconds": 18.0, "rhythmic_trials": 3, "random_trials": 1, "postures": ("pronated", "neutral")}
 _WAYS: dict[str, dict[str, bool]] = {
@@ -38,31 +38,6 @@ _WAYS: dict[str, dict[str, bool]] = {
 def _people(joint: str, count: int, seed: int) -> Cohort:
     made = {"effort_trials": 5} if joint == "wrist2" else {}
     return pitl.simulate(subjects=count, seed=seed, joint=joint, **_TRIALS, **made)
-
-
-def _estimates(models: Model, prepared: Prepared, split: Split, with_gains: bool) -> list[predict.Estimate]:
-    result = []
-    for s, estimate in enumerate(predict.predict_rows(models, prepared.samples, split.test)):
-        if with_gains:
-            own: Any = jax.tree.map(lambda x, s=s: x[s], models)
-            estimate = _along_trials(own, prepared, s, split.test[s], estimate)
-        result.append(estimate)
-    return result
-
-
-def _along_trials(
-    own: Model, prepared: Prepared, s: int, rows: np.ndarray, estimate: predict.Estimate
-) -> predict.Estimate:
-    """Gains trial by trial, because rates are differences along contiguous rows."""
-    force, spread = np.zeros_like(estimate.force), np.zeros_like(estimate.force)
-    assert estimate.force is not None
-    for t in prepared.table.trials:
-        at = np.flatnonzero((rows >= t.start) & (rows < t.stop))
-        if t.subject == s and len(at):
-            part = predict.Estimate(estimate.angle[at], estimate.force[at])
-            made = predict.with_gains(own, part, prepared.table.jets[rows[at]], t.posture)
-            force[at], spread[at] = made.force, made.force_spread
-    return estimate._replace(force=force, force_spread=spread)
 
 
 def _judge(
@@ -82,15 +57,18 @@ def _judge(
         prepared = prepare(settings, _people(joint, each, number))
         split = split_rows(prepared)
         start = stack([generic] * each).replace(limb=prepared.limbs)
-        answers = {"generic": _estimates(start, prepared, split, False)}
+        halves: dict[str, list[np.ndarray]] = {}
+        answers = {"generic": predict.predict_rows(start, prepared.samples, split.test)}
         if head:
             way = personal.method_settings(settings.personalize, "angle")
             fitted = personal.fit(start, prepared.samples, split.people, way, settings.personalize).model
-            answers["head"] = _estimates(fitted, prepared, split, False)
+            answers["head"] = predict.predict_rows(fitted, prepared.samples, split.test)
         for name, how in _WAYS.items():
             if joint == "wrist2" or not how["efforts"]:
                 told = efforts.fit_gains(start, prepared, prior, **how)
-                answers[name] = _estimates(told, prepared, split, True)
+                answers[name] = predict.predict_rows(told, prepared.samples, split.test)
+                assert told.gains is not None
+                halves[name] = [gains.relative_half(jax.tree.map(lambda x, s=s: x[s], told.gains)) for s in range(each)]
         table = []
         for s in range(each):
             rows = split.test[s]
@@ -106,8 +84,8 @@ def _judge(
                 given = (jnp.asarray(x, jnp.float32) for x in (e.angle, e.force))
                 wrong = np.asarray(predict._torque(own, *given, posture)) - torque
                 facts["torque"][name] = float(np.mean(np.sqrt(np.mean(wrong**2, axis=0))))
-                if e.force_spread is not None:
-                    holds = np.abs(e.force - truth) < predict.HALF_OF_NORMAL * e.force_spread
+                if name in halves:
+                    holds = np.abs(e.force - truth) < halves[name][s][None] * e.force
                     facts.setdefault("holds", {})[name] = float(holds[:, seen].mean())
             table.append(facts)
         yield table

@@ -89,6 +89,23 @@ def test_the_posterior_is_the_linear_models_own():
     assert_allclose(np.sqrt(np.diag(found.covariance)), np.sqrt(np.diag(covariance)[:count]), atol=3e-3)
 
 
+def test_factors_bring_the_network_to_the_muscles_as_far_as_they_are_known():
+    rows = made(AROUND, TRUTH)
+    told = gains.posterior(rows, PRIOR)
+    network = 0.8 * jnp.sum(rows.basis * PRIOR.mean[None], axis=-1)  # N
+    brought = gains.bring_network(told, rows.basis, network)
+    exact = gains.bring_network(told._replace(covariance=0 * told.covariance), rows.basis, network)
+    seen, factor = np.asarray(told.mean[:, 0]) / 0.8, np.asarray(brought.factor)
+    assert np.all(np.abs(factor - 1) < np.abs(np.asarray(exact.factor) - 1) + 1e-6)
+    assert np.all((factor - 1) * (seen - 1) > 0) and np.all(np.abs(factor - 1) < np.abs(seen - 1))
+    assert np.all(brought.factor_deviation > exact.factor_deviation)
+    nothing = gains.bring_network(told._replace(covariance=1e6 * PRIOR.covariance), rows.basis, network)
+    assert_allclose(nothing.factor, np.ones(MUSCLES), atol=1e-3)
+    assert_allclose(nothing.factor_deviation, np.full(MUSCLES, np.hypot(0.20, 0.25)), rtol=1e-3)
+    half = gains.relative_half(brought)
+    assert_allclose(half, 1.645 * np.hypot(brought.factor_deviation / factor, brought.unexplained), rtol=1e-5)
+
+
 def test_rows_of_no_weight_say_nothing():
     rows = made(AROUND, TRUTH)._replace(weight=jnp.zeros(200 * len(AROUND)))
     found = gains.posterior(rows, PRIOR)

@@ -295,13 +295,6 @@ class PersonalizeConfig(Section):
     muscle_fitted: bool = _item(
         True, "the equation of motion fits these muscles; false leaves them at the source people's mean, the control"
     )
-    gains_share: float = _item(
-        0.3,
-        "part in the forces of muscles whose gains efforts on a dynamometer told; the rest is the network's",
-        "1",
-        ge=0,
-        le=1,
-    )
     muscle_weight: float = _item(0.3, "weight of the distance from these forces, in units of their variance", "1", ge=0)
     prior_weight: float = _item(1e-2, "pull of the corrections towards 1", "1", ge=0)
     weak_kernel_s: float = _item(0.06, "length of the kernel of the weak residual", "s", gt=0)

@@ -37,9 +37,7 @@ def source_prior(prepared: Prepared) -> GainPrior:
 def fit_gains(
     models: Model, prepared: Prepared, prior: GainPrior, *, motion: bool = True, efforts: bool = True
 ) -> Model:
-    """Everybody's models with the gains of their muscles, given their torque.
-
-    The network's forces of each muscle are brought to the same gain, on the calibration rows.
+    """Everybody's models with the gains of their muscles, given their torque, in the scale of their forces.
 
     Args:
         models: fitted to the people of the cohort, stacked.
@@ -56,16 +54,15 @@ def fit_gains(
     made = []
     for s, estimate in zip(everyone, estimates, strict=True):
         moved, _ = torque_rows(prepared, s, on[s], efforts=False)
-        result = Gains(*prior, jnp.ones(prior.mean.shape[0]))
+        result = Gains(*prior, jnp.ones(len(prior.mean)), jnp.zeros(len(prior.mean)))
         if motion or efforts:
             told_by = torque_rows(prepared, s, on[s], motion=motion, efforts=efforts)[0]
             result = gains.posterior(told_by, prior)
-        hill_force = np.asarray(gains.force(result, moved.basis)[0])  # N
-        of_network = np.asarray(estimate.force)  # N
-        factor = np.sum(hill_force * of_network, axis=0) / np.maximum(np.sum(of_network**2, axis=0), 1e-6)
-        made.append(result._replace(network=jnp.asarray(factor, jnp.float32)))
-    everybody, driven = (stacked.stack(each) for each in (made, on))
-    return models.replace(gains=everybody, electrodes=driven)
+        of_network = jnp.asarray(estimate.force, jnp.float32)  # N
+        made.append(gains.bring_network(result, moved.basis, of_network))
+    everybody = stacked.stack(made)
+    strength = models.scale.strength * everybody.factor  # N
+    return models.replace(gains=everybody, scale=models.scale._replace(strength=strength))
 
 
 def describe_gains(model: Model, prior: GainPrior) -> dict[str, Any]:
