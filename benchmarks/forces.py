@@ -36,7 +36,9 @@ _WAYS: dict[str, dict[str, bool]] = {
 
 
 def _people(joint: str, count: int, seed: int) -> Cohort:
-    made = {"effort_trials": 5} if joint == "wrist2" else {}
+    made: dict[str, Any] = {} if joint == "wrist" else {"effort_trials": 5}
+    if joint == "mujoco":
+        made["dynamics"], joint = "mujoco", "wrist2"
     return pitl.simulate(subjects=count, seed=seed, joint=joint, **_TRIALS, **made)
 
 
@@ -44,7 +46,7 @@ def _judge(
     joint: str, source: int, seed: int, fresh: list[int], each: int, head: bool
 ) -> Iterator[list[dict[str, Any]]]:
     """Of each seed, one row a fresh person: force and torque RMSE by way, and how many intervals hold."""
-    electrodes = {"PL": ("FCR", "FCU")} if joint == "wrist2" else {}
+    electrodes = {"PL": ("FCR", "FCU")} if joint != "wrist" else {}
     settings = change(Config(), model={"electrodes": electrodes}, data={"kind": "cohort"})
     prepared = prepare(settings, _people(joint, source, seed))
     chosen = train.choose_held_out(source, settings.train.holdout_fraction)
@@ -64,7 +66,7 @@ def _judge(
             fitted = personal.fit(start, prepared.samples, split.people, way, settings.personalize).model
             answers["head"] = predict.predict_rows(fitted, prepared.samples, split.test)
         for name, how in _WAYS.items():
-            if joint == "wrist2" or not how["efforts"]:
+            if joint != "wrist" or not how["efforts"]:
                 told = efforts.fit_gains(start, prepared, prior, **how)
                 answers[name] = predict.predict_rows(told, prepared.samples, split.test)
                 assert told.gains is not None
@@ -91,7 +93,8 @@ def _judge(
         yield table
 
 
-def _ratio(rows: list[dict[str, Any]], way: str, over: str, what: str = "force") -> dict[str, float]:
+def ratio(rows: list[dict[str, Any]], way: str, over: str, what: str = "force") -> dict[str, float]:
+    """Of one error over another's: median over people with an interval of 95 %, how often below 1, and the worst."""
     x = np.array([r[what][way] / r[what][over] for r in rows])
     drawn = np.random.default_rng(0).choice(x, (4000, len(x)))
     low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
@@ -113,14 +116,15 @@ def summarise(table: list[dict[str, Any]]) -> dict[str, Any]:
         result[joint] = {
             "people": len(rows),
             "generic": float(np.median([r["force"]["generic"] for r in rows])),
-            "force": {w: _ratio(rows, w, "generic") for w in ways},
-            "torque": {w: _ratio(rows, w, "generic", "torque") for w in ways},
-            "over_prior": {w: _ratio(rows, w, "prior") for w in ways if w not in ("head", "prior")},
+            "force": {w: ratio(rows, w, "generic") for w in ways},
+            "torque": {w: ratio(rows, w, "generic", "torque") for w in ways},
+            "over_prior": {w: ratio(rows, w, "prior") for w in ways if w not in ("head", "prior")},
             "holds": {w: float(np.mean([r["holds"][w] for r in rows])) for w in ways if w != "head"},
         }
     return result
 
 
+_JOINTS = {"wrist": "one", "wrist2": "two", "mujoco": "two, MuJoCo"}
 _WORDS = {
     "head": "personal head, angle labels (no gains)",
     "prior": "control: the prior without any torque",
@@ -130,15 +134,20 @@ _WORDS = {
 
 
 def markdown(facts: dict[str, Any]) -> str:
-    """The table, with the command that makes it."""
-    lines = [
-        "# Forces: gains of muscles, told by torque",
+    """The table, with the commands that make it."""
+    lines = ["# Forces: gains of muscles, told by torque", ""]
+    for joint, run in facts["runs"].items():
+        lines.append(
+            f"- Coordinates: {_JOINTS[joint]}. `python -m benchmarks.forces --joints {joint}`, {run['wall_s']:.0f} s "
+            f"on {run['device']}; source people: seed {run['source_seed']}, {run['sources']}; fresh people: seeds "
+            f"{', '.join(map(str, run['seeds']))}."
+        )
+    lines += [
         "",
-        f"Made by `{facts['command']}`; {facts['wall_s']:.0f} s on {facts['device']}. Source people: seed "
-        f"{facts['source_seed']}, {facts['sources']}; fresh people: seeds {', '.join(map(str, facts['seeds']))}. True "
-        "forces of virtual people, no force labels; RMSE over the generic network's, medians over people.",
+        "True forces of virtual people, no force labels; RMSE over the generic network's, medians over people. "
+        "MuJoCo: its own muscles, tendons, joints and integration (`virtual.dynamics`).",
         "",
-        "| axes | way | n | force RMSE over generic | better in | worst | over the prior [95 %] | torque | 90 % |",
+        "| coordinates | way | n | force RMSE over generic | better | worst | over the prior [95 %] | torque | 90 % |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for joint, s in facts["summary"].items():
@@ -146,7 +155,7 @@ def markdown(facts: dict[str, Any]) -> str:
             p, holds = s["over_prior"].get(way), s["holds"].get(way)
             against = "–" if p is None else f"{p['median']:.2f} [{p['low']:.2f}–{p['high']:.2f}]"
             lines.append(
-                f"| {2 if joint == 'wrist2' else 1} | {_WORDS[way]} | {s['people']} | {f['median']:.2f} "
+                f"| {_JOINTS[joint]} | {_WORDS[way]} | {s['people']} | {f['median']:.2f} "
                 f"[{f['low']:.2f}–{f['high']:.2f}] | {100 * f['better']:.0f} % | {f['worst']:.2f} | {against} | "
                 f"{s['torque'][way]['median']:.2f} | {'–' if holds is None else f'{100 * holds:.0f} %'} |"
             )
@@ -164,27 +173,28 @@ def main() -> None:
     parser.add_argument("--joints", nargs="+", default=["wrist2", "wrist"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
-    start, table = time.time(), []
     for joint in given.joints:
-        run = _judge(joint, given.sources, given.source_seed, given.seeds, given.each, given.head)
-        for rows in run:
+        start, table = time.time(), []
+        for rows in _judge(joint, given.sources, given.source_seed, given.seeds, given.each, given.head):
             table += rows
-            _write(given, table, time.time() - start)
+            _write(given, joint, table, time.time() - start)
 
 
-def _write(given: argparse.Namespace, table: list[dict[str, Any]], wall_s: float) -> None:
-    facts = {
-        "command": f"python -m benchmarks.forces --joints {' '.join(given.joints)}",
+def _write(given: argparse.Namespace, joint: str, table: list[dict[str, Any]], wall_s: float) -> None:
+    """Puts one joint's people into the stored ones, in place of those of an earlier run."""
+    stored = given.out / "results" / "forces.json"
+    before = json.loads(stored.read_text()) if stored.exists() else {"runs": {}, "people": []}
+    run = {
         "device": f"{jax.devices()[0].platform}, 2 cores, shared",
         "wall_s": wall_s,
         "sources": given.sources,
         "source_seed": given.source_seed,
         "seeds": sorted({r["seed"] for r in table}),
-        "summary": summarise(table),
-        "people": table,
     }
-    (given.out / "results").mkdir(exist_ok=True)
-    (given.out / "results" / "forces.json").write_text(json.dumps(facts, indent=1) + "\n")
+    people = [r for r in before["people"] if r["joint"] != joint] + table
+    facts = {"runs": {**before["runs"], joint: run}, "summary": summarise(people), "people": people}
+    stored.parent.mkdir(exist_ok=True)
+    stored.write_text(json.dumps(facts, indent=1) + "\n")
     (given.out / "FORCES.md").write_text(markdown(facts))
 
 

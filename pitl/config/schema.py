@@ -108,6 +108,9 @@ class VirtualConfig(Section):
     """
 
     joint: Literal["wrist", "wrist2"] = _item("wrist", "wrist2 flexes and deviates, and can make efforts")
+    dynamics: Literal["pitl", "mujoco"] = _item(
+        "pitl", "mujoco lets MuJoCo simulate wrist2, with its own muscles, tendons and joints"
+    )
     subjects: int = _item(8, "number of people", "1", ge=1)
     seed: int = _item(0, "of every random choice", ge=0)
     seconds: float = _item(20.0, "length of each trial", "s", gt=0)
