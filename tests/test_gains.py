@@ -2,16 +2,27 @@
 
 import jax
 import jax.numpy as jnp
+import method_cohort
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import pitl
+from pitl.comparison import heads
+from pitl.comparison.folds import GenericModels, make_folds
+from pitl.comparison.run import grades
+from pitl.comparison.task import Task
+from pitl.config.methods import GRADES
 from pitl.config.schema import Config
 from pitl.config.toml import change
-from pitl.learn import gains
+from pitl.data.load import load_cohort
+from pitl.learn import gains, train
 from pitl.learn.gains import GainPrior, TorqueRows
+from pitl.learn.model import stack
+from pitl.learn.prepare import prepare
+from pitl.learn.split import split_rows
 from pitl.mechanics import geometry, library
+from pitl.net import network
 
 ARM = np.asarray(geometry.moment_arm(library.load("wrist2"), jnp.zeros((1, 2)), 0)[0])  # m
 MUSCLES, TERMS = len(ARM), len(gains.TERMS)
@@ -153,3 +164,33 @@ def test_a_person_who_makes_efforts_gets_gains_with_intervals(tmp_path):
     anna.save(tmp_path / "anna")
     again = pitl.predict(pitl.Model.load(tmp_path / "anna"), people["V03"][0])
     assert_allclose(again.force, answer.force, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_measured_torque_is_a_grade_of_supervision_of_the_comparison():
+    settings = change(
+        method_cohort.CONFIG,
+        virtual={"subjects": 3, "joint": "wrist2", "seconds": 6.0, "rhythmic_trials": 1, "random_trials": 1,
+                 "effort_trials": 5},
+    )  # fmt: skip
+    prepared = prepare(settings, load_cohort(settings))
+    wanted = change(settings, evaluate={"supervision": GRADES})
+    assert grades(wanted, prepared, "head_physics") == list(GRADES)
+    folds = make_folds(settings.evaluate, settings.train, 3)
+    fold = folds[0]
+    start = train.kept_model(
+        prepared,
+        network.init(jax.random.key(0), prepared.net, train.source_units(prepared, fold.source, fold.held_out)[1]),
+        jax.tree.map(lambda x: x[0], prepared.limbs),
+        train.source_units(prepared, fold.source, fold.held_out),
+        {},
+    )
+    everybody = stack([start] * 3).replace(limb=prepared.limbs)
+    task = Task("angle_torque", jax.random.key(0), settings, prepared, split_rows(prepared),
+                GenericModels(everybody, everybody), folds)  # fmt: skip
+    told, plain = heads.head_physics(task), heads.head_physics(task.but(supervision="angle"))
+    for a, b, factor in zip(told.estimates, plain.estimates, told.fitted.model.gains.factor, strict=True):
+        assert_allclose(a.angle, b.angle, rtol=1e-5, atol=1e-6)
+        assert_allclose(a.force, b.force * np.asarray(factor), rtol=1e-3, atol=1e-3)
+        assert np.abs(np.asarray(factor) - 1).max() > 0.05
+    assert "angle_torque" not in grades(wanted, method_cohort.ready(True)[0], "head_physics")
