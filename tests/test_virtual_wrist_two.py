@@ -167,3 +167,15 @@ def test_a_held_hand_of_mujocos_stays_and_the_device_reads_what_its_muscles_give
     given = np.sum(sample.arm * sample.force[..., None], axis=1)  # N m
     change = sample.exerted - sample.exerted[:1]  # the hand's weight and its tissues do not change
     np.testing.assert_allclose(change[200:], (given - given[:1])[200:], atol=5e-3)
+
+
+def test_a_cohort_by_mujoco_is_one_like_ours(cohort):
+    pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'pitl[mujoco]'")
+    asked = SETTINGS.model_copy(update={"dynamics": "mujoco", "subjects": 1, "random_trials": 0, "effort_trials": 0})
+    (a,), b = simulate(asked).subjects[0].recordings, cohort.subjects[0].recordings[0]
+    assert (a.trial, a.channels, a.muscles, a.dofs) == (b.trial, b.channels, b.muscles, b.dofs)
+    assert a.emg.shape == b.emg.shape and a.force.shape == b.force.shape and a.torque.shape == b.torque.shape
+    assert np.all(a.force >= 0) and 0.3 < a.force.mean() / b.force.mean() < 3  # the same person does the same
+    assert np.abs(a.force - b.force).max() > 1  # N, with other dynamics
+    with pytest.raises(PitlError, match="two coordinates alone"):
+        simulate(VirtualConfig(dynamics="mujoco"))
