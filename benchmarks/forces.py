@@ -137,10 +137,11 @@ def markdown(facts: dict[str, Any]) -> str:
     """The table, with the commands that make it."""
     lines = ["# Forces: gains of muscles, told by torque", ""]
     for joint, run in facts["runs"].items():
+        seeds, each = " ".join(map(str, run["seeds"])), facts["summary"][joint]["people"] // len(run["seeds"])
         lines.append(
-            f"- Coordinates: {_JOINTS[joint]}. `python -m benchmarks.forces --joints {joint}`, {run['wall_s']:.0f} s "
-            f"on {run['device']}; source people: seed {run['source_seed']}, {run['sources']}; fresh people: seeds "
-            f"{', '.join(map(str, run['seeds']))}."
+            f"- Coordinates: {_JOINTS[joint]}. `python -m benchmarks.forces --joints {joint} --seeds {seeds} "
+            f"--each {each}`, {run['wall_s']:.0f} s on {run['device']}; {run['sources']} source people of seed "
+            f"{run['source_seed']}."
         )
     lines += [
         "",
