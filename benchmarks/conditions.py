@@ -173,8 +173,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=10)
     parser.add_argument("--source-seed", type=int, default=100)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1001, 1002, 1003])
-    parser.add_argument("--each", type=int, default=4, help="fresh people of each seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1001])
+    parser.add_argument("--each", type=int, default=12, help="fresh people of each seed")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
     began, table = time.time(), []
