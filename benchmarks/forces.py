@@ -22,10 +22,10 @@ import pitl
 from pitl.config.schema import Config
 from pitl.config.toml import change
 from pitl.data.recording import Cohort
-from pitl.learn import efforts, personal, predict, train
-from pitl.learn.model import Model, stack
-from pitl.learn.prepare import Prepared, prepare
-from pitl.learn.split import Split, split_rows
+from pitl.learn import efforts, gains, personal, predict, train
+from pitl.learn.model import stack
+from pitl.learn.prepare import prepare
+from pitl.learn.split import split_rows
 
 _TRIALS = {"seconds": 18.0, "rhythmic_trials": 3, "random_trials": 1, "postures": ("pronated", "neutral")}
 _WAYS: dict[str, dict[str, bool]] = {
@@ -36,40 +36,17 @@ _WAYS: dict[str, dict[str, bool]] = {
 
 
 def _people(joint: str, count: int, seed: int) -> Cohort:
-    made = {"effort_trials": 5} if joint == "wrist2" else {}
+    made: dict[str, Any] = {} if joint == "wrist" else {"effort_trials": 5}
+    if joint == "mujoco":
+        made["dynamics"], joint = "mujoco", "wrist2"
     return pitl.simulate(subjects=count, seed=seed, joint=joint, **_TRIALS, **made)
-
-
-def _estimates(models: Model, prepared: Prepared, split: Split, with_gains: bool) -> list[predict.Estimate]:
-    result = []
-    for s, estimate in enumerate(predict.predict_rows(models, prepared.samples, split.test)):
-        if with_gains:
-            own: Any = jax.tree.map(lambda x, s=s: x[s], models)
-            estimate = _along_trials(own, prepared, s, split.test[s], estimate)
-        result.append(estimate)
-    return result
-
-
-def _along_trials(
-    own: Model, prepared: Prepared, s: int, rows: np.ndarray, estimate: predict.Estimate
-) -> predict.Estimate:
-    """Gains trial by trial, because rates are differences along contiguous rows."""
-    force, spread = np.zeros_like(estimate.force), np.zeros_like(estimate.force)
-    assert estimate.force is not None
-    for t in prepared.table.trials:
-        at = np.flatnonzero((rows >= t.start) & (rows < t.stop))
-        if t.subject == s and len(at):
-            part = predict.Estimate(estimate.angle[at], estimate.force[at])
-            made = predict.with_gains(own, part, prepared.table.jets[rows[at]], t.posture)
-            force[at], spread[at] = made.force, made.force_spread
-    return estimate._replace(force=force, force_spread=spread)
 
 
 def _judge(
     joint: str, source: int, seed: int, fresh: list[int], each: int, head: bool
 ) -> Iterator[list[dict[str, Any]]]:
     """Of each seed, one row a fresh person: force and torque RMSE by way, and how many intervals hold."""
-    electrodes = {"PL": ("FCR", "FCU")} if joint == "wrist2" else {}
+    electrodes = {"PL": ("FCR", "FCU")} if joint != "wrist" else {}
     settings = change(Config(), model={"electrodes": electrodes}, data={"kind": "cohort"})
     prepared = prepare(settings, _people(joint, source, seed))
     chosen = train.choose_held_out(source, settings.train.holdout_fraction)
@@ -82,15 +59,18 @@ def _judge(
         prepared = prepare(settings, _people(joint, each, number))
         split = split_rows(prepared)
         start = stack([generic] * each).replace(limb=prepared.limbs)
-        answers = {"generic": _estimates(start, prepared, split, False)}
+        halves: dict[str, list[np.ndarray]] = {}
+        answers = {"generic": predict.predict_rows(start, prepared.samples, split.test)}
         if head:
             way = personal.method_settings(settings.personalize, "angle")
             fitted = personal.fit(start, prepared.samples, split.people, way, settings.personalize).model
-            answers["head"] = _estimates(fitted, prepared, split, False)
+            answers["head"] = predict.predict_rows(fitted, prepared.samples, split.test)
         for name, how in _WAYS.items():
-            if joint == "wrist2" or not how["efforts"]:
+            if joint != "wrist" or not how["efforts"]:
                 told = efforts.fit_gains(start, prepared, prior, **how)
-                answers[name] = _estimates(told, prepared, split, True)
+                answers[name] = predict.predict_rows(told, prepared.samples, split.test)
+                assert told.gains is not None
+                halves[name] = [gains.relative_half(jax.tree.map(lambda x, s=s: x[s], told.gains)) for s in range(each)]
         table = []
         for s in range(each):
             rows = split.test[s]
@@ -106,14 +86,15 @@ def _judge(
                 given = (jnp.asarray(x, jnp.float32) for x in (e.angle, e.force))
                 wrong = np.asarray(predict._torque(own, *given, posture)) - torque
                 facts["torque"][name] = float(np.mean(np.sqrt(np.mean(wrong**2, axis=0))))
-                if e.force_spread is not None:
-                    holds = np.abs(e.force - truth) < predict.HALF_OF_NORMAL * e.force_spread
+                if name in halves:
+                    holds = np.abs(e.force - truth) < halves[name][s][None] * e.force
                     facts.setdefault("holds", {})[name] = float(holds[:, seen].mean())
             table.append(facts)
         yield table
 
 
-def _ratio(rows: list[dict[str, Any]], way: str, over: str, what: str = "force") -> dict[str, float]:
+def ratio(rows: list[dict[str, Any]], way: str, over: str, what: str = "force") -> dict[str, float]:
+    """Of one error over another's: median over people with an interval of 95 %, how often below 1, and the worst."""
     x = np.array([r[what][way] / r[what][over] for r in rows])
     drawn = np.random.default_rng(0).choice(x, (4000, len(x)))
     low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
@@ -135,14 +116,15 @@ def summarise(table: list[dict[str, Any]]) -> dict[str, Any]:
         result[joint] = {
             "people": len(rows),
             "generic": float(np.median([r["force"]["generic"] for r in rows])),
-            "force": {w: _ratio(rows, w, "generic") for w in ways},
-            "torque": {w: _ratio(rows, w, "generic", "torque") for w in ways},
-            "over_prior": {w: _ratio(rows, w, "prior") for w in ways if w not in ("head", "prior")},
+            "force": {w: ratio(rows, w, "generic") for w in ways},
+            "torque": {w: ratio(rows, w, "generic", "torque") for w in ways},
+            "over_prior": {w: ratio(rows, w, "prior") for w in ways if w not in ("head", "prior")},
             "holds": {w: float(np.mean([r["holds"][w] for r in rows])) for w in ways if w != "head"},
         }
     return result
 
 
+_JOINTS = {"wrist": "one", "wrist2": "two", "mujoco": "two, MuJoCo"}
 _WORDS = {
     "head": "personal head, angle labels (no gains)",
     "prior": "control: the prior without any torque",
@@ -152,15 +134,21 @@ _WORDS = {
 
 
 def markdown(facts: dict[str, Any]) -> str:
-    """The table, with the command that makes it."""
-    lines = [
-        "# Forces: gains of muscles, told by torque",
+    """The table, with the commands that make it."""
+    lines = ["# Forces: gains of muscles, told by torque", ""]
+    for joint, run in facts["runs"].items():
+        seeds, each = " ".join(map(str, run["seeds"])), facts["summary"][joint]["people"] // len(run["seeds"])
+        lines.append(
+            f"- Coordinates: {_JOINTS[joint]}. `python -m benchmarks.forces --joints {joint} --seeds {seeds} "
+            f"--each {each}`, {run['wall_s']:.0f} s on {run['device']}; {run['sources']} source people of seed "
+            f"{run['source_seed']}."
+        )
+    lines += [
         "",
-        f"Made by `{facts['command']}`; {facts['wall_s']:.0f} s on {facts['device']}. Source people: seed "
-        f"{facts['source_seed']}, {facts['sources']}; fresh people: seeds {', '.join(map(str, facts['seeds']))}. True "
-        "forces of virtual people, no force labels; RMSE over the generic network's, medians over people.",
+        "True forces of virtual people, no force labels; RMSE over the generic network's, medians over people. "
+        "MuJoCo: its own muscles, tendons, joints and integration (`virtual.dynamics`).",
         "",
-        "| axes | way | n | force RMSE over generic | better in | worst | over the prior [95 %] | torque | 90 % |",
+        "| coordinates | way | n | force RMSE over generic | better | worst | over the prior [95 %] | torque | 90 % |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for joint, s in facts["summary"].items():
@@ -168,7 +156,7 @@ def markdown(facts: dict[str, Any]) -> str:
             p, holds = s["over_prior"].get(way), s["holds"].get(way)
             against = "–" if p is None else f"{p['median']:.2f} [{p['low']:.2f}–{p['high']:.2f}]"
             lines.append(
-                f"| {2 if joint == 'wrist2' else 1} | {_WORDS[way]} | {s['people']} | {f['median']:.2f} "
+                f"| {_JOINTS[joint]} | {_WORDS[way]} | {s['people']} | {f['median']:.2f} "
                 f"[{f['low']:.2f}–{f['high']:.2f}] | {100 * f['better']:.0f} % | {f['worst']:.2f} | {against} | "
                 f"{s['torque'][way]['median']:.2f} | {'–' if holds is None else f'{100 * holds:.0f} %'} |"
             )
@@ -186,27 +174,28 @@ def main() -> None:
     parser.add_argument("--joints", nargs="+", default=["wrist2", "wrist"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
-    start, table = time.time(), []
     for joint in given.joints:
-        run = _judge(joint, given.sources, given.source_seed, given.seeds, given.each, given.head)
-        for rows in run:
+        start, table = time.time(), []
+        for rows in _judge(joint, given.sources, given.source_seed, given.seeds, given.each, given.head):
             table += rows
-            _write(given, table, time.time() - start)
+            _write(given, joint, table, time.time() - start)
 
 
-def _write(given: argparse.Namespace, table: list[dict[str, Any]], wall_s: float) -> None:
-    facts = {
-        "command": f"python -m benchmarks.forces --joints {' '.join(given.joints)}",
+def _write(given: argparse.Namespace, joint: str, table: list[dict[str, Any]], wall_s: float) -> None:
+    """Puts one joint's people into the stored ones, in place of those of an earlier run."""
+    stored = given.out / "results" / "forces.json"
+    before = json.loads(stored.read_text()) if stored.exists() else {"runs": {}, "people": []}
+    run = {
         "device": f"{jax.devices()[0].platform}, 2 cores, shared",
         "wall_s": wall_s,
         "sources": given.sources,
         "source_seed": given.source_seed,
         "seeds": sorted({r["seed"] for r in table}),
-        "summary": summarise(table),
-        "people": table,
     }
-    (given.out / "results").mkdir(exist_ok=True)
-    (given.out / "results" / "forces.json").write_text(json.dumps(facts, indent=1) + "\n")
+    people = [r for r in before["people"] if r["joint"] != joint] + table
+    facts = {"runs": {**before["runs"], joint: run}, "summary": summarise(people), "people": people}
+    stored.parent.mkdir(exist_ok=True)
+    stored.write_text(json.dumps(facts, indent=1) + "\n")
     (given.out / "FORCES.md").write_text(markdown(facts))
 
 

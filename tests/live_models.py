@@ -6,7 +6,7 @@ import numpy as np
 
 from pitl.config.schema import EmgConfig, PersonalizeConfig
 from pitl.data.recording import Recording
-from pitl.learn import deviation
+from pitl.learn import deviation, gains
 from pitl.learn import gaussian_process as gp
 from pitl.learn.model import Model
 from pitl.learn.units import Spread
@@ -67,3 +67,14 @@ def wrist_recording(seconds=4.0, rate_hz=RATE_HZ, seed=0):
     angle = 0.5 * np.sin(2 * np.pi * 0.5 * time)[:, None]
     dofs = ("wrist_flexion",)
     return Recording("anna", "rhythmic", "r1", "pronated", rate_hz, emg, CHANNELS, angle=angle, dofs=dofs)
+
+
+def gained(model, seed=6):
+    """The same person with gains of muscles, as efforts tell them; numbers at random."""
+    random = np.random.default_rng(seed)
+    prior = gains.population_prior(len(model.limb.muscles))
+    factor, deviation = (
+        jnp.asarray(random.uniform(*at, len(prior.mean)), jnp.float32) for at in ((0.5, 1.5), (0, 0.3))
+    )
+    scale = model.scale._replace(strength=model.scale.strength * factor)
+    return model.replace(gains=gains.Gains(*prior, factor, deviation), scale=scale)

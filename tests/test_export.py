@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
-from live_models import CHANNELS, RATE_HZ, deviating, wrist_model, wrist_recording
+from live_models import CHANNELS, RATE_HZ, deviating, gained, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
@@ -46,6 +46,17 @@ def test_onnx_on_a_recording_is_the_offline_answer(folder):
     angle, force = session.run(["angle", "force"], {"envelope": windows, "posture": posture})
     np.testing.assert_allclose(angle, OFFLINE.angle, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(force, OFFLINE.force, rtol=1e-4, atol=1e-3)
+
+
+def test_forces_at_told_gains_leave_the_project_with_their_intervals():
+    model = gained(MODEL)
+    offline = predict_recording(model, RECORDING)
+    loaded = jax_export.deserialize(bytearray(export.to_stablehlo(model, export.function(model))))
+    force = np.asarray(loaded.call(*_windows())[1])
+    np.testing.assert_allclose(force, offline.force, rtol=1e-4, atol=1e-3)
+    half = np.array(export.preprocessing(model, RATE_HZ, "pronated")["force_half"])
+    np.testing.assert_allclose(half * force, offline.force_half, rtol=1e-3, atol=1e-2)
+    assert export.preprocessing(MODEL, RATE_HZ, "pronated")["force_half"] is None
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -2,16 +2,27 @@
 
 import jax
 import jax.numpy as jnp
+import method_cohort
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import pitl
+from pitl.comparison import heads
+from pitl.comparison.folds import GenericModels, make_folds
+from pitl.comparison.run import grades
+from pitl.comparison.task import Task
+from pitl.config.methods import GRADES
 from pitl.config.schema import Config
 from pitl.config.toml import change
-from pitl.learn import gains
+from pitl.data.load import load_cohort
+from pitl.learn import gains, train
 from pitl.learn.gains import GainPrior, TorqueRows
+from pitl.learn.model import stack
+from pitl.learn.prepare import prepare
+from pitl.learn.split import split_rows
 from pitl.mechanics import geometry, library
+from pitl.net import network
 
 ARM = np.asarray(geometry.moment_arm(library.load("wrist2"), jnp.zeros((1, 2)), 0)[0])  # m
 MUSCLES, TERMS = len(ARM), len(gains.TERMS)
@@ -89,6 +100,23 @@ def test_the_posterior_is_the_linear_models_own():
     assert_allclose(np.sqrt(np.diag(found.covariance)), np.sqrt(np.diag(covariance)[:count]), atol=3e-3)
 
 
+def test_factors_bring_the_network_to_the_muscles_as_far_as_they_are_known():
+    rows = made(AROUND, TRUTH)
+    told = gains.posterior(rows, PRIOR)
+    network = 0.8 * jnp.sum(rows.basis * PRIOR.mean[None], axis=-1)  # N
+    brought = gains.bring_network(told, rows.basis, network)
+    exact = gains.bring_network(told._replace(covariance=0 * told.covariance), rows.basis, network)
+    seen, factor = np.asarray(told.mean[:, 0]) / 0.8, np.asarray(brought.factor)
+    assert np.all(np.abs(factor - 1) < np.abs(np.asarray(exact.factor) - 1) + 1e-6)
+    assert np.all((factor - 1) * (seen - 1) > 0) and np.all(np.abs(factor - 1) < np.abs(seen - 1))
+    assert np.all(brought.factor_deviation > exact.factor_deviation)
+    nothing = gains.bring_network(told._replace(covariance=1e6 * PRIOR.covariance), rows.basis, network)
+    assert_allclose(nothing.factor, np.ones(MUSCLES), atol=1e-3)
+    assert_allclose(nothing.factor_deviation, np.full(MUSCLES, np.hypot(0.20, 0.25)), rtol=1e-3)
+    half = gains.relative_half(brought)
+    assert_allclose(half, 1.645 * np.hypot(brought.factor_deviation / factor, brought.unexplained), rtol=1e-5)
+
+
 def test_rows_of_no_weight_say_nothing():
     rows = made(AROUND, TRUTH)._replace(weight=jnp.zeros(200 * len(AROUND)))
     found = gains.posterior(rows, PRIOR)
@@ -136,3 +164,33 @@ def test_a_person_who_makes_efforts_gets_gains_with_intervals(tmp_path):
     anna.save(tmp_path / "anna")
     again = pitl.predict(pitl.Model.load(tmp_path / "anna"), people["V03"][0])
     assert_allclose(again.force, answer.force, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_measured_torque_is_a_grade_of_supervision_of_the_comparison():
+    settings = change(
+        method_cohort.CONFIG,
+        virtual={"subjects": 3, "joint": "wrist2", "seconds": 6.0, "rhythmic_trials": 1, "random_trials": 1,
+                 "effort_trials": 5},
+    )  # fmt: skip
+    prepared = prepare(settings, load_cohort(settings))
+    wanted = change(settings, evaluate={"supervision": GRADES})
+    assert grades(wanted, prepared, "head_physics") == list(GRADES)
+    folds = make_folds(settings.evaluate, settings.train, 3)
+    fold = folds[0]
+    start = train.kept_model(
+        prepared,
+        network.init(jax.random.key(0), prepared.net, train.source_units(prepared, fold.source, fold.held_out)[1]),
+        jax.tree.map(lambda x: x[0], prepared.limbs),
+        train.source_units(prepared, fold.source, fold.held_out),
+        {},
+    )
+    everybody = stack([start] * 3).replace(limb=prepared.limbs)
+    task = Task("angle_torque", jax.random.key(0), settings, prepared, split_rows(prepared),
+                GenericModels(everybody, everybody), folds)  # fmt: skip
+    told, plain = heads.head_physics(task), heads.head_physics(task.but(supervision="angle"))
+    for a, b, factor in zip(told.estimates, plain.estimates, told.fitted.model.gains.factor, strict=True):
+        assert_allclose(a.angle, b.angle, rtol=1e-5, atol=1e-6)
+        assert_allclose(a.force, b.force * np.asarray(factor), rtol=1e-3, atol=1e-3)
+        assert np.abs(np.asarray(factor) - 1).max() > 0.05
+    assert "angle_torque" not in grades(wanted, method_cohort.ready(True)[0], "head_physics")

@@ -180,6 +180,20 @@ def test_a_failed_calibration_leaves_the_old_model_running(promotions):
     assert seat.engine.model.subject == "anna"
 
 
+def test_cues_of_efforts_go_every_way_from_weak_to_strong():
+    asked = cues.efforts(("wrist_flexion", "wrist_deviation"))
+    assert sum(c.part for c in asked) == pytest.approx(1.0)
+    pushed = [c for c in asked if c.text != "rest"]
+    ways = list(dict.fromkeys(c.text.partition(", ")[0] for c in pushed))
+    assert ways == ["push: flex", "push: extend", "push: towards the little finger", "push: towards the thumb",
+                    "tense all muscles at once"]  # fmt: skip
+    for way in ways:
+        levels = [c.level for c in pushed if c.text.startswith(way)]
+        assert levels == sorted(levels) and levels[-1] == 1.0
+    assert cues.prompt(1.0, 90.0, asked).text == "rest" and cues.prompt(89.9, 90.0, asked).target == 1.0
+    assert len(cues.efforts(("knee_angle",))) == 3 * 5
+
+
 def test_cues_fill_the_session():
     assert sum(c.part for c in cues.CUES) == pytest.approx(1.0)
     texts = [cues.prompt(t, 20.0).text for t in np.arange(0, 20, 0.1)]

@@ -1,5 +1,6 @@
 """The live commands as a user types them."""
 
+import csv
 import json
 import os
 import signal
@@ -235,3 +236,17 @@ def test_a_place_for_the_model_is_looked_at_before_the_person_is_recorded(place,
     (tmp_path / "notes").write_text("mine")
     code, predicted = _say(command, place / "anna", "--source", "udp:1", "--out", tmp_path / "notes" / "anna")
     assert code == 1 and "cannot write" in predicted and "notes/anna" in predicted
+
+
+def test_efforts_are_cued_and_a_table_says_when_they_were(place, tmp_path):
+    out = tmp_path / "efforts.csv"
+    code, predicted = _say("efforts", place / "generic", "--seconds", 1, "--out", out)
+    assert code == 0 and "push: flex, as strongly as you can" in predicted
+    with out.open() as file:
+        table = list(csv.DictReader(file))
+    begin, end = (np.array([float(r[k]) for r in table]) for k in ("begin_s", "end_s"))
+    np.testing.assert_allclose(begin[1:], end[:-1])
+    assert begin[0] < 0.1 and abs(end[-1] - 1) < 0.1
+    assert {"rest", "push: extend, weakly", "tense all muscles at once, against nothing, hardly"} & {
+        r["cue"] for r in table
+    }

@@ -113,8 +113,9 @@ def test_a_page_gets_every_answer_once(server):
 def test_what_the_server_keeps_does_not_grow(server):
     _, board, _ = server
     rows = stream.LivePrediction(
-        np.zeros(1500), np.zeros((1500, 5)), np.zeros((1500, 1)), np.zeros((1500, 5)), np.zeros(1500, int)
-    )
+        np.zeros(1500), np.zeros((1500, 5)), np.zeros((1500, 1)), np.zeros((1500, 5)), np.zeros(1500, int),
+        np.full((1500, 5), np.nan),
+    )  # fmt: skip
     alone = page.Board()
     page._post(alone, rows, None)
     page._post(alone, rows, None)

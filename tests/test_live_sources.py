@@ -371,6 +371,19 @@ def test_csv_has_every_answer_under_its_own_name_once_it_is_whole(tmp_path):
     np.testing.assert_allclose(result, np.stack([rows.angle[:, 0], rows.force[:, 1]], 1), rtol=1e-5)
 
 
+def test_intervals_of_force_are_sent_where_they_are_known(tmp_path):
+    rows = _play(_Scripted(_block(0, 3000)))[1]
+    known = rows._replace(force_half=0.25 * rows.force)
+    for name, each in (("without", rows), ("with", known)):
+        sink = sinks.open_sink(f"csv:{tmp_path / name}", MODEL.limb, 100.0)
+        sink.write(each)
+        sink.close()
+    table = list(csv.DictReader((tmp_path / "with").open()))
+    half = np.array([[float(r[f"force_{m}_half_N"]) for m in MODEL.limb.muscles] for r in table])
+    np.testing.assert_allclose(half, known.force_half, rtol=1e-5)
+    assert "half" not in (tmp_path / "without").read_text()
+
+
 def test_udp_sends_one_object_an_answer():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_models import RATE_HZ, deviating, wrist_model, wrist_recording
+from live_models import RATE_HZ, deviating, gained, wrist_model, wrist_recording
 
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
@@ -59,6 +59,23 @@ def test_live_equals_offline(size):
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=8).filter(lambda sizes: sum(sizes) > 20), st.booleans())
 def test_live_equals_offline_for_blocks_of_any_size(sizes, counted):
     _same(_run(ENGINE, _blocks(RECORDING, sizes, counted))[1], OFFLINE)
+
+
+def test_forces_at_told_gains_and_their_intervals_are_the_offline_ones():
+    model = gained(deviating(MODEL))
+    offline = predict_recording(model, RECORDING)
+    rows = _run(stream.engine(model, RATE_HZ, "pronated"), _blocks(RECORDING, [7, 777]))[1]
+    _same(rows, offline)
+    np.testing.assert_allclose(rows.force_half, offline.force_half, rtol=1e-4, atol=1e-3)
+    usual = predict_recording(deviating(MODEL), RECORDING)
+    np.testing.assert_allclose(rows.force / usual.force, np.tile(model.gains.factor, (len(rows.force), 1)), rtol=1e-3)
+
+
+def test_held_back_errors_are_the_intervals_where_forces_had_labels():
+    known = [3.0, 1.0, 2.0, 5.0, 4.0]  # N
+    for model, half in ((MODEL, np.full(5, np.nan)), (MODEL.with_history(trust={"force_half_n": known}), known)):
+        rows = _run(stream.engine(model, RATE_HZ, "pronated"), _blocks(RECORDING, [4000]))[1]
+        np.testing.assert_array_equal(rows.force_half, np.tile(np.float32(half), (len(rows.force), 1)))
 
 
 @pytest.mark.parametrize("normalisation", ["zscore", "fixed"])

@@ -10,11 +10,14 @@ from scipy import signal
 
 from pitl.config.schema import VirtualConfig
 from pitl.data.recording import Cohort
-from pitl.data.virtual import simulate, wrist_two
+from pitl.data.virtual import cohort as virtual_cohort
+from pitl.data.virtual import foreign, simulate, wrist_two
 from pitl.data.virtual.subject import draw
 from pitl.errors import PitlError
 from pitl.mechanics import dynamics, geometry, library
 from pitl.mechanics.model import pseudo_inertia
+from pitl.mechanics.muscle import calibrate_slack_length
+from pitl.mechanics.planar import builtin
 
 SETTINGS = VirtualConfig(
     joint="wrist2", subjects=2, seconds=4.0, rhythmic_trials=1, effort_trials=5, postures=("pronated", "neutral")
@@ -120,3 +123,59 @@ def test_without_variation_everybody_is_the_built_in_wrist(people):
 def test_efforts_need_two_coordinates():
     with pytest.raises(PitlError, match="wrist2"):
         simulate(VirtualConfig(effort_trials=1))
+
+
+# MuJoCo's wrist
+
+
+def _foreign_trial(task="effort"):
+    settings = VirtualConfig(joint="wrist2", seed=4, seconds=1.0, effort_trials=1, postures=("neutral",))
+    wrist = calibrate_slack_length(builtin("wrist2"))
+    person = draw(settings, wrist, 0, (wrist_two.draw_hand, wrist_two.draw_muscles))
+    asked = next(t for t in virtual_cohort._tasks(settings, 0) if t.task == task)
+    return virtual_cohort._prepare(settings, wrist, person, asked, 2000, 2000.0)
+
+
+def test_mujocos_hand_obeys_the_same_equation_of_motion_and_has_the_same_arms_in_the_middle():
+    mujoco = pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'pitl[mujoco]'")
+    trial, _, _ = _foreign_trial("random")
+    model = mujoco.MjModel.from_xml_string(foreign.mjcf(trial))
+    model.dof_frictionloss[:] = 0
+    data, rng = mujoco.MjData(model), np.random.default_rng(0)
+    mujoco.mj_forward(model, data)
+    own = wrist_two.geometry(jnp.asarray(trial.length), jnp.zeros(2))[1]
+    np.testing.assert_allclose(-foreign._moment(data, model), own, atol=1e-5)
+    joint = trial.joint
+    for _ in range(5):
+        q, qd, qdd = (jnp.asarray(x * rng.uniform(-1, 1, 2), jnp.float32) for x in (np.array([0.5, 0.15]), 3.0, 20.0))
+        data.qpos[:], data.qvel[:], data.qacc[:] = q, qd, qdd
+        mujoco.mj_inverse(model, data)
+        asked = wrist_two._mass(joint, jnp.asarray(q)) * qdd + wrist_two._coriolis(
+            joint, jnp.asarray(q), jnp.asarray(qd)
+        )
+        asked -= wrist_two.weight_torque(joint, trial.down, q)
+        asked += joint.damping * qd + joint.stiffness * (q - joint.rest_shift)
+        np.testing.assert_allclose(data.qfrc_inverse - data.qfrc_constraint, asked, atol=2e-4)
+
+
+def test_a_held_hand_of_mujocos_stays_and_the_device_reads_what_its_muscles_give():
+    pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'pitl[mujoco]'")
+    sample = foreign.run(*_foreign_trial(), 5e-4, 20)
+    assert np.degrees(np.ptp(sample.angle, axis=0)).max() < 0.1
+    assert np.all(sample.force >= 0) and sample.force.max() > 20  # N
+    assert np.all((sample.drive >= 0) & (sample.drive <= 1))
+    given = np.sum(sample.arm * sample.force[..., None], axis=1)  # N m
+    change = sample.exerted - sample.exerted[:1]  # the hand's weight and its tissues do not change
+    np.testing.assert_allclose(change[200:], (given - given[:1])[200:], atol=5e-3)
+
+
+def test_a_cohort_by_mujoco_is_one_like_ours(cohort):
+    pytest.importorskip("mujoco", reason="needs MuJoCo: pip install 'pitl[mujoco]'")
+    asked = SETTINGS.model_copy(update={"dynamics": "mujoco", "subjects": 1, "random_trials": 0, "effort_trials": 0})
+    (a,), b = simulate(asked).subjects[0].recordings, cohort.subjects[0].recordings[0]
+    assert (a.trial, a.channels, a.muscles, a.dofs) == (b.trial, b.channels, b.muscles, b.dofs)
+    assert a.emg.shape == b.emg.shape and a.force.shape == b.force.shape and a.torque.shape == b.torque.shape
+    assert np.all(a.force >= 0) and 0.3 < a.force.mean() / b.force.mean() < 3  # the same person does the same
+    assert np.abs(a.force - b.force).max() > 1  # N, with other dynamics
+    with pytest.raises(PitlError, match="two coordinates alone"):
+        simulate(VirtualConfig(dynamics="mujoco"))

@@ -1,5 +1,6 @@
 """The commands that run a model on a person in front of you."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -242,6 +243,47 @@ def calibrate(
         _ended(running, out, time.monotonic() - began if began else 0.0)
 
 
+def efforts(
+    model: _Model,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Table of when each effort began and ended.")],
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Length of all efforts.")] = 90.0,
+) -> None:
+    """Lead a person through the isometric efforts that tell their muscles apart.
+
+    The hand, or whatever MODEL moves, is held by a dynamometer or load cell, which your own system records together
+    with the EMG. Start it first; FILE then says when each effort began and ended, in seconds since the first cue and on
+    the computer's clock. Each direction becomes a trial with dynamometer = true in cohort.toml.
+
+    \b
+    Example:
+      pitl efforts runs/mine/models/generic --out anna_efforts.csv
+    """
+    with shell.sentences():
+        import time
+
+        from pitl.learn.model import Model
+        from pitl.live import cues
+
+        files.check_place(out)
+        asked = cues.efforts(Model.load(model).limb.dofs)
+        began, rows, now = time.time(), [], ""
+        with contextlib.suppress(KeyboardInterrupt), shell.console().status("") as status:
+            while (at := time.time() - began) < seconds:
+                prompt = cues.prompt(at, seconds, asked)
+                if prompt.text != now:
+                    now = prompt.text
+                    rows.append([at, now])
+                    if not shell.console().is_terminal:
+                        shell.tell(now)
+                status.update(f"{prompt.text}  {prompt.left_s:.0f} s")
+                time.sleep(0.05)
+        ends = [*(at for at, _ in rows[1:]), min(seconds, time.time() - began)]
+        lines = ["begin_s,end_s,begin_unix_s,cue"]
+        lines += [f'{at:.2f},{end:.2f},{began + at:.2f},"{text}"' for (at, text), end in zip(rows, ends, strict=True)]
+        files.atomic_write_text(out, "\n".join(lines) + "\n")
+        shell.tell(f"{out} says when each effort was made; add them to cohort.toml, then pitl personalize.")
+
+
 def _cue(prompt: "Prompt", running: "Calibration") -> str:
     if running.phase == "recording":
         at = round(20 * (prompt.target + 1) / 2)
@@ -269,5 +311,5 @@ def _open(
 
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (stream, live, calibrate):
+    for command in (stream, live, calibrate, efforts):
         app.command()(command)

@@ -52,7 +52,7 @@ def tell(text: str) -> None:
 
 
 def network_of(model: Any, folder: Path) -> Any:
-    """A model that predicts from EMG alone; says so where something in it is not used live.
+    """A model that predicts from EMG alone.
 
     Raises:
         PitlError: it is an EMG-driven one, which follows a measured motion.
@@ -62,8 +62,6 @@ def network_of(model: Any, folder: Path) -> Any:
             f"{folder} is an EMG-driven model, which needs the measured motion; for work from EMG alone make one with "
             "pitl personalize ... --labels angle."
         )
-    if model.gains is not None:
-        tell(f"note: {folder} has gains told by efforts: pitl predict uses them, live and exported forces do not.")
     return model
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pitl.comparison.task import MethodResult, Task
 from pitl.config.toml import change
-from pitl.learn import muscle_part, personal, stacked
+from pitl.learn import efforts, gains, muscle_part, personal, stacked
 from pitl.learn.model import Model
 from pitl.learn.personal import PersonalFit, Settings
 from pitl.learn.predict import predict_rows
@@ -27,7 +27,12 @@ def head_data(task: Task) -> MethodResult:
 
 
 def head_physics(task: Task) -> MethodResult:
-    """The method: the head on a frozen encoder, by data and modified physics together."""
+    """The method: the head on a frozen encoder, by data and modified physics together.
+
+    Torque that a dynamometer measured tells the gains of the muscles afterwards.
+    """
+    if task.supervision == "angle_torque":
+        return _with_gains(task, head_physics(task.but(supervision="angle")))
     settings, muscles = task.config.personalize, None
     if settings.muscle and task.supervision != "angle_force":
         sources = [task.sources(p) for p in range(len(task.split.test))]
@@ -46,6 +51,20 @@ def head_physics(task: Task) -> MethodResult:
         task, muscles = task.but(split=muscle_part.with_targets(task.split, towards)), towards.fitted
     result = fine_tune(task, personal.method_settings(settings, task.supervision), task.generic.physics)
     return result._replace(muscles=muscles)
+
+
+def _with_gains(task: Task, result: MethodResult) -> MethodResult:
+    """Forces at the gains that efforts told, with a prior from each person's own source people."""
+    assert result.fitted is not None
+    people = range(len(task.split.test))
+    if task.prepared.learns_forces and task.config.data.force_labels == "recorded":
+        made = {who: efforts.source_prior(task.prepared, who) for who in {task.sources(p) for p in people}}
+        prior = [made[task.sources(p)] for p in people]
+    else:
+        prior = [gains.population_prior(len(task.prepared.limbs.muscles))] * len(people)
+    model = efforts.fit_gains(result.fitted.model, task.prepared, prior)
+    forces = predict_rows(model, task.prepared.samples, task.split.test)
+    return result._replace(estimates=forces, fitted=result.fitted._replace(model=model))
 
 
 def full_finetune(task: Task) -> MethodResult:

@@ -37,7 +37,7 @@ from pitl.config.toml import change, load, to_dict
 from pitl.data.load import load_cohort
 from pitl.errors import PitlError
 from pitl.files import atomic_write_text, safe_name, sweep, writing
-from pitl.learn import api, devices, emg_driven, stacked
+from pitl.learn import api, devices, efforts, emg_driven, stacked
 from pitl.learn.model import Model
 from pitl.learn.personal import PersonalFit
 from pitl.learn.prepare import Prepared, prepare
@@ -261,7 +261,11 @@ def grades(config: Config, prepared: Prepared, method: str) -> list[Supervision]
         *(("none",) if METHODS[method].grades == ("none",) else ()),
     )
     possible: list[Supervision] = [g for g in METHODS[method].grades if g in wanted]
-    return [g for g in possible if not (g == "angle_force" and prepared.force_source == "none")]
+    lacking = {
+        "angle_force": prepared.force_source == "none",
+        "angle_torque": not all(efforts.made_efforts(prepared)),
+    }
+    return [g for g in possible if not lacking.get(g)]
 
 
 def _possible(job: Job, prepared: Prepared) -> Sequence[str]:

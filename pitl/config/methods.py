@@ -5,7 +5,8 @@ A new method is a function from `Task` to `MethodResult` in a module of `pitl.co
 
 from typing import Literal, NamedTuple, get_args
 
-Supervision = Literal["angle_force", "angle", "none"]
+# "angle_torque": angles, and the torque that a dynamometer measured in isometric efforts
+Supervision = Literal["angle_force", "angle_torque", "angle", "none"]
 GRADES: tuple[Supervision, ...] = get_args(Supervision)  # of supervision, most labels first
 
 _NONE: tuple[Supervision, ...] = ("none",)

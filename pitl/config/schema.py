@@ -108,6 +108,9 @@ class VirtualConfig(Section):
     """
 
     joint: Literal["wrist", "wrist2"] = _item("wrist", "wrist2 flexes and deviates, and can make efforts")
+    dynamics: Literal["pitl", "mujoco"] = _item(
+        "pitl", "mujoco lets MuJoCo simulate wrist2, with its own muscles, tendons and joints"
+    )
     subjects: int = _item(8, "number of people", "1", ge=1)
     seed: int = _item(0, "of every random choice", ge=0)
     seconds: float = _item(20.0, "length of each trial", "s", gt=0)
@@ -294,13 +297,6 @@ class PersonalizeConfig(Section):
     )
     muscle_fitted: bool = _item(
         True, "the equation of motion fits these muscles; false leaves them at the source people's mean, the control"
-    )
-    gains_share: float = _item(
-        0.3,
-        "part in the forces of muscles whose gains efforts on a dynamometer told; the rest is the network's",
-        "1",
-        ge=0,
-        le=1,
     )
     muscle_weight: float = _item(0.3, "weight of the distance from these forces, in units of their variance", "1", ge=0)
     prior_weight: float = _item(1e-2, "pull of the corrections towards 1", "1", ge=0)

@@ -1,5 +1,6 @@
 """Which rows of a cohort tell about gains: calibration parts, and isometric efforts against a dynamometer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,10 +25,10 @@ def made_efforts(prepared: Prepared) -> list[bool]:
     return [any(t.isometric and t.subject == s for t in prepared.table.trials) for s in everyone]
 
 
-def source_prior(prepared: Prepared) -> GainPrior:
-    """What these people's muscles turned out to be, from their recorded forces."""
+def source_prior(prepared: Prepared, people: Sequence[int] | None = None) -> GainPrior:
+    """What these people's muscles, or everybody's, turned out to be, from their recorded forces."""
     on = electrodes(prepared)
-    each = [torque_rows(prepared, s, on[s]) for s in range(len(on))]
+    each = [torque_rows(prepared, s, on[s]) for s in (range(len(on)) if people is None else people)]
     phi, weight, force = (
         _padded(x) for x in ([r.basis for r, _ in each], [r.weight for r, _ in each], [f for _, f in each])
     )
@@ -35,16 +36,19 @@ def source_prior(prepared: Prepared) -> GainPrior:
 
 
 def fit_gains(
-    models: Model, prepared: Prepared, prior: GainPrior, *, motion: bool = True, efforts: bool = True
+    models: Model,
+    prepared: Prepared,
+    prior: GainPrior | list[GainPrior],
+    *,
+    motion: bool = True,
+    efforts: bool = True,
 ) -> Model:
-    """Everybody's models with the gains of their muscles, given their torque.
-
-    The network's forces of each muscle are brought to the same gain, on the calibration rows.
+    """Everybody's models with the gains of their muscles, given their torque, in the scale of their forces.
 
     Args:
         models: fitted to the people of the cohort, stacked.
         prepared: the cohort.
-        prior: of the gains.
+        prior: of the gains, everybody's or one each.
         motion: whether the torque of motion may tell.
         efforts: whether that of a dynamometer may.
     """
@@ -53,19 +57,18 @@ def fit_gains(
     everyone = range(len(on))
     rows = [windows.rows_of(table, "calibration", subjects=(s,), window=window)[::_EVERY] for s in everyone]
     estimates = predict_rows(models, prepared.samples, tuple(rows))
-    made = []
-    for s, estimate in zip(everyone, estimates, strict=True):
+    priors, made = prior if isinstance(prior, list) else [prior] * len(on), []
+    for s, estimate, own in zip(everyone, estimates, priors, strict=True):
         moved, _ = torque_rows(prepared, s, on[s], efforts=False)
-        result = Gains(*prior, jnp.ones(prior.mean.shape[0]))
+        result = Gains(*own, jnp.ones(len(own.mean)), jnp.zeros(len(own.mean)))
         if motion or efforts:
             told_by = torque_rows(prepared, s, on[s], motion=motion, efforts=efforts)[0]
-            result = gains.posterior(told_by, prior)
-        hill_force = np.asarray(gains.force(result, moved.basis)[0])  # N
-        of_network = np.asarray(estimate.force)  # N
-        factor = np.sum(hill_force * of_network, axis=0) / np.maximum(np.sum(of_network**2, axis=0), 1e-6)
-        made.append(result._replace(network=jnp.asarray(factor, jnp.float32)))
-    everybody, driven = (stacked.stack(each) for each in (made, on))
-    return models.replace(gains=everybody, electrodes=driven)
+            result = gains.posterior(told_by, own)
+        of_network = jnp.asarray(estimate.force, jnp.float32)  # N
+        made.append(gains.bring_network(result, moved.basis, of_network))
+    everybody = stacked.stack(made)
+    strength = models.scale.strength * everybody.factor  # N
+    return models.replace(gains=everybody, scale=models.scale._replace(strength=strength))
 
 
 def describe_gains(model: Model, prior: GainPrior) -> dict[str, Any]:

@@ -7,6 +7,10 @@ passive, and late), so that the model is linear in c. c has a normal prior that 
 and the joint has passive torques that nobody knows; all of them are normal, so the posterior is one solution of a
 linear system. A row's noise grows with the forces, because EMG is noise that the drive modulates, and few of the rows
 of a second are independent.
+
+What a person keeps of this is one factor a muscle on the forces of their network, F_m = (1 + g_m) F_network,m, with
+which these are nearest to the muscles' in motion, drawn towards one by how much factors differ between people. The
+factors belong to the network's output scale, so that forces are the same offline, live and exported.
 """
 
 from functools import partial
@@ -34,6 +38,10 @@ _OFFSET_NM = 0.07  # of a dynamometer, in every trial another
 _STRENGTH_SD, _STRENGTH_CORRELATION, _ELECTRODE_SD = 0.20, 0.35, 0.25
 _MEAN, _DEVIATION, _UNEXPLAINED = (1.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.15, 0.5, 0.3, 0.2), 0.35
 _MODEL_ERROR = 0.2  # of a force, in another kind of trial than taught it; chosen on virtual source people
+_TRANSFER_SD = 0.12  # of a factor, from what Hill's shape gets wrong in motion; of virtual source people
+_OVERCONFIDENCE = 1.5  # of the posterior, which knows no model error; of virtual source people
+_LEAST_FACTOR = 0.1  # no muscle is that weak
+HALF_OF_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
 TOLD_APART = 0.5  # of the prior's deviation or less remains: the recordings told this muscle apart
 
 
@@ -74,7 +82,8 @@ class Gains(NamedTuple):
     mean: Float[Array, "M K"]
     covariance: Float[Array, "MK MK"]
     unexplained: Float[Array, " M"]
-    network: Float[Array, " M"]  # factor with which a network's forces are nearest to these
+    factor: Float[Array, " M"]  # of the network's forces, see `bring_network`
+    factor_deviation: Float[Array, " M"]
 
 
 class Verdict(NamedTuple):
@@ -109,13 +118,34 @@ def _activation(on: hill.Electrodes, jets: Float[Array, "T 3 C"], delay: float) 
     return jnp.clip(jnp.sum(u[:, None, :] * on.share[None], axis=-1), 0.0, 1.5)
 
 
-def force(gains: Gains | GainPrior, phi: Float[Array, "T M K"]) -> tuple[Float[Array, "T M"], Float[Array, "T M"]]:
-    """Forces [N], never negative, and their standard deviations [N]: of the coefficients, and what is unexplained."""
-    mean = jnp.maximum(jnp.sum(phi * gains.mean[None], axis=-1), 0.0)
-    muscles, terms = gains.mean.shape
+def bring_network(gains: Gains, phi: Float[Array, "T M K"], network: Float[Array, "T M"]) -> Gains:
+    """Finds the factors of a network's forces, given the muscles' coefficients.
+
+    A factor is 1 for the usual person and differs between people as strengths and electrodes do. Of it the muscles say
+    h c, the regression of their forces on the network's, with an error of their own.
+
+    Args:
+        gains: of the muscles.
+        phi: their `basis` in motion [N].
+        network: forces of the network there [N].
+    """
+    power = jnp.maximum(jnp.sum(network**2, axis=0), 1e-6)  # N2
+    h = jnp.sum(network[:, :, None] * phi, axis=0) / power[:, None]  # (M, K)
+    seen = jnp.sum(h * gains.mean, axis=-1)
+    muscles, terms = h.shape
     own = jnp.stack([gains.covariance.reshape(muscles, terms, muscles, terms)[m, :, m] for m in range(muscles)])
-    spread = jnp.sum(phi[:, :, :, None] * own[None] * phi[:, :, None, :], axis=(-1, -2))
-    return mean, jnp.sqrt(jnp.maximum(spread, 0.0) + (gains.unexplained[None] * mean) ** 2)
+    error = _OVERCONFIDENCE**2 * (jnp.sum(h[:, :, None] * own * h[:, None, :], axis=(1, 2)) + _TRANSFER_SD**2)
+    usual = _STRENGTH_SD**2 + _ELECTRODE_SD**2
+    heard = jnp.any(phi[:, :, 0] > 0, axis=0)  # has an electrode: else nothing is known of it
+    weight = jnp.where(heard, usual / (usual + error), 0.0)
+    factor = jnp.maximum(1 + weight * (seen - 1), _LEAST_FACTOR)
+    return gains._replace(factor=factor, factor_deviation=jnp.sqrt((1 - weight) * usual))
+
+
+def relative_half(gains: Gains) -> np.ndarray:
+    """Half an interval of 90 % of each muscle's force, over the force."""
+    known = np.asarray(gains.factor_deviation / gains.factor)
+    return HALF_OF_NORMAL * np.hypot(known, np.asarray(gains.unexplained))
 
 
 @partial(jax.jit, static_argnames="noise")
@@ -147,7 +177,8 @@ def posterior(rows: TorqueRows, prior: GainPrior, noise: TorqueNoise = NOISE) ->
     normal = unit + jnp.einsum("ti,tj->ij", x * w[:, None], x)
     covariance = jnp.linalg.inv(normal)
     mean = jnp.sum(covariance * (start + jnp.sum(x * (w * y)[:, None], axis=0))[None], axis=1)
-    return Gains(mean[:count].reshape(muscles, terms), covariance[:count, :count], prior.unexplained, jnp.ones(muscles))
+    found = GainPrior(mean[:count].reshape(muscles, terms), covariance[:count, :count], prior.unexplained)
+    return Gains(*found, jnp.ones(muscles), jnp.zeros(muscles))
 
 
 def population_prior(muscles: int) -> GainPrior:
@@ -189,7 +220,8 @@ def learn_prior(
         w = w[:, None] / ((0.2 * f) ** 2 + (0.05 * usual[None]) ** 2)
         normal = jnp.einsum("tmk,tml->mkl", p * w[:, :, None], p)
         right = jnp.sum(p * (w * f)[:, :, None], axis=0)
-        ridge = 1e-2 * normal[:, :1, :1] * jnp.eye(p.shape[-1])[None]
+        size = jnp.trace(normal, axis1=1, axis2=2)[:, None, None]  # of a muscle without an electrode, its passive force
+        ridge = (jnp.maximum(1e-2 * normal[:, :1, :1], 1e-3 * size) + 1e-6) * jnp.eye(p.shape[-1])[None]
         c = jnp.linalg.solve(normal + ridge, (right + ridge[:, :, 0])[..., None])[..., 0]
         wrong = jnp.sum(p * c[None], axis=-1) - f
         return c, jnp.sqrt(jnp.sum(w * wrong**2, axis=0) / jnp.sum(w * f**2, axis=0))

@@ -141,7 +141,7 @@ def pad(rows: Rows, angle: Float[Array, "N D"], most: int = MOST_ROWS) -> tuple[
     return wide._replace(used=_longer(rows.used, most - len(rows.used), mode="constant")), angle
 
 
-def _longer(x: Array, more: int, mode: Literal["edge", "constant"]) -> Array:
+def _longer(x: Array | np.ndarray, more: int, mode: Literal["edge", "constant"]) -> Array:
     """With rows behind its last; on the host, because every number of rows would be a program."""
     return jnp.asarray(np.pad(np.asarray(x), [(0, more), *[(0, 0)] * (x.ndim - 1)], mode=mode))
 

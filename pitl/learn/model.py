@@ -35,7 +35,6 @@ _DEVIATIONS = ("deviation", "deviation_without")
 _PARTS: dict[str, Any] = {
     "gain_prior": gains_.GainPrior,
     "gains": gains_.Gains,
-    "electrodes": hill.Electrodes,
     "scale_prior": ScalePrior,
 }
 
@@ -61,8 +60,7 @@ class Model(struct.PyTreeNode):
     deviation_without: Deviation | None = None  # the same for each channel that may be lost, stacked over them
     generic: dict[str, Any] | None = None  # its parameters, where there is a deviation
     gain_prior: gains_.GainPrior | None = None  # of a generic model: what the source people's gains turned out to be
-    gains: gains_.Gains | None = None  # of a person's muscles, where efforts on a dynamometer told them
-    electrodes: hill.Electrodes | None = None  # which channel drives which muscle, where there are gains
+    gains: gains_.Gains | None = None  # of a person's muscles, where efforts told them; `scale` has them already
     net: Network = struct.field(pytree_node=False, default=None)  # pyright: ignore[reportAssignmentType]
     emg: EmgConfig = struct.field(pytree_node=False, default=EmgConfig())
     personalize: PersonalizeConfig = struct.field(pytree_node=False, default=PersonalizeConfig())

@@ -17,6 +17,7 @@ from pitl.files import atomic_write_text
 from pitl.learn import gains, stacked
 from pitl.learn.deviation import predict_angle
 from pitl.learn.follow import follow
+from pitl.learn.gains import HALF_OF_NORMAL
 from pitl.learn.model import Model, pick_channels
 from pitl.learn.prepare import Prepared
 from pitl.mechanics import dynamics, weak
@@ -33,7 +34,7 @@ class Estimate(NamedTuple):
     angle: np.ndarray  # (W, D) rad
     force: np.ndarray | None  # (W, M) N
     angle_spread: np.ndarray | None = None  # (W, D) rad, of an ensemble's members, or of the posterior
-    force_spread: np.ndarray | None = None  # (W, M) N
+    force_spread: np.ndarray | None = None  # (W, M) N, of an ensemble's members
 
 
 @partial(jax.jit, static_argnums=0)
@@ -51,7 +52,6 @@ def _along(net: network.Network, params: Any, scale: OutputScale, samples: Sampl
 
 # Rows of the segments that cover the rows asked for, for each of these, up to which sharing convolutions pays.
 _SPARSE = 2
-HALF_OF_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
 
 
 def predict_rows(models: Model, samples: Samples, rows: tuple[np.ndarray, ...]) -> tuple[Estimate, ...]:
@@ -265,16 +265,13 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
     one = jax.tree.map(lambda x: jnp.asarray(x)[None], model.without_channels(silent))
     (estimate,) = predict_rows(one, samples, (np.arange(window - 1, count),))
     assert estimate.force is not None
-    if model.gains is not None:
-        estimate = with_gains(model, estimate, jets[window - 1 :], posture)
-        assert estimate.force is not None
     torque = _torque(model.limb, jnp.asarray(estimate.angle), jnp.asarray(estimate.force), posture)
     trust = model.history.get("trust", {})
     half = {k: None if trust.get(k) is None else np.asarray(trust[k]) for k in ("angle_half_rad", "force_half_n")}
     if estimate.angle_spread is not None:
         half["angle_half_rad"] = HALF_OF_NORMAL * estimate.angle_spread
-    if estimate.force_spread is not None:
-        half["force_half_n"] = HALF_OF_NORMAL * estimate.force_spread
+    if model.gains is not None:
+        half["force_half_n"] = gains.relative_half(model.gains)[None] * estimate.force
     return Prediction(
         env.time_s[window - 1 :],
         estimate.angle,
@@ -286,34 +283,6 @@ def predict_recording(model: Model, recording: Recording) -> Prediction:
         half["angle_half_rad"],
         half["force_half_n"],
     )
-
-
-def with_gains(model: Model, estimate: Estimate, jets: np.ndarray, posture: int | np.ndarray) -> Estimate:
-    """The estimate with a mean of the network's forces, at the gains that torque told, and the muscles'.
-
-    Their errors have little in common: the one reads a window of EMG, the other the physiology.
-
-    Args:
-        model: of one person, with gains.
-        estimate: of the network, along the rows.
-        jets: (W, 3, C) normalised envelopes there, of contiguous rows.
-        posture: of the rows.
-    """
-    assert estimate.force is not None and model.gains is not None and model.electrodes is not None
-    angle = np.asarray(estimate.angle, np.float32)
-    rate = np.gradient(angle, 1 / model.net.rate_hz, axis=0).astype(np.float32)
-    force, spread = _driven(model, jnp.asarray(jets, jnp.float32), jnp.asarray(angle), jnp.asarray(rate), posture)
-    share = model.personalize.gains_share
-    network_force = np.asarray(model.gains.network) * estimate.force  # N
-    mixed = share * np.asarray(force) + (1 - share) * network_force  # N
-    return estimate._replace(force=mixed, force_spread=np.asarray(spread))
-
-
-@jax.jit
-def _driven(model: Model, jets: Array, angle: Array, rate: Array, posture: Any) -> tuple[Array, Array]:
-    assert model.gains is not None and model.electrodes is not None
-    where = jnp.broadcast_to(jnp.asarray(posture, jnp.int32), angle.shape[:1])
-    return gains.force(model.gains, gains.basis(model.limb, model.electrodes, jets, angle, rate, where))
 
 
 _torque = jax.jit(dynamics.muscle_torque)

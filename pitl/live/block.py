@@ -29,6 +29,7 @@ class LivePrediction(NamedTuple):
     # (N,) GOOD; HELD: filter or window still remember a gap; LOST: the last answer, repeated, or every channel is dead;
     # REDUCED: a channel is missing or dead
     flag: np.ndarray
+    force_half: np.ndarray  # (N, M) N, half an interval of 90 %; NaN where none is known
 
 
 def join(parts: list[LivePrediction]) -> LivePrediction:

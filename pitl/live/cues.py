@@ -23,6 +23,31 @@ CUES = (
 )
 
 
+# How a coordinate's two ways are called, by what its name ends in: positive, negative.
+_WAYS = {"flexion": ("flex", "extend"), "deviation": ("towards the little finger", "towards the thumb")}
+_LEVELS = ("hardly", "weakly", "half as strongly as you can", "as strongly as you can")
+_REST_PART = 0.25  # of a direction's time
+
+
+def efforts(dofs: tuple[str, ...]) -> tuple[Cue, ...]:
+    """Isometric efforts against a dynamometer or load cell that tell the muscles of some coordinates apart.
+
+    Each way of each coordinate, then all muscles at once; from weak to strong, with rest between.
+    """
+    ways = []
+    for dof in dofs:
+        known = next((w for ending, w in _WAYS.items() if dof.endswith(ending)), None)
+        ways += [f"push: {w}" for w in known or (f"towards more {dof}", f"towards less {dof}")]
+    ways.append("tense all muscles at once, against nothing")
+    each = 1 / len(ways)
+    cues = []
+    for way in ways:
+        cues.append(Cue(_REST_PART * each, "rest", 0))
+        part = (1 - _REST_PART) * each / len(_LEVELS)
+        cues += [Cue(part, f"{way}, {level}", 0, (k + 1) / len(_LEVELS)) for k, level in enumerate(_LEVELS)]
+    return tuple(cues)
+
+
 class Prompt(NamedTuple):
     """What the screen shows at one instant of a session."""
 
@@ -31,12 +56,12 @@ class Prompt(NamedTuple):
     left_s: float  # of this cue
 
 
-def prompt(at_s: float, seconds: float) -> Prompt:
+def prompt(at_s: float, seconds: float, cues: tuple[Cue, ...] = CUES) -> Prompt:
     """The cue at an instant of a session of so many seconds."""
     begin = 0.0
-    for cue in CUES:
+    for cue in cues:
         length = cue.part * seconds
-        if at_s < begin + length or cue is CUES[-1]:
+        if at_s < begin + length or cue is cues[-1]:
             phase = (at_s - begin) / length
             target = float(np.sin(2 * np.pi * cue.cycles * phase)) if cue.cycles else cue.level
             return Prompt(cue.text, target, max(0.0, begin + length - at_s))

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 from pitl.data.recording import Recording
 from pitl.errors import PitlError
 from pitl.files import atomic_write_bytes, atomic_write_text
+from pitl.learn import gains
 from pitl.learn.model import Model
 from pitl.live import kernel_row
 from pitl.net import network
@@ -182,6 +183,7 @@ def preprocessing(model: Model, rate_hz: float, posture: str) -> dict[str, Any]:
         "posture": posture_index(model.limb, posture),
         "angles_rad": list(model.limb.dofs),
         "forces_n": list(model.limb.muscles),
+        "force_half": None if model.gains is None else gains.relative_half(model.gains).tolist(),
         "about": {
             "bandpass": "s, y = split(bandpass @ [s; x]): state and filtered sample from state and raw sample x [V]",
             "bandpass_rest": "s before the first sample x: bandpass_rest * x",
@@ -189,6 +191,7 @@ def preprocessing(model: Model, rate_hz: float, posture: str) -> dict[str, Any]:
             "readout": "envelope [V] = readout @ m, at the first and then every `every`th raw sample",
             "window": "so many envelope samples go into the model, the newest last",
             "electrode_scale_v": "is in the model already; for information",
+            "force_half": "half an interval of 90 % of each force, over the force; null where no torque told gains",
             "settings": model.emg.model_dump(mode="json"),
             "subject": model.subject,
         },

@@ -98,8 +98,11 @@ def _post(board: Board, rows: LivePrediction, measured: np.ndarray | None) -> No
         for k, time_s in enumerate(rows.time_s):
             board.count += 1
             q = None if measured is None or not np.isfinite(measured[k]) else round(float(measured[k]), 4)
-            envelope, angle, force = (np.round(column[k], 4).tolist() for column in rows[1:4])
-            board.answers.append([round(float(time_s), 4), envelope, angle, force, int(rows.flag[k]), q])
+            envelope, angle, force, half = (
+                np.round(x[k], 4).tolist() for x in (rows.envelope, rows.angle, rows.force, rows.force_half)
+            )
+            known = half if np.isfinite(half).all() else None  # JSON has no NaN
+            board.answers.append([round(float(time_s), 4), envelope, angle, force, int(rows.flag[k]), q, known])
         board.angle = np.asarray(rows.angle[-1])
 
 

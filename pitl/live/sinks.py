@@ -60,21 +60,33 @@ class _Csv:
 
     def __init__(self, path: Path, model: MusculoskeletalModel) -> None:
         self._path, self._growing = path, path.with_name(path.name + ".part")
-        header = ["time_s", "flag", *(f"angle_{d}_rad" for d in model.dofs), *(f"force_{m}_N" for m in model.muscles)]
+        self._header = [
+            "time_s", "flag", *(f"angle_{d}_rad" for d in model.dofs), *(f"force_{m}_N" for m in model.muscles)
+        ]  # fmt: skip
+        self._half = [f"force_{m}_half_N" for m in model.muscles]  # half an interval of 90 %
+        self._with_half: bool | None = None  # until the first answer says whether it is known
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._growing.open("w", encoding="utf-8")
-            self._file.write(",".join(header) + "\n")
 
     def write(self, rows: LivePrediction) -> None:
-        lines = []
-        for time_s, flag, values in zip(rows.time_s, rows.flag, np.hstack([rows.angle, rows.force]), strict=True):
+        if not len(rows.time_s):
+            return
+        lines = [] if self._with_half is not None else [self._begin(rows.force_half)]
+        table = np.hstack([rows.angle, rows.force, *([rows.force_half] if self._with_half else [])])
+        for time_s, flag, values in zip(rows.time_s, rows.flag, table, strict=True):
             lines.append(f"{time_s:.4f},{FLAGS[flag]}," + ",".join(f"{v:.7g}" for v in values) + "\n")
         with writing(self._path):
             self._file.writelines(lines)
 
+    def _begin(self, half: np.ndarray) -> str:
+        self._with_half = len(half) > 0 and bool(np.isfinite(half).all())
+        return ",".join([*self._header, *(self._half if self._with_half else [])]) + "\n"
+
     def close(self) -> None:
         with writing(self._path):
+            if self._with_half is None:
+                self._file.write(self._begin(np.zeros((0, 0))))
             self._file.close()
             self._growing.replace(self._path)
 
@@ -91,13 +103,16 @@ class _Udp:
             raise PitlError(f"cannot send to {host}:{port}: {e.strerror or e}; check the host's name.") from e
 
     def write(self, rows: LivePrediction) -> None:
-        for time_s, angle, force, flag in zip(rows.time_s, rows.angle, rows.force, rows.flag, strict=True):
+        columns = (rows.time_s, rows.angle, rows.force, rows.flag, rows.force_half)
+        for time_s, angle, force, flag, half in zip(*columns, strict=True):
             message = {
                 "time_s": round(float(time_s), 6),
                 "flag": FLAGS[flag],
                 "angle_rad": [float(f"{a:.7g}") for a in angle],
                 "force_n": [float(f"{f:.7g}") for f in force],
             }
+            if np.isfinite(half).all():
+                message["force_half_n"] = [float(f"{h:.7g}") for h in half]  # half an interval of 90 %
             with contextlib.suppress(ConnectionRefusedError):  # nobody listens, now
                 self._socket.sendto(json.dumps(message).encode(), self._to)
 

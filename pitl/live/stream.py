@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pitl.errors import PitlError
+from pitl.learn import gains
 from pitl.learn.model import Model
 from pitl.live import electrodes, forward, sliding
 from pitl.live.block import GOOD, HELD, LOST, REDUCED, LivePrediction, SampleBlock, join
@@ -40,6 +41,7 @@ class Engine(NamedTuple):
     forget: int  # envelope samples after a gap, until neither filter nor window remember it
     limits: electrodes.Limits
     remember: int  # envelope samples for which sliding statistics are kept: as long as nobody doubts a channel, and now
+    half: tuple[np.ndarray, np.ndarray]  # (M,) half of the forces' intervals: N, and over the force; NaN where unknown
     missing: np.ndarray | None = None  # (C,) True where the source has no such channel; None if it has all
 
 
@@ -101,7 +103,16 @@ def engine(model: Model, rate_hz: float, posture: str | None = None, *, hold_s: 
         forget,
         electrodes.limits(rate_hz, forget / rate),
         int(np.ceil(electrodes.DOUBT_S * rate)) + 2,
+        _intervals(model),
     )
+
+
+def _intervals(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    count, held_back = len(model.limb.muscles), model.history.get("trust", {}).get("force_half_n")
+    nothing = np.zeros(count, np.float32)
+    if model.gains is not None:
+        return nothing, gains.relative_half(model.gains).astype(np.float32)
+    return np.full(count, np.nan if held_back is None else held_back, np.float32), nothing
 
 
 def lacking(engine: Engine, missing: Collection[str]) -> Engine:
@@ -343,7 +354,8 @@ def _answer(
     angle, force = forward.apply_answer(engine.answers[which], windows, stamp)
     usual = GOOD if silent is None else LOST if silent.all() else REDUCED
     flag = np.where(((fresh < engine.forget) | held.any(axis=1))[-ready:] & (usual != LOST), HELD, usual)
-    rows = LivePrediction(time[-ready:], scaled[-ready:], angle, force, flag)
+    half = engine.half[0] + engine.half[1] * force
+    rows = LivePrediction(time[-ready:], scaled[-ready:], angle, force, flag, half)
     return state._replace(last=LivePrediction(*(column[-1:] for column in rows))), rows
 
 
@@ -353,5 +365,5 @@ def nothing(engine: Engine) -> LivePrediction:
     f = np.float32
     return LivePrediction(
         np.zeros(0), np.zeros((0, channels), f), np.zeros((0, len(model.dofs)), f),
-        np.zeros((0, len(model.muscles)), f), np.zeros(0, int),
+        np.zeros((0, len(model.muscles)), f), np.zeros(0, int), np.zeros((0, len(model.muscles)), f),
     )  # fmt: skip

@@ -91,6 +91,8 @@ def summary_table(rows: Sequence[dict[str, Any]]) -> Table:
     title = (
         f"Median \\[quartiles] over {_people(people)}, {seeds} seed{'s' if seeds > 1 else ''}; labels: A angle, F force"
     )
+    if any(f.supervision == "angle_torque" for f in result):
+        title += ", T torque"
     table = Table(
         title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False
     )

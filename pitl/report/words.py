@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pitl.comparison.statistics import Quartiles
 from pitl.config.methods import METHODS
 
-LABELS = {"angle_force": "angle + force", "angle": "angle", "none": "none"}
+LABELS = {"angle_force": "angle + force", "angle_torque": "angle + measured torque", "angle": "angle", "none": "none"}
 # metric: heading, unit, factor from what is stored to what is shown
 METRICS = {
     "angle_rmse_deg": ("Angle RMSE", "°", 1.0),
@@ -36,7 +36,7 @@ def labels(name: str) -> str:
 
 def short_labels(name: str) -> str:
     """A grade of supervision in as few letters as a figure or a console has room for."""
-    return {"none": "", "angle": "A", "angle_force": "A+F"}.get(name, name)
+    return {"none": "", "angle": "A", "angle_force": "A+F", "angle_torque": "A+T"}.get(name, name)
 
 
 def force_labels(source: str | None) -> str:

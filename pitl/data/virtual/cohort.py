@@ -12,7 +12,7 @@ import numpy as np
 
 from pitl.config.schema import VirtualConfig
 from pitl.data.recording import Cohort, Load, Recording, Subject
-from pitl.data.virtual import motion, reference, surface_emg, wrist_two
+from pitl.data.virtual import foreign, motion, reference, surface_emg, wrist_two
 from pitl.data.virtual.subject import UNRECORDED, Joint, VirtualPerson, draw
 from pitl.errors import PitlError
 from pitl.mechanics import model as msk
@@ -124,6 +124,8 @@ def _tasks(settings: VirtualConfig, subject: int) -> list[_Task]:
             "the virtual wrist makes efforts only with two coordinates, and carries loads only with one; set "
             "virtual.effort_trials = 0 or joint = 'wrist2', virtual.load_trials = 0 or joint = 'wrist'."
         )
+    if settings.dynamics == "mujoco" and settings.joint != "wrist2":
+        raise PitlError("MuJoCo simulates the wrist with two coordinates alone; set virtual.joint = 'wrist2'.")
     if not tasks or not settings.postures:
         raise PitlError(
             "the virtual cohort has no trials or no postures; set rhythmic_trials or random_trials, and postures."
@@ -141,6 +143,12 @@ def _simulated(
     warm_up = round(_WARM_UP_S * rate) * finer
     steps = warm_up + (round(settings.seconds * rate) + round(_TAIL_S * rate)) * finer
     ready = None
+    if settings.dynamics == "mujoco":
+        for task in tasks:
+            lane = _prepare(settings, wrist, people[task.subject], task, steps, step_rate)
+            samples = foreign.run(*lane, 1 / step_rate, round(step_rate / _NOISE_HZ))
+            yield [task], jax.tree.map(lambda x: x[warm_up::finer, None], samples)
+        return
     for start in range(0, len(tasks), _LANES):
         group = tasks[start : start + _LANES]
         lanes = [_prepare(settings, wrist, people[t.subject], t, steps, step_rate) for t in group]

@@ -33,7 +33,7 @@ POWERS = np.array(WRIST_TWO["length_powers"])  # (K, 2) of flexion and deviation
 # opearl-cmu, MIT licence)
 _STRENGTH_SD, _STRENGTH_CORRELATION = 0.20, 0.35
 _DEVIATION_SHARE, _CENTRE = 0.22, np.deg2rad([0.0, 4.0])  # of a flexion target; rad, the middle of motion
-_SOFT = 0.01  # drive over which a muscle begins to pull
+SOFT = 0.01  # drive over which a muscle begins to pull
 DIRECTIONS = ("flexion", "extension", "radial", "ulnar", "co-contraction")
 _TOWARDS = {"flexion": 0.0, "ulnar": 0.5 * np.pi, "extension": np.pi, "radial": 1.5 * np.pi}  # rad, from flexion
 _LEVELS = (0.06, 0.15, 0.35, 0.65, 1.0)  # of the largest effort; the weak ones are as strong as motion
@@ -219,7 +219,7 @@ def _ligament(joint: Hand, angle: Array) -> Array:
     )
 
 
-def _expected(trial: HandTrial, target: HandTarget) -> Array:
+def expected_torque(trial: HandTrial, target: HandTarget) -> Array:
     """(T, 2) torque that the person believes a movement takes, wrong by some 15 % a term; or that of an effort."""
     joint, muscles, error = trial.joint, trial.muscles, trial.control.model_error
     _, arm = geometry(trial.length, jnp.zeros_like(target.angle[0]))  # m
@@ -251,7 +251,7 @@ def _share(able: Array, habit: Array, torque: Array, pull: Array, steps: int) ->
 
     def drives(pull: Array) -> tuple[Array, Array]:
         x = jnp.sum(able * pull[None, :], axis=-1)
-        root = jnp.sqrt(x * x + _SOFT**2)
+        root = jnp.sqrt(x * x + SOFT**2)
         return 0.5 * habit * (x + root), 0.5 * habit * (1 + x / root)
 
     for _ in range(steps):
@@ -316,7 +316,7 @@ def _begin(trial: HandTrial, angle: Array) -> _State:
 def run(trials: HandTrial, targets: HandTarget, noise: Array, step: float, block: int) -> HandSample:
     """Simulates L trials together; see `pitl.data.virtual.motion.run`."""
     steps = targets.angle.shape[1] - round(LARGEST_LEAD_S / step)
-    expected = jax.vmap(_expected)(trials, targets)  # N m
+    expected = jax.vmap(expected_torque)(trials, targets)  # N m
     lead = jnp.round(trials.control.lead_s / step).astype(jnp.int32)
     ahead = jax.vmap(lambda torque, by: jax.lax.dynamic_slice_in_dim(torque, by, steps))(expected, lead)
     first = (x[:, :steps] for x in (targets.angle, targets.rate, ahead, targets.together))

@@ -17,7 +17,7 @@ class MujocoSampler(Sampler):
     """A MuJoCo model; joints that are tied by polynomials follow the chosen ones."""
 
     def __init__(self, model: Any, coordinates: Sequence[str], held: dict[str, float], path: Path) -> None:
-        mujoco = _mujoco()
+        mujoco = program()
         self.model, self.data, self.path, self.held = model, mujoco.MjData(model), path, held
         self.coordinates = ()
         self.program = f"MuJoCo {mujoco.__version__}"
@@ -43,7 +43,7 @@ class MujocoSampler(Sampler):
             x = self.data.qpos[self.model.jnt_qposadr[independent]] - start[independent] if independent >= 0 else 0.0
             value = start[dependent] + np.polynomial.polynomial.polyval(x, polynomial)
             self.data.qpos[self.model.jnt_qposadr[dependent]] = value
-        mujoco = _mujoco()
+        mujoco = program()
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_tendon(self.model, self.data)
@@ -69,7 +69,7 @@ class MujocoSampler(Sampler):
 
     def bodies(self) -> tuple[Body, ...]:
         """Every body, with the one it hangs on."""
-        mujoco, names, model = _mujoco(), self._body_names(), self.model
+        mujoco, names, model = program(), self._body_names(), self.model
         result = []
         for b in range(1, model.nbody):
             turn = np.zeros(9)
@@ -118,7 +118,7 @@ class MujocoSampler(Sampler):
 
     def notes(self) -> tuple[str, ...]:
         """Sentences about what is not taken over."""
-        mujoco, model = _mujoco(), self.model
+        mujoco, model = program(), self.model
         moving = [self._names[j] for j in self._chosen if model.dof_armature[model.jnt_dofadr[j]] > 0]
         rubbing = [self._names[j] for j in self._chosen if model.dof_frictionloss[model.jnt_dofadr[j]] > 0]
         slack = [
@@ -148,11 +148,11 @@ class MujocoSampler(Sampler):
         return result
 
     def _body_names(self) -> list[str]:
-        body = _mujoco().mjtObj.mjOBJ_BODY
+        body = program().mjtObj.mjOBJ_BODY
         return ["ground", *(_name(body, self.model, b) for b in range(1, self.model.nbody))]
 
     def _geometry(self, actuator: int) -> str:
-        mujoco, model = _mujoco(), self.model
+        mujoco, model = program(), self.model
         if model.actuator_trntype[actuator] != mujoco.mjtTrn.mjTRN_TENDON:
             return "is no tendon"
         tendon = model.actuator_trnid[actuator, 0]
@@ -183,7 +183,7 @@ def open_model(
         PitlError: MuJoCo is missing, the file cannot be read or has no muscles, or a joint is unknown, tied, no hinge
             or without limits.
     """
-    mujoco = _mujoco()
+    mujoco = program()
     path = Path(path)
     probe(path, "MuJoCo", "import mujoco\nmujoco.MjModel.from_xml_path(path)", 2)
     try:
@@ -220,7 +220,7 @@ def open_model(
 
 def _ties(model: Any, names: Mapping[int, str], path: Path) -> list[tuple[int, int, np.ndarray]]:
     """(dependent joint, the one it follows or -1, polynomial) of the equalities that are active."""
-    mujoco = _mujoco()
+    mujoco = program()
     result = []
     for e in range(model.neq):
         if not model.eq_active0[e]:
@@ -246,16 +246,19 @@ def _depth(joint: int, follows: Mapping[int, int]) -> int:
 
 def _name(kind: Any, model: Any, index: int) -> str:
     """Of an object; MuJoCo allows none."""
-    mujoco = _mujoco()
+    mujoco = program()
     word = kind.name.removeprefix("mjOBJ_").lower()
     return mujoco.mj_id2name(model, kind, int(index)) or f"{word}{int(index)}"
 
 
-def _mujoco() -> Any:
+def program() -> Any:
+    """The `mujoco` package.
+
+    Raises:
+        PitlError: it is not installed.
+    """
     try:
         import mujoco
     except ImportError as e:
-        raise PitlError(
-            "reading MuJoCo models needs MuJoCo's Python package; install it with: pip install 'pitl[mujoco]'"
-        ) from e
+        raise PitlError("this needs MuJoCo's Python package; install it with: pip install 'pitl[mujoco]'") from e
     return mujoco
