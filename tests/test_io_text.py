@@ -145,7 +145,7 @@ def test_labchart_acqknowledge_opensignals_and_openbci_say_names_units_and_rates
         f"{k}.0, {v:.4f}, 0.0, {1.6e9 + k / 500:.4f}, 0.0, 2020-01-01 10:00\n" for k, v in enumerate(EMG[:, 0])
     )
     s = only(tmp_path / "d.txt", bci + body)
-    assert s.columns[2:5:2] == ("Other", "Other (2)") and s.time_s is not None and "twice" in s.flaws["Other"]
+    assert s.columns[2:5:2] == ("Other (1)", "Other (2)") and s.time_s is not None
     np.testing.assert_allclose(np.diff(s.time_s), 1 / 500, atol=1e-6)
 
 
@@ -257,3 +257,57 @@ def test_a_cell_that_we_write_is_no_formula_and_is_read_back(tmp_path: Path) -> 
     head = (tmp_path / "x.csv").read_text().splitlines()[0]
     assert head == "'=cmd(),'@a,'+b,'-c,d"
     assert only(tmp_path / "x.csv", (tmp_path / "x.csv").read_text()).columns == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate_hz"),
+    [
+        ("Frequenz: 1000 Hz\n\nRF [uV];Knie [deg]\n", 1000.0),
+        ("Abtastrate: 1,5 kHz\nRF [uV];Knie [deg]\n", 1500.0),
+        ("Fréquence d'échantillonnage;500 Hz\nRF [uV];Genou [deg]\n", 500.0),
+        ("Sampling rate: 1,000 Hz\nRF [uV];Knee [deg]\n", None),  # one or a thousand
+        ("FREQUENCY;200\nCHANNEL_NAMES;RF;Knee\n", 200.0),  # Qualisys
+    ],
+)
+def test_a_rate_above_the_names_is_read_in_its_language(tmp_path: Path, text: str, rate_hz: float | None) -> None:
+    s = only(tmp_path / "a.csv", text + rows(EMG[:, 0], ANGLE, separator=";"))
+    assert s.rate_hz == rate_hz and len(s.columns) == 2 and s.columns[0][:2] == "RF"
+
+
+def test_two_tables_side_by_side_and_equal_names_are_both_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"{t:.3f},{v:.6f},{v:.5f},,{t / 2:.4f},{a:.4f}\n" for t, v, a in zip(CLOCK, EMG[:, 0], ANGLE, strict=True)]
+    path.write_text("time,EMG (uV),EMG (uV),,time,knee (deg)\n" + "".join(lines))
+    emg, knee = csv.read(path).streams
+    assert emg.columns[1:] == ("EMG (uV) (1)", "EMG (uV) (2)") and not emg.flaws
+    assert knee.time_s is not None and knee.columns[1] == "knee (deg)"
+    np.testing.assert_allclose(knee.time_s, CLOCK / 2, atol=1e-4)
+
+
+def test_words_for_missing_samples_are_none_and_another_word_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("time,RF_uV,knee_deg\n0,1,2\n\n0.001,-,#N/A\n0.002,3,NULL\n0.003,4,bad\n")
+    s = csv.read(path).streams[0]
+    assert s.units[1:] == ("uV", "deg") and np.isnan(s.values[1, 1]) and np.isnan(s.values[2, 2])
+    assert "line 6, column 'knee_deg': found 'bad'" in s.flaws["knee_deg"]
+
+
+def test_a_name_that_is_only_a_unit_of_time_is_a_clock(tmp_path: Path) -> None:
+    s = only(tmp_path / "a.txt", "min\tRF (uV)\n" + rows(CLOCK / 60, EMG[:, 0], separator="\t"))
+    assert s.time_s is not None
+    np.testing.assert_allclose(s.time_s, CLOCK, atol=1e-3)
+
+
+def test_times_that_are_no_seconds_and_commas_for_two_purposes_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("timestamp,RF (uV)\n" + "".join(f"{1_700_000_000_000 + k},1\n" for k in range(9)))
+    with pytest.raises(PitlError, match="no seconds; call it 'timestamp .ms.'"):
+        csv.read(path)
+    path.write_text("time,RF (uV)\n0,001,1,5\n0,002,1,6\n")
+    with pytest.raises(PitlError, match="commas are decimal too: export with points"):
+        csv.read(path)
+
+
+def test_numbers_without_names_are_columns_whatever_separates_them(tmp_path: Path) -> None:
+    s = only(tmp_path / "a.txt", rows(CLOCK, EMG[:, 0], ANGLE, separator="\t"))
+    assert s.columns == ("column 1", "column 2", "column 3") and len(s.values) == N

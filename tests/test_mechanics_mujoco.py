@@ -172,3 +172,20 @@ def test_other_files_are_no_models(tmp_path):
         import_model(tmp_path / "arm.urdf", ["elbow"])
     with pytest.raises(PitlError, match="does not exist"):
         import_model(tmp_path / "arm.xml", ["elbow"])
+
+
+def test_what_is_no_muscle_or_cannot_be_one_is_named(tmp_path):
+    path = tmp_path / "arm.xml"
+    path.write_text(
+        """<mujoco><worldbody><body><joint name="elbow" axis="0 -1 0" range="0 120"/>
+        <geom size=".02 .1" type="capsule" mass="1"/><site name="i" pos=".02 0 -.06"/></body>
+        <site name="o" pos=".03 0 .2"/></worldbody>
+        <tendon><spatial name="t"><site site="o"/><site site="i"/></spatial></tendon>
+        <actuator><motor name="motor" joint="elbow"/><muscle name="direct" joint="elbow" force="9" lengthrange="0 2"/>
+        <muscle name="flexor" tendon="t" force="300"/><muscle name="empty" tendon="t" force="0"/></actuator></mujoco>"""
+    )
+    imported = import_model(path, ["elbow"])
+    assert imported.model.muscles == ("direct", "flexor")
+    told = " ".join(imported.sentences)
+    for words in ("no muscles are not taken over: motor.", "direct turn a joint", "empty is left out: its maximum"):
+        assert words in told

@@ -1,5 +1,6 @@
 """Importing OpenSim models: what is kept, what is refused, and that nothing of OpenSim is needed afterwards."""
 
+import re
 import subprocess
 import sys
 
@@ -208,6 +209,22 @@ def test_a_locked_coordinate_is_refused(tmp_path):
         import_model(path, ["elbow"])
 
 
+def test_a_range_in_degrees_is_told(tmp_path):
+    path = two_links(tmp_path)
+    path.write_text(re.sub(r'(name="elbow">.*?<range>)[^<]*', r"\g<1>0 120", path.read_text(), count=1, flags=re.S))
+    with pytest.raises(PitlError, match="seem to be degrees; .* --range elbow=0:120"):
+        import_model(path, ["elbow"])
+
+
+def test_a_coordinate_may_be_called_as_in_tables_and_a_muscle_without_force_is_left_out(tmp_path):
+    path = two_links(tmp_path)
+    text = re.sub(r'(name="wrapping">.*?<max_isometric_force>)[^<]*', r"\g<1>0", path.read_text(), count=1, flags=re.S)
+    path.write_text(text)
+    imported = import_model(path, ["/jointset/elbow_joint/elbow/value"])
+    assert imported.model.dofs == ("elbow",) and imported.model.muscles == ("biarticular",)
+    assert "wrapping is left out: its maximum isometric force is 0 N" in " ".join(imported.sentences)
+
+
 def test_bodies_without_mass_are_refused_unless_they_are_given_some(tmp_path):
     path = two_links(tmp_path, massless=True)
     arguments = ("model", "import", path, "--coordinates", "elbow", "--out", tmp_path / "m")
@@ -226,7 +243,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     for content in (b"", b"<xml>", b"\x00\x01garbage", b"<OpenSimDocument></OpenSimDocument>"):
         path = tmp_path / "bad.osim"
         path.write_bytes(content)
-        with pytest.raises(PitlError, match="OpenSim cannot read .*bad.osim|has no coordinate"):
+        with pytest.raises(PitlError, match="OpenSim cannot read .*bad.osim|bad.osim has no joint that could move"):
             import_model(path, ["elbow"])
     with pytest.raises(PitlError, match="does not exist"):
         import_model(tmp_path / "none.osim", ["elbow"])

@@ -18,7 +18,8 @@ from pitl.errors import PitlError, printable
 
 # words for a joint in the names of columns, and muscles that speak for it
 _JOINTS = {
-    "knee": (r"\b(?:knee|gonio\w*|fx|knie\w*|genou|rodilla|ginocchio)\b", r"\b(?:rf|bf|vm|vl|st|sm|rec|vas|ham|semi)"),
+    "knee": (r"\b(?:knee|gonio\w*|fx|knie\w*|genou|rodilla|ginocchio|joelho|kolan\w*|kna|knae|diz)\b",
+             r"\b(?:rf|bf|vm|vl|st|sm|rec|vas|ham|semi)"),
     "wrist": (r"\bwrist\b", r"\b(?:fcr|fcu|ecr|ecu|flex carp|ext carp)"),
     "elbow": (r"\belbow\b|\barm flex", r"\b(?:tri|bra|bic(?!eps? fem))"),
     "ankle": (r"\b(?:ankle|dorsiflexion|plantar)\b", r"\b(?:ta\b|tib|sol|gas|gl\b|gm\b|med gas|lat gas)"),
@@ -26,6 +27,7 @@ _JOINTS = {
     "shoulder": (r"\bshoulder\b", r"\b(?:delt|pec|lat dor)"),
 }  # fmt: skip
 _POSTURE = {"knee": ("seated", "standing"), "wrist": ("neutral", "neutral")}  # usual, and upright
+_NUMBERED = re.compile(r"(?i)(?:column|ch|chan|channel|exg channel|sensor|input|analog|a|aux)[ _]*\d+")  # no muscles
 _UPRIGHT = re.compile(r"walk|gait|run|stand|squat|jump|stair|mar\b|pie\b")
 
 
@@ -112,7 +114,9 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
     if found.left_out:
         out.append("# Not used:\n" + "\n".join(f"# - {printable(s)[:300]}" for s in found.left_out[:200]))
         unread = "could not be read or used"
-        decisions.append(f"{len(found.left_out)} file(s) {unread}: " + "; ".join(s[:200] for s in found.left_out[:3]))
+        decisions.append(
+            f"{len(found.left_out)} file(s) or column(s) {unread}: " + "; ".join(s[:200] for s in found.left_out[:3])
+        )
     text = "\n\n".join(out) + "\n"
     return Draft(
         text, len(found.trials), tuple(dict.fromkeys(questions)), tuple(decisions), model, coordinates, moved_by, ranges
@@ -194,8 +198,9 @@ def _emg(found: Found, choice: _Choice, questions: list[str], decisions: list[st
         names = [words.without_side(n) for n in names]
         others = [s.columns[i] for s, i in first.columns["emg"] if s.columns[i] not in labels]
         lines += [f"# the other side was left out: {printable(', '.join(others))}"] if others else []
-    if len(set(names)) < len(names) or not all(re.search("[A-Za-z]", n) for n in names):
-        names = [_full(first, s, i) for _, s, i in chosen]
+    distinct = len(set(names)) == len(names) and all(re.search(r"[^\W\d]", n) for n in names)
+    if not distinct or all(_NUMBERED.fullmatch(n) for n in names):
+        names = names if distinct else [_full(first, s, i) for _, s, i in chosen]
         questions.append("the columns do not say which channel is which muscle: rename the keys under [emg] channels")
     kinds = Counter(kind_of(x[np.isfinite(x)], _rate(s)) for _, s, i in chosen if len(x := s.values[:, i]) > 20)
     kind = kinds.most_common(1)[0][0] if kinds else "raw"

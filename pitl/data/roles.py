@@ -90,6 +90,7 @@ def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[Path], list
             whole = _sorted(path, signals)
             groups = _trials_within(whole)
             files += [_sorted(path, group_of(signals, g))._replace(group=g) for g in groups] or [whole]
+            left_out += [f"{name}: {f.removeprefix(f'{path}')}".replace(": , ", ", ") for f in _flaws(signals)]
             if not whole.columns:
                 left_out.append(f"{name}: holds neither EMG nor angles, torques or forces of muscles")
         elif path.suffix.lower() == ".xml" and ceinms.is_subject(path):
@@ -97,6 +98,16 @@ def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[Path], list
         elif path.name != NAME and path.suffix.lower() not in (".md", ".html", ".pdf", ""):
             left_out.append(f"{name}: files ending in {path.suffix} are not read")
     return files, models, subjects, left_out
+
+
+def _flaws(signals: Signals) -> list[str]:
+    """What is wrong with columns that are called, or measured, as EMG or angles are."""
+    return [
+        s.flaws[label]
+        for s in signals.streams
+        for label, unit in zip(s.columns, s.units, strict=True)
+        if label in s.flaws and (unit in VOLTS | RADIANS or words.is_muscle(label) or words.is_coordinate(label))
+    ]
 
 
 def _sorted(path: Path, signals: Signals) -> DraftedFile:

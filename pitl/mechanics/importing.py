@@ -47,6 +47,7 @@ def import_model(
         PitlError: something in the request does not fit the file, or nothing useful remains.
     """
     path = Path(path)
+    coordinates = [c.removesuffix("/value").rpartition("/")[2] for c in coordinates]  # as OpenSim's tables call them
     if path.is_dir():
         raise PitlError(f"{path} is a folder; give an OpenSim model (.osim) or a MuJoCo model (.xml).")
     open_model = _OPEN.get(path.suffix.lower())

@@ -97,7 +97,7 @@ def rough_envelope(r: Recording) -> tuple[np.ndarray, float]:
     n = max(1, int(_MEAN_S * r.rate_hz))
     x = np.abs(x[: len(x) // n * n]).reshape(-1, n, x.shape[1]).mean(axis=1)
     rate = r.rate_hz / n
-    if len(x) < _PIECE_S * rate:
+    if len(x) < _PIECE_S * rate or rate <= 2 * _SLOW_HZ:
         return x, rate
     sos = signal.butter(2, _SLOW_HZ, fs=rate, output="sos")
     return np.asarray(signal.sosfiltfilt(sos, x, axis=0)), rate

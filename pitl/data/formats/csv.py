@@ -36,6 +36,7 @@ _MOMENTS = (
     "ISO8601",
     *(f"{d} {t}" for d in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y") for t in ("%H:%M:%S.%f", "%H:%M:%S", "%I:%M:%S.%f %p")),
 )
+_FAR_S = 1e11  # since 1970 it is the year 5138
 _SPARSE = 0.6  # part of the rows that must be empty before a column is taken for a slower stream
 
 
@@ -107,23 +108,21 @@ def _streams(path: Path, section: TableSection, body: str, notes: list[str]) -> 
     frame = _table(path, body, section, len(names), decimal)
     empty = np.asarray(frame.isna().all(axis=1))
     first_line: int | None = section.start + 1
+    file_lines = section.start + 1 + np.arange(len(frame))
     if empty.any() and not empty.all():
         frame, first_line = pd.DataFrame(frame[~empty]).reset_index(drop=True), None
+        file_lines = file_lines[~empty]
     flaws: dict[str, str] = {}
     kept = [k for k, n in enumerate(names) if n or frame.iloc[:, k].notna().any()]
-    labels = unique(names[k] for k in kept)
     often = Counter(names)
-    for k, label in zip(kept, labels, strict=True):
-        if often[names[k]] > 1 and names[k] and label == names[k]:
-            flaws[label] = (
-                f"{path}, line {(section.head or 0) + 1}: the column {label!r} appears twice in the table; give each "
-                "its own name, or write the one that is meant with its number, such as "
-                f"{label + ' (2)'!r}."
-            )
+    labels = [
+        f"{n} (1)" if often[names[k]] > 1 and names[k] and n == names[k] and f"{n} (1)" not in often else n
+        for k, n in zip(kept, unique(names[k] for k in kept), strict=True)
+    ]
     units = _units(path, section, names)
     columns = {}
     for k, label in zip(kept, labels, strict=True):
-        values, flaw = _column(frame.iloc[:, k], path, label, section.start + 1, decimal)
+        values, flaw = _column(frame.iloc[:, k], path, label, file_lines)
         columns[k] = values
         if flaw:
             flaws[label] = flaw
@@ -165,8 +164,15 @@ def _table(path: Path, body: str, section: TableSection, width: int, decimal: st
         line = next((i for i, text in lines if len(layouts.cells(text, section.separator)) > width), None)
         reason = (str(e).strip().splitlines() or [""])[-1][:120]
         where = f"line {line} has more cells than there are names" if line else f"cannot be read as a table ({reason})"
+        if line and section.separator == "," and _decimal_commas(body.split("\n")[line - section.start - 1], width):
+            where += ", perhaps since commas are decimal too: export with points, or with semicolons between cells"
         what = "blanks" if section.separator == layouts.SPACES else repr(section.separator)
         raise PitlError(f"{path}: {where}; expected {width} cells separated by {what} in every line.") from e
+
+
+def _decimal_commas(line: str, width: int) -> bool:
+    row = line.split(",")
+    return width < len(row) <= 2 * width and all(c.strip().lstrip("-").isdigit() for c in row if c)
 
 
 def _units(path: Path, section: TableSection, names: Sequence[str]) -> list[str]:
@@ -202,7 +208,7 @@ def _clocks(
     if not named and order and names[order[0]] in flaws and _moments(frame.iloc[:, order[0]]) is not None:
         named = order[:1]
     pairs = [k for k in order if k in named or (units[k] in SECONDS and _rises(columns[k]))]
-    pairs = [k for k in pairs if names[k] not in flaws or "appears twice" in flaws[names[k]]]
+    pairs = [k for k in pairs if names[k] not in flaws]
     if len(pairs) > 1 and pairs[0] == order[0] and all(k + 1 not in pairs and k + 1 in names for k in pairs):
         ends = [*pairs[1:], order[-1] + 1]
         spans = [[k for k in order if a <= k < b] for a, b in zip(pairs, ends, strict=True)]
@@ -225,15 +231,17 @@ def _clocks(
 
 
 def _bare_name(name: str) -> str:
-    return unit_in(name)[0].lower().strip() if len(name) < 200 else name
+    return re.sub(r" \(\d+\)$", "", unit_in(name)[0].lower().strip()) if len(name) < 200 else name
 
 
 def _is_clock(name: str, values: np.ndarray) -> bool:
     """Whether a column is called as times are: `Time`, `Zeit_ms`, `sec`; or `t_emg` and rises as a clock does."""
     bare = _bare_name(name)
     word, unit = _unit_at_end(bare)
-    if _CLOCK.fullmatch(word if unit else bare) or known_unit(bare) in SECONDS.keys() - {"min", "h"}:
+    if _CLOCK.fullmatch(word if unit else bare):
         return True
+    if known_unit(bare) in SECONDS:  # a minimum is called min as well
+        return known_unit(bare) not in ("min", "h") or _rises(values)
     return (
         bool(_OF_A_PART.fullmatch(bare)) and _rises(values) and bool((np.diff(values[np.isfinite(values)]) > 0).all())
     )
@@ -259,6 +267,11 @@ def _seconds(path: Path, name: str, unit: str, values: np.ndarray) -> np.ndarray
         raise PitlError(
             f"{path}: the time in column {name!r} is in {unit!r}, which is no unit of time that is known; use one of "
             f"{', '.join(SECONDS)}."
+        )
+    if unit == "s" and known_unit(bare) not in SECONDS and np.nanmax(np.abs(values), initial=0.0) > _FAR_S:
+        raise PitlError(
+            f"{path}: the time in column {name!r} is about {np.nanmax(values):.2g}, which are no seconds; call it "
+            f"'{name} [ms]', or whatever its unit is."
         )
     return values * SECONDS[unit]
 
@@ -328,7 +341,7 @@ def _by_rate(stream: Stream, notes: list[str], path: Path) -> list[Stream]:
     return out
 
 
-def _column(cells: pd.Series, path: Path, name: str, first_line: int, decimal: str) -> tuple[np.ndarray, str]:
+def _column(cells: pd.Series, path: Path, name: str, lines: np.ndarray) -> tuple[np.ndarray, str]:
     if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
         return cells.to_numpy(dtype=float), ""
     # cell by cell: pandas takes milliseconds a column, and a damaged table may have thousands
@@ -339,19 +352,16 @@ def _column(cells: pd.Series, path: Path, name: str, first_line: int, decimal: s
             numbers[row] = number
         elif not flaw:
             flaw = (
-                f"{path}, line {first_line + row}, column {name!r}: found {str(cell)[:60]!r:.40}, expected a "
+                f"{path}, line {lines[row]}, column {name!r}: found {str(cell)[:60]!r:.40}, expected a "
                 "number; correct it, or leave the cell empty where the sample is missing."
             )
     return numbers, flaw
 
 
-_MISSING = {"", "nan", "na", "n/a", "-nan", "-nan(ind)", "-1.#ind", "1.#qnan"}
-
-
 def _number(cell: str) -> float | None:
     """What a cell says, NaN where it says that nothing is there; None if it is no number."""
     text = cell.strip().strip('"').replace(",", ".")  # a comma that is left within a cell is a decimal one
-    if text.lower() in _MISSING:
+    if text.lower() in layouts.MISSING:
         return np.nan
     try:
         return float(text) if text.isascii() and "_" not in text and len(text) < 400 else None

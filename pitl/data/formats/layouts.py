@@ -10,10 +10,16 @@ from pitl.data.formats.signals import is_unit, known_unit
 
 _PREAMBLE = 200  # lines, most that may stand above the samples
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
-_MISSING = ("nan", "na", "n/a", "inf", "-inf")
+MISSING = {
+    "", "nan", "na", "n/a", "#n/a", "#nv", "null", "none", "missing", "-", "--", "\u2013", "-nan", "-nan(ind)",
+    "-1.#ind", "1.#qnan",
+}  # fmt: skip
 _RATE = re.compile(
-    r"(?:sampl\w{0,8}[ _-]?(?:rate|freq\w{0,6})|^frequency|^fs\b)[^\d\n]{0,20}(\d+(?:\.\d+)?) ?(k?hz)?", re.IGNORECASE
+    r"(?:sampl\w{0,8}[ _-]?(?:rate|freq\w{0,6})|abtast(?:rate|frequenz)|(?:échantillonnage|muestreo|campionamento)"
+    r"|^(?:frequen(?:cy|z|za)|fréquence|frecuencia|fs)\b)[^\d\n]{0,20}(\d+(?:[.,]\d+)?) ?(k?hz)?",
+    re.IGNORECASE,
 )
+_WITHOUT_VALUE = (MISSING | {"inf", "-inf"}) - {"", "-", "--"}  # these stand in lines of names and units as well
 SPACES = r"\s+"
 
 
@@ -80,6 +86,8 @@ def _heads(line: str, separator: str, width: int) -> list[str]:
     if separator == SPACES and len(row) != width:
         wider = [c.strip() for c in re.split(r"\s{2,}|\t", _bare(line).strip())]
         return wider if len(wider) == width else row
+    if len(_shorn(row)) == width + 1 and row[0].endswith("_NAMES"):  # Qualisys
+        return _shorn(row)[1:]
     if len(_shorn(row)) > width > 1:
         joined: list[str] = []
         for cell in _shorn(row):
@@ -93,7 +101,7 @@ def _heads(line: str, separator: str, width: int) -> list[str]:
 
 def is_number(cell: str) -> bool:
     """Whether a cell is a number in ASCII, with a point or a comma, or says that there is none."""
-    return len(cell) < 10_000 and (bool(_NUMBER.fullmatch(cell)) or cell.lower() in _MISSING)
+    return len(cell) < 10_000 and (bool(_NUMBER.fullmatch(cell)) or cell.lower() in _WITHOUT_VALUE)
 
 
 def _samples(row: Sequence[str]) -> bool:
@@ -163,7 +171,10 @@ def _under_names(lines: Sequence[str], filled: Sequence[int]) -> TableSection | 
         alone = separator == SPACES or len(names) < 2
         if (len(names) < 2 and separator != ",") or any(is_number(n) or n.endswith((":", "=")) for n in names):
             continue
-        if sum(map(bool, names)) < len(names) - 1 or (alone and " " in lines[first] and separator == ","):
+        if sum(map(bool, names)) < len(names) - 1:
+            continue
+        # one column, unless something else separates the samples
+        if alone and separator == "," and (" " in lines[first] or (below and re.search(r"[\t;|]", lines[below[-1]]))):
             continue
         for at, k in enumerate(below):
             row = cells(lines[k], separator)
@@ -210,8 +221,12 @@ def _is_rate(cell: str) -> bool:
 
 def _rate(lines: Sequence[str]) -> float | None:
     """The rate that is written above the samples; None if there are none or several."""
-    hits = [m for line in lines for m in _RATE.finditer(_bare(line)[:2000].replace('"', "").replace(",", " "))]
-    result = {float(m[1]) * (1000 if (m[2] or "").lower() == "khz" else 1) for m in hits if len(m[1]) < 20}
+    hits = [m for line in lines for m in _RATE.finditer(_bare(line)[:2000].replace('"', ""))]
+    if any(re.search(r",\d{3}", m[1]) for m in hits):
+        return None  # 1,000 is a thousand to some and one to others
+    result = {
+        float(m[1].replace(",", ".")) * (1000 if (m[2] or "").lower() == "khz" else 1) for m in hits if len(m[1]) < 20
+    }
     return result.pop() if len(result) == 1 and 0 < min(result) < 1e6 else None
 
 
@@ -238,7 +253,7 @@ def _vicon(lines: Sequence[str]) -> list[TableSection]:
     if len(lines) < top + 6 or not _whole(lines[top + 1]) or "frame" not in lines[top + 3].lower():
         return []
     result = []
-    separator = "\t" if "\t" in lines[top + 3] else ","
+    separator = next((s for s in "\t;" if s in lines[top + 3]), ",")
     heads = [
         k
         for k in range(top + 3, len(lines))

@@ -32,7 +32,8 @@ _SPELLINGS = {
     "volt": "V", "volts": "V", "v": "V", "millivolt": "mV", "millivolts": "mV", "mv": "mV", "microvolt": "uV",
     "microvolts": "uV", "uv": "uV", "µv": "uV", "μv": "uV", "uvolts": "uV", "°": "deg", "º": "deg",
     **dict.fromkeys(("degree", "degrees", "grados", "gradi", "degres", "degrés", "graden", "graus"), "deg"),
-    "deg": "deg", "rad": "rad", "radian": "rad", "radians": "rad", "n": "N", "newton": "N", "newtons": "N",
+    "derece": "deg", "grader": "deg", "deg": "deg",
+    "rad": "rad", "radian": "rad", "radians": "rad", "n": "N", "newton": "N", "newtons": "N",
     "nm": "N m", "n*m": "N m", "n.m": "N m", "n·m": "N m", "n m": "N m", "nmm": "N mm", "m": "m", "mm": "mm", "g": "g",
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden", "secondes", "segundos", "secondi"), "s"),
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"), "ns": "ns", "nsec": "ns",
@@ -187,12 +188,15 @@ def known_unit(text: str) -> str:
 
 
 def unit_in(name: str) -> tuple[str, str]:
-    """A column's name without its unit, and the unit: "EMG 1 [mV]", "EMG 1 (mV)", "EMG 1, mV"; "" if there is none."""
+    """A column's name without its unit, and the unit: "EMG 1 [mV]", "EMG 1 (mV)", "EMG 1, mV", "EMG_mV"; "" if none."""
     name = name.strip()
     if name[-1:] in ("]", ")"):
         at = name.rfind("[" if name[-1] == "]" else "(")
         if at > 0 and not _NOTE.fullmatch(name[at + 1 : -1].strip().lower()):
             return name[:at].strip(), name[at + 1 : -1].strip()
+    bare, _, unit = name.rpartition("_") if "_" in name[-6:] else name.rpartition(" ")
+    if bare and unit in _AT_END:
+        return bare, unit
     bare, comma, unit = name.rpartition(",")
     if comma and (known_unit(unit) in _UNITS or unit.strip() in ("%", "°")):
         return bare.strip(), unit.strip()
@@ -203,6 +207,7 @@ def unit_in(name: str) -> tuple[str, str]:
 _NOTE = re.compile(
     rf"{SIDES['r']}|{SIDES['l']}|(?:emg|channel|chan|ch|sensor|pin|every|trial)?[ _.]?\d+.*|[xyz]|filt\w*|rectified|emg"
 )
+_AT_END = {"mV", "uV", "µV", "deg", "rad"}  # that end a name without brackets
 _UNITS = {*VOLTS, *RADIANS, *SECONDS, *_SPELLINGS.values()} - {"h", "g"}
 
 

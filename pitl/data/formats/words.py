@@ -14,7 +14,7 @@ _MUSCLE = re.compile(
 )
 _COORDINATE = re.compile(
     r"angle|flex|ext(ension)?\b|gonio|knee|wrist|elbow|ankle|hip|shoulder|rotation|deviation|adduction|abduction|tilt"
-    r"|list|bending|winkel|knie|genou|rodilla|ginocchio|subtalar|mtp|pro sup|\bfx\b|\bdeg\b|\brad\b"
+    r"|list|bending|winkel|knie|genou|rodilla|ginocchio|joelho|subtalar|mtp|pro sup|\bfx\b|\bdeg\b|\brad\b"
 )
 _SIDE = {s: re.compile(rf"^(?:{w})\b|\b(?:{w})$") for s, w in SIDES.items()}
 # words beside that of the side; the French rectus femoris is called straight as the right side is

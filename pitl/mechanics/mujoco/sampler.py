@@ -124,8 +124,18 @@ class MujocoSampler(Sampler):
         slack = [
             _name(mujoco.mjtObj.mjOBJ_TENDON, model, t) for t in range(model.ntendon) if model.tendon_stiffness[t].any()
         ]
+        actuators = {_name(mujoco.mjtObj.mjOBJ_ACTUATOR, model, a): a for a in range(model.nu)}
+        others = [name for name in actuators if name not in self._muscles]
+        direct = [m for m, a in self._muscles.items() if model.actuator_trntype[a] != mujoco.mjtTrn.mjTRN_TENDON]
+        sentences = [f"actuators that are no muscles are not taken over: {', '.join(others)}."] if others else []
+        if direct:
+            sentences.append(
+                f"{', '.join(direct)} turn a joint without a tendon: their forces are torques [N m], their lengths "
+                "angles [rad]."
+            )
         parts = (("the armature", moving), ("the dry friction", rubbing), ("the spring of the tendon", slack))
-        return tuple(f"{what} of {', '.join(names)} is not taken over." for what, names in parts if names)
+        sentences += [f"{what} of {', '.join(names)} is not taken over." for what, names in parts if names]
+        return tuple(sentences)
 
     def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
         """Ranges [rad], or the file's."""

@@ -28,7 +28,7 @@ class OpenSimSampler(Sampler):
         others = [c for c in _items(self._set) if c.getName() not in coordinates]
         couplers, constraints = _constraints(model, self._set)
         self.followers = Followers(model, state, path, held, self._chosen, others, couplers, constraints)
-        self._notes = _passive_forces(model)
+        self._notes = (*_passive_forces(model), *_other_actuators(model))
 
     def pose(self, q: np.ndarray) -> None:
         """Moves the model to q (D,) [rad]."""
@@ -246,6 +246,17 @@ def _passive_forces(model: Any) -> tuple[str, ...]:
         return ()
     few = ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
     return (f"passive forces of the file are not taken over: {few}; set damping and stiffness yourself.",)
+
+
+def _other_actuators(model: Any) -> tuple[str, ...]:
+    """Cables and the like, which pull as muscles do; motors of coordinates are aids of simulations."""
+    osim = _opensim()
+    names = [
+        f.getName()
+        for f in _items(model.getForceSet())
+        if osim.PathActuator.safeDownCast(f) is not None and osim.Muscle.safeDownCast(f) is None
+    ]
+    return (f"actuators that are no muscles are not taken over: {', '.join(names)}.",) if names else ()
 
 
 def _geometry(muscle: Any) -> str:

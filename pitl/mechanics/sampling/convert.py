@@ -163,12 +163,31 @@ def _crossing(
             f"{m} crosses {len(result.pop(m))} of the chosen coordinates, more than the {paths.MOST_CROSSED} that can "
             "be sampled, and is left out; hold some of them with --posture."
         )
+    for m in list(result):
+        odd = _oddity(first, m)
+        if odd:
+            del result[m]
+            sentences.append(f"{m} is left out: {odd}; mend it in the file.")
     if not result:
         raise PitlError(
             f"no muscle of {path} that is switched on and can be sampled crosses {', '.join(coordinates)}; choose "
             "other coordinates."
         )
     return result
+
+
+def _oddity(sampler: Sampler, muscle: str) -> str:
+    """What no muscle can be, in the parameters of one; "" if nothing is."""
+    try:
+        m = sampler.muscle(muscle)
+    except PitlError as e:
+        return str(e).removeprefix(f"{sampler.path}: ").rstrip(".")
+    parts = (
+        ("maximum isometric force", m.max_isometric_force, "N"),
+        ("optimal fibre length", m.optimal_fibre_length, "m"),
+        ("maximum contraction velocity", m.max_contraction_velocity, "lengths/s"),
+    )
+    return "; ".join(f"its {what} is {value:g} {unit}" for what, value, unit in parts if not 0 < value < np.inf)
 
 
 def _usable(sampled: paths.PathFits, accept: Sequence[str], path: Path, sentences: list[str]) -> paths.PathFits:

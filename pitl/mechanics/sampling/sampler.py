@@ -11,6 +11,7 @@ import numpy as np
 from pitl.errors import PitlError
 
 _UNLIMITED = 20.0  # rad; models write 99999 for "any angle"
+_TURN = 360.0  # beyond which a number is no angle in degrees either
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def check_request(
     Raises:
         PitlError: a coordinate is unknown, chosen twice, or chosen and held.
     """
+    if not known:
+        raise PitlError(f"{path} has no joint that could move, so it is no whole model; give the model itself.")
     if not coordinates:
         raise PitlError(f"no coordinate is chosen; {path} has {', '.join(sorted(known))}.")
     if len(set(coordinates)) < len(coordinates):
@@ -143,6 +146,11 @@ def coordinate(path: Path, name: str, low: float, high: float) -> Coordinate:
     Raises:
         PitlError: the range is empty or has no limits.
     """
+    if _UNLIMITED < max(abs(low), abs(high)) <= _TURN:
+        raise PitlError(
+            f"{path} has {name} from {low:g} to {high:g} rad, which seem to be degrees; mend the range in the file, or "
+            f"give --range {name}={low:g}:{high:g} (degrees)."
+        )
     if max(abs(low), abs(high)) > _UNLIMITED:
         raise PitlError(f"{name} has no limits in {path}; give them, such as --range {name}=-60:60 (degrees).")
     if not low < high:
