@@ -500,3 +500,45 @@ def test_the_given_two_amplifiers_and_struct_arrays(shared: Path) -> None:
     mat = registry.read(folder / "27-mat-73-cells-and-struct-arrays" / "S01_bend.mat")
     assert [(s.name, len(s.values)) for s in mat.streams] == [("trial/1", 2000), ("trial/2", 2000)]
     refused(folder / "27-mat-73-cells-and-struct-arrays" / "S02_table.mat", "T is a MATLAB table", "writetable")
+
+
+def _cell(*values: np.ndarray | str) -> np.ndarray:
+    out = np.empty((1, len(values)), object)
+    for k, v in enumerate(values):
+        out[0, k] = v
+    return out
+
+
+def test_exports_of_labchart_acqknowledge_otbiolab_and_noraxon(tmp_path: Path) -> None:
+    """Where names, rates and units stand in what these programs save for MATLAB."""
+    emg, knee = EMG[:, 0], np.linspace(0, 90, len(EMG) // 10)
+    n, m = len(emg), len(emg) + len(knee)
+    chart = {
+        "data": np.concatenate([emg, knee]), "datastart": np.array([[1], [n + 1]]), "dataend": np.array([[n], [m]]),
+        "samplerate": np.array([[1000.0], [100.0]]), "titles": np.array(["RF        ", "Knee angle"]),
+        "unittext": np.array(["mV ", "deg"]), "unittextmap": np.array([[1], [2]]),
+    }  # fmt: skip
+    savemat(tmp_path / "a.mat", chart)
+    first, second = registry.read(tmp_path / "a.mat").streams
+    assert (first.columns, first.units, first.rate_hz) == (("RF",), ("mV",), 1000.0)
+    assert (second.columns, second.units, second.rate_hz) == (("Knee angle",), ("deg",), 100.0)
+    np.testing.assert_array_equal(second.values[:, 0], knee)
+    units = {"labels": np.array(["RF  ", "Knee"]), "units": np.array(["V  ", "deg"])}
+    both = np.stack([emg, emg], axis=1)
+    savemat(tmp_path / "b.mat", {"data": both, "isi": 0.5, "isi_units": "ms", **units})
+    names = {"Description": _cell("RF [mV]", "Knee [deg]"), "SamplingFrequency": 2000.0}
+    savemat(tmp_path / "c.mat", {"Data": both, **names})
+    savemat(tmp_path / "d.mat", {"Data": _cell(emg, emg), "channelNames": _cell("RF [mV]", "Knee [deg]"),
+                                          "samplingRate": 2000.0})  # fmt: skip
+    for name, unit in (("b", "V"), ("c", "mV"), ("d", "mV")):
+        (s,) = registry.read(tmp_path / f"{name}.mat").streams
+        assert s.columns[0][:2] == "RF" and s.columns[1][:4] == "Knee", name
+        assert s.units == (unit, "deg") and s.rate_hz == 2000.0, name
+
+
+def test_a_unit_and_a_rate_stand_beside_the_only_array_and_cameras_have_their_own(tmp_path: Path) -> None:
+    saved = {"analogs": {"RF": EMG[:, 0], "unit": "mV"}, "analogFrequency": 1000.0, "pointFrequency": 100.0,
+             "angles": {"RKneeAngles": EMG[::10, :]}}  # fmt: skip
+    savemat(tmp_path / "a.mat", saved)
+    emg, knee = registry.read(tmp_path / "a.mat").streams
+    assert emg.units == ("mV",) and emg.rate_hz == 1000.0 and knee.rate_hz == 100.0

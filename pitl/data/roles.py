@@ -91,6 +91,8 @@ def _read(folder: Path) -> tuple[list[DraftedFile], list[Path], list[Path], list
             groups = _trials_within(whole)
             files += [_sorted(path, group_of(signals, g))._replace(group=g) for g in groups] or [whole]
             left_out += [f"{name}: {f.removeprefix(f'{path}')}".replace(": , ", ", ") for f in _flaws(signals)]
+            still = [c for s in signals.streams for i, c in enumerate(s.columns) if _stands_still(s, i)]
+            left_out += [f"{name}: {', '.join(still[:12])}: all samples are equal, so not used"] if still else []
             if not whole.columns:
                 left_out.append(f"{name}: holds neither EMG nor angles, torques or forces of muscles")
         elif path.suffix.lower() == ".xml" and ceinms.is_subject(path):
@@ -108,6 +110,13 @@ def _flaws(signals: Signals) -> list[str]:
         for label, unit in zip(s.columns, s.units, strict=True)
         if label in s.flaws and (unit in VOLTS | RADIANS or words.is_muscle(label) or words.is_coordinate(label))
     ]
+
+
+def _stands_still(stream: Stream, i: int) -> bool:
+    """Whether a column that is called, or measured, as EMG is one number from begin to end."""
+    values = stream.values[np.isfinite(stream.values[:, i]), i]
+    named = stream.units[i] in VOLTS or words.is_muscle(stream.columns[i])
+    return named and len(values) > 2 and bool((values == values[0]).all()) and stream.columns[i] not in stream.flaws
 
 
 def _sorted(path: Path, signals: Signals) -> DraftedFile:

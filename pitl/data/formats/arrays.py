@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pitl.data.formats import makers
 from pitl.data.formats.budget import COLUMNS
-from pitl.data.formats.signals import Signals, Stream, known_unit, unique
+from pitl.data.formats.signals import Signals, Stream, known_unit, unique, unit_in
 from pitl.errors import PitlError
 
 _TIME = {"time", "times", "t", "timestamp", "timestamps"}
@@ -18,8 +19,10 @@ _RATE = {
     "fs", "rate", "srate", "sr", "sf", "samplerate", "samplingrate", "samplefrequency", "samplingfrequency",
     "samplingfreq", "samplefreq", "freq", "frequency", "framerate",
 }  # fmt: skip
-_LABELS = {"labels", "label", "channels", "channelnames", "channellabels", "columns", "names", "muscles"}
+_LABELS = {"labels", "label", "channels", "channelnames", "channellabels", "columns", "names", "muscles", "description"}
 _UNITS = {"unit", "units"}
+_OF_POINTS = {"point", "points", "video", "marker", "markers", "frame"}  # what a rate of cameras is called after
+_FROM_POINTS = {"angle", "angles", "point", "points", "marker", "markers", "moment", "moments", "kinematics", "ik"}
 _FEWEST = 8  # samples; shorter arrays are settings
 
 
@@ -57,6 +60,10 @@ def to_signals(
         PitlError: if there is no array that looks like a recording.
     """
     numeric = {k: np.squeeze(np.asarray(v)) for k, v in arrays.items()}
+    streams = makers.labchart(numeric, texts)
+    if streams:
+        return Signals(path, tuple(streams))
+    numeric = makers.name_cells(makers.acqknowledge(numeric, texts), texts)
     numeric, texts = _of_pandas(_by_trial(numeric), dict(texts))
     streams, taken = _own_clocks(numeric, texts)
     numeric = {k: v for k, v in numeric.items() if k not in taken}
@@ -90,6 +97,7 @@ def _nothing(path: Path, numeric: Mapping[str, np.ndarray], texts: Iterable[str]
 def _series(path: Path, numeric: Mapping[str, np.ndarray], texts: Mapping[str, list[str]]) -> list[_Series]:
     times = {k: v for k, v in numeric.items() if _is(k, _TIME) and v.ndim == 1 and len(v) >= _FEWEST}
     out = []
+    long = [_group(k) for k, v in numeric.items() if k not in times and v.size >= _FEWEST]
     for name, values in numeric.items():
         if name in times or values.ndim not in (1, 2) or max(values.shape) < _FEWEST or _is_rate(name, values):
             continue
@@ -102,7 +110,10 @@ def _series(path: Path, numeric: Mapping[str, np.ndarray], texts: Mapping[str, l
             continue
         count = values.shape[1]
         clock = _nearest(name, [t for t in times if len(times[t]) == len(values)])
-        out.append(_Series(name, values, _labels(name, count, texts), _units(name, count, texts), clock))
+        units = _units(name, count, texts, long.count(_group(name)) == 1)
+        labels = _labels(name, count, texts)
+        units = [u or known_unit(unit_in(n)[1]) for u, n in zip(units, labels, strict=True)]
+        out.append(_Series(name, values, labels, units, clock))
     rates = {k: float(v.ravel()[0]) for k, v in numeric.items() if _is_rate(k, v)}
     return _by_duration(_with_rates(out, rates), rates)
 
@@ -159,11 +170,16 @@ def _with_rates(series: list[_Series], rates: Mapping[str, float]) -> list[_Seri
 
 def _nearest(name: str, candidates: Sequence[str]) -> str | None:
     """Which of several clocks or rates is meant for an array: its own, one named after it, then the nearest around."""
-    words = _words(_last(name))
-    fitting = [c for c in candidates if _scope(_group(c), name) and _about(c) <= words]
+    words = _words(_last(name)) | {w.removesuffix("s") for w in _words(_group(name))}
+    fitting = [c for c in candidates if _scope(_group(c), name) and (_about(c) <= words or _of_cameras(c, name))]
     if not fitting and len(candidates) == 1 and not _about(candidates[0]) and "/" in candidates[0]:
         return candidates[0] if _is(candidates[0], _TIME) else None
     return max(fitting, key=lambda c: (len(_group(c)), len(_about(c))), default=None)
+
+
+def _of_cameras(rate: str, name: str) -> bool:
+    """Whether a rate is that of the points that an array of angles was computed from."""
+    return bool(_words(_last(rate)) & _OF_POINTS and _words(name) & _FROM_POINTS)
 
 
 def _scope(group: str, name: str) -> bool:
@@ -263,11 +279,13 @@ def _labels(name: str, count: int, texts: Mapping[str, list[str]]) -> list[str]:
     return [own] if count == 1 else [f"{own}_{k}" for k in range(1, count + 1)]
 
 
-def _units(name: str, count: int, texts: Mapping[str, list[str]]) -> list[str]:
+def _units(name: str, count: int, texts: Mapping[str, list[str]], alone: bool = False) -> list[str]:
     fitting = [k for k, t in texts.items() if _is(k, _UNITS) and len(t) in (1, count)]
     beside = [k for k in fitting if _group(k) == _group(name) and _about(k) <= _words(_last(name))]
-    # a unit that names nothing is only meant for an array beside it if there is one of it for each column
-    best = [k for k in fitting if _group(k) == name] + [k for k in beside if _about(k) or len(texts[k]) == count > 1]
+    # a unit that names nothing is only meant for an array beside it if there is one for each column, or nothing else
+    best = [k for k in fitting if _group(k) == name] + [
+        k for k in beside if _about(k) or len(texts[k]) == count > 1 or (alone and _group(name))
+    ]
     stated = texts[best[0]] if best else [""]
     return [known_unit(u) for u in (stated * count if len(stated) == 1 else stated)]
 
