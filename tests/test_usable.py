@@ -97,3 +97,36 @@ def test_swapped_channels_are_found_and_others_are_not() -> None:
         faults.swapped([*rs, *(replace(r, emg=r.emg[:, [1, 0, 2]], trial=f"{k}") for k, r in enumerate(rs[2:3] * 2))])
         == []
     )
+
+
+NOISE = np.random.default_rng(5).normal(size=len(TIME))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda r: replace(r, emg=1e6 * r.emg), "the EMG varies by"),
+        (lambda r: replace(r, angle=np.radians(r.angle)), "if it is in radians called degrees"),
+        (lambda r: replace(r, emg=np.stack([r.emg[:, 0], 1e-6 * NOISE, r.emg[:, 2]], 1)), "b: the EMG is noise"),
+        (lambda r: replace(r, emg=r.emg * [1, 1e6, 1]), "b: the EMG varies by"),
+    ],
+)
+def test_who_would_teach_something_false_is_left_out_and_named(change, why: str) -> None:
+    rs = [change(r) if r.subject == "S1" else r for r in people()]
+    result = usable.usable(cohort(*rs), measured=True)
+    assert [s.name for s in result.subjects] == ["S0", "S2", "S3"]
+    assert result.left_out[0].startswith("S1/t0 was left out") and why in result.left_out[0]
+    assert len(usable.usable(cohort(*rs)).subjects) == 4  # simulated people are as they were made
+    alone = cohort(*(change(r) for r in people(1)))
+    if why[:2] == "b:":  # then the others are used without this channel
+        only = usable.usable(alone, measured=True)
+        assert only.subjects[0].recordings[0].channels == ("a", "c") and why in only.left_out[0]
+    else:
+        with pytest.raises(PitlError, match=f"no recording can be used; .*{why}"):
+            usable.usable(alone, measured=True)
+
+
+def test_a_muscle_that_rests_in_one_task_and_not_in_another_is_no_loose_electrode() -> None:
+    rs = people()
+    rs[0] = replace(rs[0], emg=np.stack([rs[0].emg[:, 0], 1e-6 * NOISE, rs[0].emg[:, 2]], 1))
+    assert not usable.usable(cohort(*rs), measured=True).left_out

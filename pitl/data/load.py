@@ -130,7 +130,8 @@ def _usable(cohort: Cohort, config: Config, progress: Callable[[str], None] | No
         shortest_s = max(shortest_s, window_s / (1 - after) + 0.1)
     if config.data.kind != "virtual":
         cohort = usable.without_copies(cohort)
-    result = usable.usable(cohort, shortest_s, part, window_s, max(config.data.gap_s, window_s))
+    measured = config.data.kind != "virtual"
+    result = usable.usable(cohort, shortest_s, part, window_s, max(config.data.gap_s, window_s), measured=measured)
     said = list(result.left_out)
     if config.data.kind != "virtual":
         recordings = [r for s in result.subjects for r in s.recordings]
@@ -138,6 +139,9 @@ def _usable(cohort: Cohort, config: Config, progress: Callable[[str], None] | No
             r = recordings[s.recording]
             where = f"{r.subject}/{r.trial}" + (f", {s.column}" if s.column else "")
             said.append(f"{where}: {s.what}; {s.advice}")
+        for r in recordings:
+            if r.rate_hz < suspicions.LOWEST_RATE_HZ[r.emg_kind]:
+                said.append(f"{r.subject}/{r.trial}: {r.rate_hz:g} samples per second are few for {r.emg_kind} EMG")
     if progress:
         for sentence in said:
             progress(sentence)

@@ -20,7 +20,6 @@ Severity = Literal["error", "warning", "info"]
 
 SHORT_S = 3.0
 _LEAST_TEST_S = 0.4
-LOWEST_RATE_HZ = {"raw": 400.0, "rectified": 400.0, "envelope": 20.0}  # raw EMG has power up to 200 Hz at least
 SUSPICIOUS_S = 0.3  # offset beyond what the method cannot tell
 JOINT_DEG = {"wrist": (-90.0, 90.0), "wrist2": (-90.0, 90.0), "knee": (-30.0, 160.0)}
 ANGLE_DEG = (-180.0, 180.0)  # of an imported model, whose signs are its own; a run compares with the model's range
@@ -175,7 +174,7 @@ def _check_recording(r: Recording, limits: tuple[float, float]) -> Iterator[Find
     where = f"{r.subject}/{r.trial}"
     for note in r.notes:
         yield Finding("info", where, note, "")
-    lowest = LOWEST_RATE_HZ[r.emg_kind]
+    lowest = suspicions.LOWEST_RATE_HZ[r.emg_kind]
     if r.rate_hz < lowest:
         what = f"{r.rate_hz:g} samples per second is too slow for {r.emg_kind} EMG, expected at least {lowest:g}"
         yield Finding("error", where, what, "check the rate, and that the EMG is raw and not an envelope")

@@ -1,6 +1,6 @@
 """What cannot be as it says: EMG of an impossible size or without a muscle, radians called degrees, copied people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from pitl.data.recording import Recording
 
 # Spread of surface EMG over a recording, generously: amplifiers have 0.3 uV of noise, and the skin gives a few mV.
 SMALLEST_V, LARGEST_V = 2e-7, 1e-2
+LOWEST_RATE_HZ = {"raw": 400.0, "rectified": 400.0, "envelope": 20.0}  # raw EMG has power up to 200 Hz at least
 _USUAL_V = (3e-6, 3e-3)
 _INSTEAD = {1e3: "mV instead of uV", 1e-3: "uV instead of mV", 1e6: "V instead of uV", 1e-6: "uV instead of V"}
 _PEOPLE_APART = 100.0  # times the size that the others have
@@ -33,6 +34,28 @@ class Suspicion(NamedTuple):
     what: str
     advice: str
     certain: bool = True
+
+
+class Usability(NamedTuple):
+    """What a recording's certain suspicions mean for using it."""
+
+    why: str = ""  # nothing of it can be used
+    lost: Mapping[int, str] = {}  # channels that are as good as dead, and why
+    silent: Mapping[int, str] = {}  # those without a muscle; only one that never has any was not connected
+
+
+def judge(r: Recording) -> Usability:
+    """Whether a recording, or which of its channels, would teach something false."""
+    angles = [s for s in _radians(0, r) if r.dynamometer is None]
+    if angles and len(angles) == len(r.dofs):
+        return Usability(f"{angles[0].what}; {angles[0].advice}")
+    sizes = {r.channels.index(s.column): s for s in _sizes(0, r) if s.column is not None}
+    if len(sizes) > len(r.channels) / 2:
+        first = next(iter(sizes.values()))
+        return Usability(f"{first.what}; {first.advice}")
+    silent = {r.channels.index(s.column): s for s in _without_muscle(0, r) if s.certain and s.column is not None}
+    lost, silent = ({c: f"{s.column}: {s.what}" for c, s in found.items()} for found in (sizes, silent))
+    return Usability("", lost, silent)
 
 
 def find(recordings: Sequence[Recording], *, copied: bool = True) -> list[Suspicion]:

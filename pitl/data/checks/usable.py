@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from pitl.data import copies
-from pitl.data.checks import faults
+from pitl.data.checks import faults, suspicions
 from pitl.data.recording import Cohort, MaximumContraction, Recording, Subject
 from pitl.errors import PitlError
 
 _LEAST_USABLE = 0.1  # part of the samples
 _LEAST_PEOPLE = 3  # one to test on, one to stop training on, one to train on
+_NOTHING_OF_THEM = "no recording of this person can be used"
 _LEAST_MOTION = 2e-4  # rad; a sensor that is connected shows more than that
 
 
@@ -35,6 +36,8 @@ def usable(
     calibration_fraction: float = 1.0,
     least_window_s: float = 0.0,
     gap_s: float = 0.0,
+    *,
+    measured: bool = False,
 ) -> Cohort:
     """Masks what is spoilt and leaves out what cannot be used; `left_out` of the result says what and why.
 
@@ -47,41 +50,55 @@ def usable(
         calibration_fraction: first part of each recording that has to have usable samples too.
         least_window_s: segment that every person needs in the calibration and in the test part.
         gap_s: between these.
+        measured: what no electrode or goniometer gives is left out as well.
 
     Raises:
         PitlError: if nothing is left.
     """
     left_out = list(cohort.left_out)
+    usabilities: dict[int, suspicions.Usability] = {}  # by id of a recording that is kept
     kept: dict[str, list[Recording]] = {s.name: [] for s in cohort.subjects}
     for s in cohort.subjects:
         for r in s.recordings:
             masked = mask(r)
             why = _unusable(masked, shortest_s, calibration_fraction)
+            if not why:
+                usability = suspicions.judge(masked) if measured else suspicions.Usability()
+                usabilities[id(masked)], why = usability, usability.why
             if why:
                 left_out.append(f"{s.name}/{r.trial} was left out: {why}")
             else:
                 kept[s.name].append(masked)
     channels = cohort.subjects[0].recordings[0].channels
-    gone = _dead_channels(kept, len(channels))
+    odd = {name: _odd([usabilities[id(r)] for r in rs]) for name, rs in kept.items()}
+    dead_in = {
+        name: [set(faults.dead(r)) | set(o) for r, o in zip(rs, odd[name], strict=True)] for name, rs in kept.items()
+    }
+    gone = _dead_channels(dead_in, len(channels))
     if gone:
         names = ", ".join(channels[c] for c in gone)
-        left_out.append(f"channel {names} was left out for everybody: it is dead in too many recordings")
+        told = next((o[c] for os in odd.values() for o in os for c in gone if c in o), "")
+        why = f" ({told})" if told else ""
+        left_out.append(f"channel {names} was left out for everybody: it is dead in too many recordings{why}")
     stay = [c for c in range(len(channels)) if c not in gone]
     people = []
     for s in cohort.subjects:
         own = []
-        for r in kept[s.name]:
-            dead = [channels[c] for c in faults.dead(r) if c not in gone]
+        for r, lost, told in zip(kept[s.name], dead_in[s.name], odd[s.name], strict=True):
+            dead = [channels[c] for c in sorted(lost) if c not in gone]
             if dead:
-                left_out.append(f"{s.name}/{r.trial} was left out: channel {', '.join(dead)} is dead")
+                why = "; ".join(told.values()) + "; was the electrode connected?"
+                why = why if told else f"channel {', '.join(dead)} is dead"
+                left_out.append(f"{s.name}/{r.trial} was left out: {why}")
             else:
                 own.append(_with_channels(r, stay) if gone else r)
         if own:
             people.append(replace(_without_channels(s, stay), recordings=tuple(own)))
         else:
-            left_out.append(f"{s.name} was left out: no recording of this person can be used")
+            left_out.append(f"{s.name} was left out: {_NOTHING_OF_THEM}")
     if not people:
-        raise PitlError(f"cohort {cohort.name}: no recording can be used; {'; '.join(left_out[-3:])}.")
+        reasons = [w for w in left_out if not w.endswith(_NOTHING_OF_THEM)][-3:]
+        raise PitlError(f"cohort {cohort.name}: no recording can be used; {'; '.join(reasons)}.")
     result = replace(cohort, subjects=tuple(people), left_out=tuple(dict.fromkeys(left_out)))
     gone_people = without_test(result, calibration_fraction, least_window_s, gap_s) if least_window_s else {}
     left_out += [f"{name} was left out: {why}" for name, why in gone_people.items()]
@@ -151,9 +168,14 @@ def _unusable(r: Recording, shortest_s: float, calibration_fraction: float) -> s
     return ""
 
 
-def _dead_channels(kept: dict[str, list[Recording]], channels: int) -> list[int]:
-    """Channels whose loss costs less than that of the recordings in which they are dead."""
-    dead = {name: [set(faults.dead(r)) for r in rs] for name, rs in kept.items()}
+def _odd(usabilities: list[suspicions.Usability]) -> list[dict[int, str]]:
+    """Channels of each of a person's recordings that are as good as dead."""
+    never = set.intersection(*(set(v.silent) for v in usabilities)) if usabilities else set()
+    return [{**v.lost, **{c: v.silent[c] for c in never}} for v in usabilities]
+
+
+def _dead_channels(dead: dict[str, list[set[int]]], channels: int) -> list[int]:
+    """Channels whose loss costs less than that of the recordings in which they are dead, given by person."""
     total = max(1, sum(map(len, dead.values())))
     gone: set[int] = set()
     enough = sum(bool(d) for d in dead.values()) >= _LEAST_PEOPLE
