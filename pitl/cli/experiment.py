@@ -358,7 +358,7 @@ def _people(data: Path, config: Path | None) -> "tuple[Cohort, Config | None]":
     shell.must_be_folder(data)
     settings = None if config is None else toml.load(config)
     people = load_folder(data, settings)
-    for sentence in people.left_out:
+    for sentence in dict.fromkeys((*people.left_out, *people.notes)):
         typer.echo(sentence, err=True)
     return people, settings
 
