@@ -40,6 +40,17 @@ def test_moment_arm_is_minus_the_derivative_of_length_for_two_coordinates(margin
     np.testing.assert_allclose(geometry.moment_arm(model, q, 0), -slope, atol=1e-6)
 
 
+@pytest.mark.parametrize("model", [builtin("knee"), chain(3), limb(4)], ids=["knee", "chain", "limb"])
+def test_the_host_looks_up_what_the_device_does(model):
+    rng, (low, high) = np.random.default_rng(0), np.asarray(model.angle_range).T
+    q = rng.uniform(low - 0.4, high + 0.4, (64, len(low))).astype(np.float32)
+    posture = rng.integers(0, len(model.postures), 64)
+    result = eager.on_host(model, q, posture)
+    at = (model, jnp.asarray(q), jnp.asarray(posture, jnp.int32))
+    np.testing.assert_allclose(result.length, geometry.musculotendon_length(*at), atol=1e-6)
+    np.testing.assert_allclose(result.arm, geometry.moment_arm(*at), atol=1e-6)
+
+
 @pytest.mark.parametrize("beyond", [0.0, 0.7], ids=["inside", "beyond"])
 @pytest.mark.parametrize("model", [builtin("knee"), builtin("wrist"), limb(4)], ids=["knee", "wrist", "limb"])
 def test_the_torque_of_forces_is_their_moment_arms_times_them(model, beyond):

@@ -268,22 +268,11 @@ def course(
     return MuscleCourse(geometry.musculotendon_length(model, angle, posture), lengthening, arm)
 
 
-_CHUNK = 1024  # rows: one compiled program serves recordings of any length
-# a long program of lookups that runs once: most of its time is compilation
-_course = jax.jit(course, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def whole_course(model: MusculoskeletalModel, angle: Any, rate: Any, posture: Any) -> MuscleCourse:
-    """`course` of many rows (T, D), on the host."""
-    f = np.float32
-    parts = []
-    for at in range(0, len(angle), _CHUNK):
-        own = [np.asarray(x)[at : at + _CHUNK] for x in (angle, rate, posture)]
-        count = len(own[0])
-        own = [np.concatenate([x, np.repeat(x[-1:], _CHUNK - count, axis=0)]) for x in own]
-        done = _course(model, jnp.asarray(own[0], f), jnp.asarray(own[1], f), jnp.asarray(own[2], jnp.int32))
-        parts.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:n], done))
-    return jax.tree.map(lambda *x: jax.device_put(np.concatenate(x)), *parts)
+    """`course` of many rows (T, D), computed on the host."""
+    along = geometry.on_host(model, np.asarray(angle), np.asarray(posture))
+    lengthening = -np.sum(along.arm * np.asarray(rate)[:, None, :], axis=-1)  # m/s
+    return MuscleCourse(*(jax.device_put(x.astype(np.float32)) for x in (along.length, lengthening, along.arm)))
 
 
 def course_of(model: MusculoskeletalModel, rows: MuscleRows) -> MuscleCourse:
@@ -371,8 +360,12 @@ def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]
     return jnp.sum(jnp.where(weight > 0, x, 0.0) * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-# compiled once for a few seconds of work: a lower level takes half the time and makes the same program nearly as quick
-@partial(jax.jit, static_argnames="learner", compiler_options={"xla_backend_optimization_level": 1})
+# compiled once for a few seconds of work: so it takes a third of the time and makes the same program nearly as quick
+@partial(
+    jax.jit,
+    static_argnames="learner",
+    compiler_options={"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False},
+)
 def calibrate(
     limbs: MusculoskeletalModel,
     on: Electrodes,

@@ -31,7 +31,7 @@ from pitl.signals import windows
 
 _PRIOR_WEIGHT = 1e-3  # chosen on halves of a trial held out of the calibration on the other half
 _SLACK_STARTS = (-0.15, 0.0, 0.15, 0.3)  # optimal fibre lengths: the loss has several valleys, and the deepest is kept
-_ROWS = 400  # of a person, evenly spaced, in the fit: on halves of a walk 200 to 800 do as well
+_ROWS = 200  # of a person, evenly spaced, in the fit: on halves of a walk 200 to 800 do as well
 
 
 def has_moments(people: Cohort) -> bool:

@@ -149,3 +149,47 @@ def lengthening_velocity(
     """Rate of musculotendon length [m/s]; positive while lengthening."""
     expect(q.shape[:-1], qd=(qd, len(model.dofs)))
     return -jnp.sum(moment_arm(model, q, posture) * qd[..., None, :], axis=-1)  # m/s
+
+
+_CHUNK = 1024  # rows whose coefficients are in memory at once
+
+
+class HostGeometry(NamedTuple):
+    """Lengths and moment arms as NumPy arrays."""
+
+    length: np.ndarray  # (T, M) m
+    arm: np.ndarray  # (T, M, D) m
+
+
+def on_host(model: MusculoskeletalModel, q: np.ndarray, posture: np.ndarray) -> HostGeometry:
+    """`musculotendon_length` and `moment_arm` of many rows q (T, D) [rad], posture (T,), without compiling anything.
+
+    What is looked up once for a recording takes longer to compile than to compute.
+    """
+    parts = [_few_on_host(model, q[k : k + _CHUNK], posture[k : k + _CHUNK]) for k in range(0, len(q), _CHUNK)]
+    return HostGeometry(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+
+
+def _few_on_host(model: MusculoskeletalModel, q: np.ndarray, posture: np.ndarray) -> HostGeometry:
+    offset, limits, scale, reference = (
+        np.asarray(x, float) for x in (model.angle_offset, model.angle_range, model.path_scale, model.path_reference)
+    )
+    angle = np.asarray(q, float) + offset  # rad
+    inside = np.clip(angle, limits[:, 0], limits[:, 1])
+    beyond = angle - inside  # rad
+    out = np.any(beyond != 0, axis=1)
+    length = reference[posture]  # m
+    arm = np.zeros((*length.shape, len(model.dofs)))  # m
+    for group, table in zip(model.paths, model.path_coefficients, strict=True):
+        at = splines.taps(group, inside.T, np)
+        rows, own = np.asarray(table, float)[np.asarray(posture)[:, None], at.index], list(group.muscles)
+        length[:, own] += splines.combine(at, rows, (), np) * scale[own]
+        for k, c in enumerate(group.coordinates):
+            slope = splines.combine(at, rows, (k,), np) * scale[own]  # m/rad
+            length[:, own] += slope * beyond[:, c, None]
+            arm[:, own, c] -= slope
+            for j, d in enumerate(group.coordinates):  # see `moment_arm`
+                if j != k and out.any():
+                    tilt = splines.combine(at, rows, (k, j), np) * scale[own] * beyond[:, d, None]
+                    arm[:, own, c] -= np.where(beyond[:, c, None] == 0, tilt, 0.0)
+    return HostGeometry(length, arm)

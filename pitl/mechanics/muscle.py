@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from pitl.mechanics import geometry
@@ -202,10 +203,6 @@ def activation_dynamics(
     return jax.lax.scan(step, start, excitation)[1]
 
 
-# run once: most of its time is compilation
-_lengths = jax.jit(geometry.musculotendon_length, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def calibrate_slack_length(
     model: MusculoskeletalModel, longest: float = 1.25, samples: int = 4000
 ) -> MusculoskeletalModel:
@@ -221,12 +218,13 @@ def calibrate_slack_length(
         samples: most angles at which lengths are looked at, 61 along a single coordinate.
     """
     each = min(61, int(samples ** (1 / len(model.dofs))))
-    grids = [jnp.linspace(low, high, each) for low, high in model.angle_range]  # rad
-    q = jnp.stack(jnp.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, len(model.dofs))
-    q = q - lift(model.angle_offset, 2)
-    lengths = jnp.concatenate([_lengths(model, q, p) for p in range(len(model.postures))])  # m
-    optimal = model.optimal_fibre_length  # m
+    grids = [np.linspace(low, high, each) for low, high in np.asarray(model.angle_range)]  # rad
+    q = np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, len(model.dofs))
+    q = q - np.asarray(model.angle_offset)
+    postures = np.repeat(np.arange(len(model.postures)), len(q))
+    lengths = geometry.on_host(model, np.tile(q, (len(model.postures), 1)), postures).length  # m
+    optimal = np.asarray(model.optimal_fibre_length)  # m
     half = 0.5 * (lengths.max(axis=0) - lengths.min(axis=0)) / optimal
-    centre = jnp.minimum(jnp.cos(model.pennation), longest - half)
+    centre = np.minimum(np.cos(np.asarray(model.pennation)), longest - half)
     middle = 0.5 * (lengths.max(axis=0) + lengths.min(axis=0))  # m
-    return replace(model, tendon_slack_length=middle - centre * optimal)
+    return replace(model, tendon_slack_length=jnp.asarray(middle - centre * optimal, jnp.float32))

@@ -70,6 +70,8 @@ def scale_to_body(
     """
     if sex is not None and sex not in SEXES:
         raise PitlError(f"sex is {sex!r}; the regression knows {' and '.join(SEXES)}; leave it out if it is not known.")
+    if height_m is None and mass_kg is None and sex in (None, model.body_sex):
+        return model
     height = model.body_height if height_m is None else jnp.asarray(height_m, jnp.float32)  # m
     mass = model.body_mass if mass_kg is None else jnp.asarray(mass_kg, jnp.float32)  # kg
     taller = height / model.body_height
