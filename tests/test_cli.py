@@ -181,3 +181,14 @@ def test_a_model_is_not_to_replace_recordings_which_is_said_before_they_are_read
     assert result.exit_code == 1
     assert "a.csv, which is no part of a model" in " ".join(result.output.split())
     assert (tmp_path / "a.csv").exists()
+
+
+def test_an_interrupted_command_leaves_at_once(monkeypatch):
+    """Python would take itself apart while something still computes, and may fall over that."""
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    for code in (130, 1):
+        monkeypatch.setattr(cli, "app", lambda code=code: sys.exit(code))
+        with pytest.raises(SystemExit):
+            cli.main()
+    assert codes == [130]

@@ -1,11 +1,14 @@
 """The `pitl` command. It parses and hands over; what takes time to import is imported where it is used."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
 
 from pitl import __version__
 from pitl.cli import experiment, handover, live, model, recordings, study
+from pitl.cli.shell import INTERRUPTED
 
 app = typer.Typer(
     add_completion=True,
@@ -20,7 +23,14 @@ for room in (experiment, study, model, recordings, live, handover):
 
 def main() -> None:
     """Runs the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as e:
+        if e.code == INTERRUPTED:  # what still computes in the background may fall over when Python takes itself apart
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
 
 
 def _version(wanted: bool) -> None:

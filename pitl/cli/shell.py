@@ -14,6 +14,9 @@ import typer
 from pitl.errors import PitlError
 
 
+INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
+
+
 def must_be_folder(folder: Path) -> None:
     """Refuses what is not a folder.
 
@@ -38,7 +41,7 @@ def sentences(resume: Any = None) -> Iterator[None]:
         folder = resume() if resume else None
         kept = f" What is finished is kept in {folder}; the same command goes on from there." if folder else ""
         typer.echo(f"\npitl: interrupted.{kept}", err=True)
-        raise typer.Exit(130) from e
+        raise typer.Exit(INTERRUPTED) from e
 
 
 def plain(text: str) -> str:

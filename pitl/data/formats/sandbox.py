@@ -30,7 +30,7 @@ from pitl.errors import PitlError
 
 MEMORY_BYTES = 2**31
 SECONDS = 5.0  # of computing, for small files; large ones get a second more for every _BYTES_PER_S
-_PATIENCE = 3.0  # times as long by the clock: other programs run too
+_PATIENCE = 1.7  # times as long by the clock: other programs run too, and nobody waits ten seconds for an answer
 _BYTES_PER_S = 2**24
 _START_S = 90.0
 _FORMATS = {"mat": "MAT", "hdf5": "HDF5", "c3d": "C3D", "xdf": "XDF"}
