@@ -13,7 +13,6 @@ import typer
 
 from pitl.errors import PitlError
 
-
 INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
