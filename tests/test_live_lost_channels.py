@@ -10,7 +10,7 @@ from pitl.data import cohort as cohorts
 from pitl.data.recording import Cohort, Subject
 from pitl.errors import PitlError
 from pitl.learn.predict import predict_recording
-from pitl.live import calibrate, session, source, stream
+from pitl.live import calibrate, electrodes, session, source, stream
 from pitl.live.electrodes import BACK_S, DEAD_S, DOUBT_S
 from pitl.live.open import open_source
 from pitl.live.source import Layout, Wanted
@@ -218,3 +218,13 @@ def test_calibrating_without_a_channel_keeps_its_scale():
     assert (made.channel_scale.volts[there] != MODEL.channel_scale.volts[there]).all()
     with pytest.raises(PitlError, match="channel ECRL is silent in the calibration part"):
         calibrate.fit(quick, "pronated", collected._replace(missing=None))
+
+
+def test_several_lost_channels_are_told_and_no_answer_is_good():
+    state, rows = _run(_torn(0.0, (1, 2)), 50)
+    sure = (rows.time_s > (DIES / RATE_HZ) + DEAD_S + 0.01) & (rows.time_s < RETURNS / RATE_HZ)
+    assert sure.any() and (rows.flag[sure] == REDUCED).all()
+    assert electrodes.SEVERAL_LOST in (electrodes.told(CHANNELS, None, np.arange(5) < 2) or "")
+    assert electrodes.SEVERAL_LOST not in (electrodes.told(CHANNELS, None, np.arange(5) < 1) or "")
+    with pytest.warns(UserWarning, match="that of several at once was not"):
+        predict_recording(MODEL, replace(RECORDING, emg=RECORDING.emg * [1, 0, 0, 1, 1]))

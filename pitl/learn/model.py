@@ -241,7 +241,12 @@ def lost_channels_sentence(where: str, missing: Sequence[str], dead: Sequence[st
     gone = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has dead", dead)) if names]
     many = len(missing) + len(dead) > 1
     which = "these channels" if many else "this channel"
-    return f"{where} {' and '.join(gone)}: the model takes {which} as silent, and its answers are worse than usual."
+    told = f"{where} {' and '.join(gone)}: the model takes {which} as silent, and its answers are worse than usual"
+    return f"{told}; {SEVERAL_LOST}." if many else f"{told}."
+
+
+# said of a recording and of a stream
+SEVERAL_LOST = "what the loss of one channel costs was learned, that of several at once was not: do not rely on them"
 
 
 def pick_channels(model: Model, recording: Recording) -> tuple[np.ndarray, np.ndarray]:

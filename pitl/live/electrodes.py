@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pitl.learn.model import SEVERAL_LOST
+
 # EMG is noise: it does not repeat one value for that long, but a torn cable or an amplifier at its end does.
 DEAD_S = 0.1  # s
 # Nor for that long, which may be the beginning of it: until more is known no answer can be trusted.
@@ -87,9 +89,10 @@ def told(channels: Sequence[str], before: np.ndarray | None, after: np.ndarray |
     if lost and new.all():
         message.append(f"channel {', '.join(lost)} is dead, and with it every channel: answers are flagged lost.")
     elif lost:
+        several = f" {int(new.sum())} channels are silent now: {SEVERAL_LOST}." if new.sum() > 1 else ""
         message.append(
             f"channel {', '.join(lost)} is dead (not one new value in {DEAD_S:g} s): it counts as silent and answers "
-            "are flagged reduced; check the electrode."
+            f"are flagged reduced; check the electrode.{several}"
         )
     if back:
         message.append(f"channel {', '.join(back)} is back.")
