@@ -42,6 +42,11 @@ subjects = 4
 seconds = 4.0
 rhythmic_trials = 1
 random_trials = 1
+[window]
+seconds = 0.2
+[net]
+channels = [4, 4]
+features = 8
 [train]
 steps = 4
 check_every = 2
@@ -49,7 +54,6 @@ batch = 32
 [personalize]
 steps = 4
 batch = 64
-deviation = false
 [evaluate]
 folds = 2
 methods = ["generic_physics", "head_physics"]
