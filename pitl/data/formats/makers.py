@@ -35,7 +35,8 @@ def labchart(numeric: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[str
         for (rate, length), members in groups.items():
             starts = [begins[c, block] - 1 for c in members]
             units = [
-                known_unit(unit_texts[w - 1]) if 0 < (w := which[c, block]) <= len(unit_texts) else "" for c in members
+                known_unit(unit_texts[int(w) - 1]) if 0 < (w := which[c, block]) <= len(unit_texts) else ""
+                for c in members
             ]
             name = f"block {block + 1}" if begins.shape[1] > 1 else "data"
             name = name if len(groups) == 1 else f"{name}/{rate:g} Hz"
