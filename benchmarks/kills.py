@@ -248,6 +248,29 @@ def resume(state: Path, out: Path, expected: Known, whole: Path, *, page: bool) 
     return differing(expected, out) + (page_differs(whole, out) if page else [])
 
 
+def resume_side_by_side(folder: Path, states: dict[str, tuple[str, int]], processes: int, until: float) -> None:
+    """Resumes states in several processes, each its own, and keeps what came of all of them in `folder`."""
+    ended, running = folder / "resumed.json", []
+    done = json.loads(ended.read_text()) if ended.exists() else {}
+    left = sorted(states.keys() - done.keys(), key=lambda name: (states[name][0], name))
+    for k in range(processes):
+        part = folder / f"part{k}"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        for name in ("whole", "copies"):
+            (part / name).symlink_to((folder / name).resolve())
+        (part / "states.json").write_text(json.dumps({n: states[n] for n in left[k::processes]}))
+        minutes = max(0.0, until - time.monotonic()) / 60
+        own = ["--folder", str(part), "--chains", "0", "--minutes", str(minutes)]
+        running.append((part, subprocess.Popen([sys.executable, "-m", "benchmarks.kills", *own], stdout=sys.stderr)))
+    for part, child in running:
+        if child.wait() not in (0, 1):
+            raise RuntimeError(f"{part}: resuming ended with {child.returncode}")
+        if (part / "resumed.json").exists():
+            done |= json.loads((part / "resumed.json").read_text())
+    ended.write_text(json.dumps(done))
+
+
 def main() -> None:
     """Prints and stores the table: moments, the states they met, and how many resumed runs came out equal."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -255,6 +278,7 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=7, help="runs that are killed in earnest")
     parser.add_argument("--kills", type=int, default=3, help="how often each of them is")
     parser.add_argument("--minutes", type=float, default=1e9, help="after which no other state is resumed")
+    parser.add_argument("--processes", type=int, default=1, help="in which states are resumed side by side")
     parser.add_argument("--folder", type=Path, help="for the states, which a second call finds there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the table")
@@ -272,6 +296,8 @@ def main() -> None:
         for step, count in states.values():
             moments[step], kept[step] = moments[step] + count, kept[step] + 1
         print(f"{moments.total()} moments, {len(states)} states", dict(kept), file=sys.stderr, flush=True)
+        if args.processes > 1:
+            resume_side_by_side(folder, states, args.processes, until)
         keep_all_programs()
         expected, unequal = content(whole), dict[str, list[str]]()
         resumed, earnest, seconds = Counter[str](), Counter[str](), list[float]()

@@ -35,7 +35,7 @@ def test_every_side_is_called_in_every_round_and_the_first_call_is_apart():
 def test_ratio_and_share_follow_from_the_times():
     slow, fast = measure.Times(9.0, np.array([2.0, 4.0, 8.0])), measure.Times(9.0, np.array([1.0, 2.0, 4.0]))
     assert measure.ratio(slow, fast) == 2.0
-    assert measure.gemm_share(measure.GEMM_FLOP / 2, fast, fast) == 0.5
+    assert measure.gemm_share(measure.gemm_side() ** 3, fast, fast) == pytest.approx(0.5)
 
 
 def test_counted_arithmetic_is_that_of_the_compiled_products():
