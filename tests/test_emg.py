@@ -1,7 +1,5 @@
 """The envelope is causal, has exact derivatives, and does not depend on how the samples arrive."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -11,14 +9,8 @@ from pitl.signals import emg, normalise
 
 
 def settings(**changes):
-    base = {
-        "bandpass_hz": (20.0, 450.0),
-        "lowpass_hz": 4.0,
-        "lowpass_order": 4,
-        "lowpass_kind": "bessel",
-        "rate_hz": 100.0,
-    }
-    return SimpleNamespace(**{**base, **changes})
+    """The defaults but for some, unchecked, as an order that is too low is refused by the filter too."""
+    return EmgConfig.model_construct(**{**EmgConfig().model_dump(), **changes})
 
 
 def burst(seconds=4.0, rate=2000.0, channels=3, seed=0):

@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from live_models import CHANNELS, RATE_HZ, wrist_model, wrist_recording
@@ -219,7 +220,7 @@ def test_the_limb_is_drawn_where_the_model_has_it(joint):
         for angle in (0.2, 0.7):
             line = limb.points(drawn, np.array([angle]))[0]
             at = model.postures.index(posture)
-            end = bodies.point(model, np.float32([angle]), at, 0, np.float32(2 * drawn.centre[0]))
+            end = bodies.point(model, jnp.float32([angle]), at, 0, jnp.float32(2 * drawn.centre[0]))
             np.testing.assert_allclose(line[1], np.asarray(end)[:2], atol=1e-6)
         np.testing.assert_allclose(drawn.fixed[1], limb.points(drawn, np.zeros(1))[0][0], atol=1e-6)
     flexors = {"wrist": ("FCR", "FCU"), "knee": ("BFLH", "BFSH", "MH")}[joint]

@@ -161,7 +161,7 @@ def test_a_patella_on_a_rod_follows_the_knee(shared):
     low, high = np.rad2deg(model.angle_range[0])
     assert low < -100 and -10 < high < 0
     with pytest.raises(PitlError, match="at knee_flexion = .* deg patella_angle would leave its range; narrow"):
-        import_model(path, ["knee_flexion"], ranges={"knee_flexion": np.deg2rad([-90, 5])})
+        import_model(path, ["knee_flexion"], ranges={"knee_flexion": (-np.pi / 2, 0.0873)})
 
 
 @pytest.mark.slow

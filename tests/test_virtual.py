@@ -1,5 +1,6 @@
 """The virtual cohort: reproducible, plausible, and richer than the physics that learners know."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -170,7 +171,7 @@ def _learners_residual(cohort: Cohort) -> float:
         rate = np.gradient(smooth, axis=0) * r.rate_hz
         acceleration = np.gradient(rate, axis=0) * r.rate_hz
         motion = (x.astype(np.float32) for x in (smooth, rate, acceleration))
-        residual = dynamics.residual(wrist, *motion, r.force, wrist.postures.index(r.posture))
+        residual = dynamics.residual(wrist, *map(jnp.asarray, (*motion, r.force)), wrist.postures.index(r.posture))
         squares.append(np.mean(np.square(residual[200:-200])))
     return float(np.sqrt(np.mean(squares)))
 

@@ -170,7 +170,9 @@ class MujocoSampler(Sampler):
         around = (int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER))
         parts = range(first, first + model.tendon_num[tendon])
         wraps = [
-            _name(mujoco.mjtObj.mjOBJ_GEOM, model, model.wrap_objid[w]) for w in parts if model.wrap_type[w] in around
+            _name(mujoco.mjtObj.mjOBJ_GEOM, model, int(model.wrap_objid[w]))
+            for w in parts
+            if model.wrap_type[w] in around
         ]
         return f"wraps {', '.join(wraps)}" if wraps else ""
 
