@@ -154,6 +154,14 @@ def test_a_cache_that_cannot_be_made_is_no_error(monkeypatch, file):
     files.keep_compiled_programs()
 
 
+def test_a_compiler_is_asked_only_for_what_it_knows(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "0.12.0")
+    assert files.quick_compiler() == {}
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    files.compile_quickly("--xla_backend_optimization_level=0")
+    assert "XLA_FLAGS" not in os.environ
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [(["train.stepz=4"], "did you mean train.steps"), (["--data", "."], "is a folder of recordings already")],

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl.data.checks.apart import Apart, extrapolate, find_apart
 from pitl.errors import PitlError
+from pitl.files import quick_compiler
 from pitl.learn import optimise, stacked
 from pitl.learn.synergists import channels_for
 from pitl.learn.units import Spread
@@ -364,7 +365,7 @@ def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]
 @partial(
     jax.jit,
     static_argnames="learner",
-    compiler_options={"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False},
+    compiler_options={"xla_backend_optimization_level": 1, **quick_compiler()},
 )
 def calibrate(
     limbs: MusculoskeletalModel,
