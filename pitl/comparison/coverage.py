@@ -16,8 +16,9 @@ from pitl.comparison.conformal import LEVEL, PersonErrors
 from pitl.comparison.methods import run_method
 from pitl.comparison.task import Task
 from pitl.files import atomic_savez, safe_name
-from pitl.learn.predict import HALF_OF_NORMAL, Estimate
+from pitl.learn.predict import Estimate
 from pitl.learn.split import Split
+from pitl.learn.units import HALF_OF_NORMAL
 
 FILE = "uncertainty.json"
 FOLDER = "intervals"  # half the width of every interval, a file for each person

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pitl.learn import hill
+from pitl.learn.units import HALF_OF_NORMAL
 from pitl.mechanics import muscle
 from pitl.mechanics.model import MusculoskeletalModel
 
@@ -41,7 +42,6 @@ _MODEL_ERROR = 0.2  # of a force, in another kind of trial than taught it; chose
 _TRANSFER_SD = 0.12  # of a factor, from what Hill's shape gets wrong in motion; of virtual source people
 _OVERCONFIDENCE = 1.5  # of the posterior, which knows no model error; of virtual source people
 _LEAST_FACTOR = 0.1  # no muscle is that weak
-HALF_OF_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
 TOLD_APART = 0.5  # of the prior's deviation or less remains: the recordings told this muscle apart
 
 

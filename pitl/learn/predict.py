@@ -17,9 +17,9 @@ from pitl.files import atomic_write_text
 from pitl.learn import gains, stacked
 from pitl.learn.deviation import predict_angle
 from pitl.learn.follow import follow
-from pitl.learn.gains import HALF_OF_NORMAL
 from pitl.learn.model import Model, pick_channels
 from pitl.learn.prepare import Prepared
+from pitl.learn.units import HALF_OF_NORMAL
 from pitl.mechanics import dynamics, weak
 from pitl.mechanics.model import MusculoskeletalModel, posture_index
 from pitl.net import network

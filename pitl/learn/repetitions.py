@@ -7,7 +7,7 @@ import numpy as np
 
 from pitl.learn import gaussian_process as gp
 from pitl.learn.gaussian_process import Deviation
-from pitl.learn.predict import HALF_OF_NORMAL
+from pitl.learn.units import HALF_OF_NORMAL
 
 _TURN = 0.3  # of the angle's range: what turns back by less is no repetition
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from pitl.net.head import OutputScale
 
+HALF_OF_NORMAL = 1.645  # standard deviations on either side hold 90 % of a normal distribution
 _USUAL_FORCE = 0.1  # of strength, where nobody knows
 
 

@@ -260,7 +260,7 @@ def _name(kind: Any, model: Any, index: int) -> str:
     """Of an object; MuJoCo allows none."""
     mujoco = program()
     word = kind.name.removeprefix("mjOBJ_").lower()
-    return mujoco.mj_id2name(model, kind, int(index)) or f"{word}{int(index)}"
+    return mujoco.mj_id2name(model, kind, index) or f"{word}{index}"
 
 
 def program() -> Any:
