@@ -44,8 +44,9 @@ STRONG_FLEXORS = NONE.replace(strength=jnp.array([1.2, 1.2, -1.0, -1.0, 0.0]), d
 
 
 def fit(rows, prior_weight=1e-4, steps=500):
-    one = [jax.tree.map(lambda x: x[None], tree) for tree in (MODEL, ON, rows, SPREAD)]
-    z, losses = hill.calibrate(*one, prior_weight, hill.MuscleLearner(steps))
+    everything = (MODEL, ON, rows, SPREAD, hill.as_it_came(MODEL, 5))
+    *one, belief = (jax.tree.map(lambda x: x[None], tree) for tree in everything)
+    z, losses = hill.calibrate(*one, prior_weight, hill.MuscleLearner(steps), belief)
     return jax.tree.map(lambda x: x[0], z), np.asarray(losses)[:, 0]
 
 

@@ -22,7 +22,7 @@ from pitl.mechanics import dynamics, forward
 from pitl.mechanics.model import MusculoskeletalModel
 from pitl.signals.windows import Motion
 
-_FITTED_ROWS = 1000  # of a person, or up to twice as many
+_FITTED_ROWS = 400  # of a person, evenly spaced; forces are as good as on thousands (benchmarks/NOTES.md)
 _SUBSTEPS = 4  # of the integration, between two envelope samples
 
 
@@ -129,10 +129,14 @@ def calibrate_on(
     gain_unknown: bool,
 ) -> Calibrated:
     """`calibrate` of what `problem` gave; `gain_unknown` if nobody knows the envelope at maximal contraction."""
-    every = max(1, rows.weight.shape[1] // _FITTED_ROWS)  # neighbours say much the same
-    few = jax.tree.map(lambda x: jax.device_put(np.asarray(x)[:, ::every]), rows)
+    count = rows.weight.shape[1]
+    some = np.linspace(0, count - 1, min(_FITTED_ROWS, count)).round().astype(int)  # neighbours say much the same
+    few = jax.tree.map(lambda x: jax.device_put(np.asarray(x)[:, some]), rows)
     if gain_unknown:
         on = on._replace(peak=on.peak * _common_gain(limbs, on, few, spread)[:, None])
+    if belief is None:
+        people, one = len(on.peak), hill.as_it_came(stacked.take(limbs, 0), on.peak.shape[-1])
+        belief = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], people, axis=0), one)
     z, losses = hill.calibrate(limbs, on, few, spread, settings.prior_weight, settings.learner, belief)
     return Calibrated(z, on, rows, np.asarray(losses))
 

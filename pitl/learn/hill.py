@@ -166,6 +166,12 @@ def initial(model: MusculoskeletalModel, channels: int) -> Parameters:
     )
 
 
+def as_it_came(model: MusculoskeletalModel, channels: int) -> Belief:
+    """The belief that a person's muscles are those of the model, give or take what people differ by."""
+    mean = initial(model, channels)
+    return Belief(mean, jax.tree.map(jnp.ones_like, mean))
+
+
 def values(z: Parameters) -> dict[str, Float[Array, "..."]]:
     """What the z-scores stand for: factors, and `slack`, `delay` [s], `shape` and `bias` as they are."""
     result = {}
@@ -374,7 +380,7 @@ def calibrate(
     spread: Spread,
     prior_weight: Float[Array, ""] | float,
     learner: "MuscleLearner",
-    belief: Belief | None = None,
+    belief: Belief,
 ) -> tuple[Parameters, Float[Array, "steps P"]]:
     """Fits P people at once; everything is stacked over them in front.
 
@@ -385,15 +391,14 @@ def calibrate(
         spread: units of the errors.
         prior_weight: of the squared z-scores, against a mean squared error in units of variance.
         learner: steps, learning rate, and which parameters are fitted; the others stay where they start.
-        belief: everyone's, stacked; None is the model as it came.
+        belief: everyone's, stacked; each fit starts at its mean.
 
     Returns:
         Parameters, and the loss at every step.
     """
-    channels = on.peak.shape[-1]
 
-    def one(model: Any, own_on: Any, own_rows: Any, own_spread: Any, own_belief: Any) -> Any:
-        start: Any = initial(model, channels) if own_belief is None else own_belief.mean
+    def one(model: Any, own_on: Any, own_rows: Any, own_spread: Any, own_belief: Belief) -> Any:
+        start = own_belief.mean
         data = (model, own_on, own_rows, own_spread, prior_weight, own_belief)
 
         def step(state: optimise.State, _: None) -> Any:

@@ -149,16 +149,16 @@ class PersonalLearner:
         """Residual [N m] under the person's corrected limb, and where it counts."""
         config, who = self.config, task.rows
         own = apply_correction(task.limb, params["correction"])
-        posture = samples.posture[who.rows]
-        if config.residual == "weak":
-            motion = out.angle[0]
-            if config.along == "measured" and self.settings.supervision != "none":
-                motion = jnp.where(who.labelled[:, None] > 0, samples.angle[who.rows], motion)
-            return weak.weak_residual(own, motion, out.force, posture, kernel), who.segment
-        q, qd, qdd = out.angle[0], out.angle[1], out.angle[2]
-        counted = jnp.ones(who.rows.shape[0], jnp.float32).at[who.segment.shape[0] :].set(0.0)
-        counted = counted * jnp.pad(who.segment, (0, counted.shape[0] - who.segment.shape[0]))
-        return dynamics.residual(own, q, qd, qdd, out.force, posture), counted
+        weakly = config.residual == "weak"
+        run = who.segment.shape[0] + (len(kernel.average) - 1 if weakly else 0)  # rows that a residual can be taken at
+        rows, force = who.rows[:run], out.force[:run]
+        q, *rates = (x[:run] for x in out.angle)
+        posture = samples.posture[rows]
+        if not weakly:
+            return dynamics.residual(own, q, *rates, force, posture), who.segment
+        if config.along == "measured" and self.settings.supervision != "none":
+            q = jnp.where(who.labelled[:run, None] > 0, samples.angle[rows], q)
+        return weak.weak_residual(own, q, force, posture, kernel), who.segment
 
 
 def fit(
@@ -319,8 +319,8 @@ def _batch(
     at, segment = _draw_rows(key, who, batch), jnp.zeros((0,), jnp.float32)
     if learner.settings.physics:
         # rows of a run say much the same: the labels are read at random rows, the residual along runs
-        runs, begins = _draw_segments(jax.random.fold_in(key, 1), who, batch)
-        at, segment = jnp.concatenate([runs, at]), jnp.concatenate([begins, jnp.zeros(at.shape, jnp.float32)])
+        runs, segment = _draw_segments(jax.random.fold_in(key, 1), who, batch)
+        at = jnp.concatenate([runs, at])
     target, has_target = (None if x is None else x[at] for x in (who.target, who.has_target))
     return CalibrationRows(who.rows[at], who.labelled[at], segment, target, has_target), None if z is None else z[:, at]
 

@@ -70,6 +70,20 @@ def mass_matrix(
 ) -> Float[Array, "... D D"]:
     """Inertia about the joints [kg m2] at angles q [rad]; symmetric and positive definite."""
     expect(q.shape[:-1], q=(q, len(model.dofs)))
+    if _is_hinge(model):  # the inertia about an axis is the same at every angle
+        postures = len(model.gravity)
+        each = _inertia(model, jnp.zeros((postures, 1), q.dtype), jnp.arange(postures))
+        return jnp.broadcast_to(at_posture(each, posture, q.shape[:-1]), (*q.shape, 1))  # kg m2
+    return _inertia(model, q, posture)
+
+
+def _is_hinge(model: MusculoskeletalModel) -> bool:
+    return len(model.dofs) == 1 and all(link.basis == "trigonometric" for link in model.links)
+
+
+def _inertia(
+    model: MusculoskeletalModel, q: Float[Array, "... D"], posture: Int[Array, "..."] | int
+) -> Float[Array, "... D D"]:
     along, inertia = _motion(model, q, posture)
     return jnp.stack([_against(along, _momentum(inertia, a)) for a in along], axis=-1)  # kg m2
 
@@ -82,7 +96,7 @@ def coriolis_torque(
 ) -> Float[Array, "... D"]:
     """Coriolis and centrifugal torque c(q, q') [N m]; zero for a single hinge."""
     expect(q.shape[:-1], q=(q, len(model.dofs)), qd=(qd, len(model.dofs)))
-    if len(model.dofs) == 1 and all(link.basis == "trigonometric" for link in model.links):
+    if _is_hinge(model):
         return jnp.zeros_like(q)
     along, inertia = _motion(model, q, posture)
 
@@ -99,10 +113,13 @@ def gravity_torque(
     """Gradient g(q) of the potential energy [N m]: what muscles must give to hold the bodies still."""
     batch = q.shape[:-1]
     expect(batch, q=(q, len(model.dofs)))
-    along, inertia = _motion(model, q, posture)
+    inertia = at_posture(model.pseudo_inertia, posture, batch)
     gravity = at_posture(model.gravity, posture, batch)  # m/s2
     moment = lift(model.gravity_scale[:, None], q.ndim + 1) * inertia[..., 3, :]  # kg m | kg
-    return -_against(along, gravity[..., None, :, None] * moment[..., None, :])  # N m
+    load = -gravity[..., None, :, None] * moment[..., None, :]
+    # backwards through the frames: one product for all coordinates, in a tenth of the time of one by one
+    frames, back = jax.vjp(lambda x: bodies.stacked_frames(model, x, posture), q)
+    return back(jnp.broadcast_to(load, frames.shape))[0]  # N m
 
 
 def passive_torque(

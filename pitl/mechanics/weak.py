@@ -12,6 +12,7 @@ configuration-dependent inertia it differs by the square of the kernel's width t
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -52,11 +53,11 @@ def kernel(width_s: float, rate_hz: float) -> Kernel:
 
 def smooth(taps: np.ndarray | Array, values: Float[Array, "... T F"]) -> Float[Array, "... S F"]:
     """Weighted sum of K neighbouring samples; S = T - K + 1, sample s is centred on s + (K - 1) / 2."""
-    steps = values.shape[-2] - len(taps) + 1
-    total = jnp.zeros((*values.shape[:-2], steps, values.shape[-1]), values.dtype)
-    for k, weight in enumerate(taps):
-        total = total + jnp.asarray(weight, values.dtype) * values[..., k : k + steps, :]
-    return total
+    each = jnp.moveaxis(values, -2, -1)
+    kernel = jnp.asarray(taps, values.dtype)[None, None]
+    flat = each.reshape(-1, 1, each.shape[-1])
+    total = jax.lax.conv_general_dilated(flat, kernel, (1,), "VALID", precision="highest")
+    return jnp.moveaxis(total.reshape(*each.shape[:-1], -1), -1, -2)
 
 
 def weak_residual(
