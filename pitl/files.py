@@ -20,6 +20,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -333,8 +334,7 @@ def _write(folder: Path, tree: dict[str, Any]) -> None:
     import orbax.checkpoint as ocp
 
     try:
-        with _quiet(), _checkpointer() as checkpointer:
-            checkpointer.save(folder.resolve(), args=ocp.args.PyTreeSave(tree))
+        _with_checkpointer(lambda c: c.save(folder.resolve(), args=ocp.args.PyTreeSave(tree)))
     except ValueError as e:  # tensorstore tells what the operating system said only in its text
         code = re.search(r"os_error_code='(\d+)'", str(e))
         if code is None:
@@ -347,18 +347,28 @@ def _read(folder: Path, restore_args: dict[str, Any]) -> dict[str, Any]:
         return {}
     import orbax.checkpoint as ocp
 
-    with _quiet(), _checkpointer() as checkpointer:
-        return checkpointer.restore(folder.resolve(), args=ocp.args.PyTreeRestore(restore_args=restore_args))
+    wanted = ocp.args.PyTreeRestore(restore_args=restore_args)
+    return _with_checkpointer(lambda c: c.restore(folder.resolve(), args=wanted))
 
 
-def _checkpointer() -> Any:
-    """One that waits for no other process of the run: every process has whole arrays, and the first one writes."""
+def _with_checkpointer(use: Callable[[Any], Any]) -> Any:
+    """What a checkpointer does that waits for no other process of the run: every process has whole arrays.
+
+    In a thread: in the main thread, each of orbax's event loops installs a handler of signals, for which Python puts
+    all that is being saved into words.
+    """
     import jax
     import orbax.checkpoint as ocp
 
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(me, {me}, f"process{me}")
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with (
+        _quiet(),
+        ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        return thread.submit(use, checkpointer).result()
 
 
 @contextmanager

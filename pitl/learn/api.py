@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pitl.config.schema import Config, DataConfig, Supervision
@@ -306,10 +305,10 @@ def _fit(
             f"recordings are of '{prepared.cohort.joint}' ({', '.join(prepared.limbs.dofs)}), the model is of "
             f"{', '.join(generic.limb.dofs)}; personalise a model of the same joint."
         )
-    start = stack([generic.without_priors()] * count).replace(limb=prepared.limbs)
+    start = stacked.repeat(generic.without_priors(), count).replace(limb=prepared.limbs)
     people = split
     if settings.personalize.muscle and grade != "angle_force" and generic.muscle_prior is not None:
-        belief = jax.tree.map(lambda x: jnp.repeat(x[None], count, axis=0), generic.muscle_prior)
+        belief = stacked.repeat(generic.muscle_prior, count)
         towards = muscle_part.target_forces(
             prepared,
             split,

@@ -42,7 +42,7 @@ def prior_of(model: Model) -> gp.AnglePrior | None:
 
 def read_samples(samples: Samples, trial: np.ndarray) -> Envelopes:
     """The envelopes of a cohort, or of one recording, that is on the device."""
-    return Envelopes(np.asarray(samples.jets[:, 0]), np.asarray(samples.posture), trial, np.asarray(samples.time))
+    return Envelopes(np.asarray(samples.jets)[:, 0], np.asarray(samples.posture), trial, np.asarray(samples.time))
 
 
 def read_rows(model: Model, source: Envelopes, ends: np.ndarray, gain: np.ndarray | float = 1.0) -> Rows:
@@ -58,14 +58,16 @@ def read_rows(model: Model, source: Envelopes, ends: np.ndarray, gain: np.ndarra
     wide = _AT_ONCE if len(ends) > _FEW else _FEW  # few shapes, few compiled programs
     for first in range(0, len(ends), wide):
         at = ends[np.minimum(np.arange(first, first + wide), len(ends) - 1)]
-        seen = jnp.asarray(source.envelope[at[:, None] + np.arange(1 - model.net.window, 1)] * gain, jnp.float32)
-        posture, time = jnp.asarray(source.posture[at], jnp.int32), jnp.asarray(source.time[at], jnp.float32)
-        parts.append(_read(model.net, params, model.scale, seen, posture, time))
+        seen = source.envelope[at[:, None] + np.arange(1 - model.net.window, 1)] * gain
+        given = seen.astype(np.float32), source.posture[at].astype(np.int32), source.time[at].astype(np.float32)
+        parts.append([np.asarray(x) for x in _read(model.net, params, model.scale, *given)])
     # on the host: every number of rows would be a program
-    generic, inputs, features = (jnp.asarray(np.concatenate(x)[: len(ends)]) for x in zip(*parts, strict=True))
-    posture, trial = (jnp.asarray(x[ends], jnp.int32) for x in (source.posture, source.trial))
-    time = jnp.asarray(source.time[ends], jnp.float32)
-    return Rows(generic, inputs, features, posture, trial, time, jnp.asarray(np.ones(len(ends), np.float32)))
+    generic, inputs, features = (np.concatenate(x)[: len(ends)] for x in zip(*parts, strict=True))
+    posture, trial = (x[ends].astype(np.int32) for x in (source.posture, source.trial))
+    time = source.time[ends].astype(np.float32)
+    put = jax.device_put
+    used = put(np.ones(len(ends), np.float32))
+    return Rows(put(generic), put(inputs), put(features), put(posture), put(trial), put(time), used)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -88,8 +90,7 @@ def fit_person(model: Model, prior: gp.AnglePrior, source: Envelopes, rows: np.n
         angle: (N, D) measured along the source [rad].
     """
     some = gp.thin(rows)
-    seen = gp.pad(read_rows(model, source, some), jnp.asarray(angle[some], jnp.float32))
-    return gp.fit(prior.hyper, prior.units, *seen)
+    return gp.fit(prior.hyper, prior.units, *gp.pad(read_rows(model, source, some), angle[some]))
 
 
 def fit_without_each(
@@ -100,9 +101,9 @@ def fit_without_each(
     What the generic model makes of a silent channel is wrong in a way that the person's calibration shows.
     """
     some, channels = gp.thin(rows, _ROWS_WITHOUT), source.envelope.shape[1]
-    y, fits = jnp.asarray(angle[some], jnp.float32), []
+    fits = []
     for gain in 1.0 - np.eye(channels):
-        seen = gp.pad(read_rows(model, source, some, gain), y, _ROWS_WITHOUT)
+        seen = gp.pad(read_rows(model, source, some, gain), angle[some], _ROWS_WITHOUT)
         fits.append(gp.fit(prior.hyper, prior.units, *seen))
     return stacked.stack(fits)
 
@@ -121,8 +122,8 @@ def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray,
     assert prior is not None
     people = [fit_person(start, prior, source, r, angle) for r in rows]
     without = [fit_without_each(start, prior, source, r, angle) for r in rows]
-    params = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], len(rows), axis=0), inherited(start))
-    return fitted.replace(deviation=stacked.stack(people), deviation_without=stacked.stack(without), generic=params)
+    generic = stacked.repeat(inherited(start), len(rows))
+    return fitted.replace(deviation=stacked.stack(people), deviation_without=stacked.stack(without), generic=generic)
 
 
 def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -136,7 +136,7 @@ def calibrate_on(
         on = on._replace(peak=on.peak * _common_gain(limbs, on, few, spread)[:, None])
     if belief is None:
         people, one = len(on.peak), hill.as_it_came(stacked.take(limbs, 0), on.peak.shape[-1])
-        belief = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], people, axis=0), one)
+        belief = stacked.repeat(one, people)
     z, losses = hill.calibrate(limbs, on, few, spread, settings.prior_weight, settings.learner, belief)
     return Calibrated(z, on, rows, np.asarray(losses))
 
@@ -180,13 +180,14 @@ def rows_of(
     """
     f = np.float32
     padded = np.concatenate([rows, np.full(length - len(rows), rows[-1])])
-    weight = jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows))))
-    along = [jnp.asarray(x[padded], f) for x in motion or prepared.table.motion]
-    posture = jnp.asarray(prepared.table.posture[padded], jnp.int32)
+    put = jax.device_put  # whatever is computed on the device would be a program for every shape
+    weight = put(np.pad(labelled.astype(f), (0, length - len(rows))))
+    along = [put(x[padded].astype(f)) for x in motion or prepared.table.motion]
+    posture = put(prepared.table.posture[padded].astype(np.int32))
     own = stacked.take(prepared.limbs, subject)
-    force = jnp.asarray(np.asarray(prepared.samples.force)[padded])
-    nothing = jnp.zeros_like(weight)
-    jets = jnp.asarray(np.asarray(prepared.samples.jets)[padded])
+    force = put(np.asarray(prepared.samples.force)[padded])
+    nothing = put(np.zeros(length, f))
+    jets = put(np.asarray(prepared.samples.jets)[padded])
     if measured:  # a net moment holds the passive joint's
         assert prepared.table.torque is not None
         torque = jnp.asarray(prepared.table.torque[padded], f) + _passive_torque(own, along[0], along[1], posture)

@@ -120,7 +120,7 @@ class Pairs(NamedTuple):
 def from_dict(kind: str, arrays: Mapping[str, Any]) -> Any:
     """The inverse of flax's `to_state_dict` of a `AnglePrior` or `Deviation`."""
     parts = {"hyper": Hyper, "units": Units, "rows": Rows}
-    whole = {k: parts[k](**v) if k in parts else v for k, v in jax.tree.map(jnp.asarray, dict(arrays)).items()}
+    whole = {k: parts[k](**v) if k in parts else v for k, v in jax.device_put(dict(arrays)).items()}
     return (AnglePrior if kind == "prior" else Deviation)(**whole)
 
 
@@ -135,24 +135,26 @@ def thin(rows: np.ndarray, most: int = MOST_ROWS) -> np.ndarray:
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
 
 
-def pad(rows: Rows, angle: Float[Array, "N D"], most: int = MOST_ROWS) -> tuple[Rows, Float[Array, "M D"]]:
+def pad(rows: Rows, angle: Float[np.ndarray | Array, "N D"], most: int = MOST_ROWS) -> tuple[Rows, Float[Array, "M D"]]:
     """Rows and their angle, filled up with rows that count for nothing, so that people can be stacked."""
-    wide, angle = jax.tree.map(lambda x: _longer(x, most - len(x), mode="edge"), (rows, angle))
-    return wide._replace(used=_longer(rows.used, most - len(rows.used), mode="constant")), angle
+    more = most - len(rows.used)
+    wide = jax.tree.map(lambda x: _longer(x, more, mode="edge"), rows)
+    y = _longer(np.asarray(angle, np.float32), more, mode="edge")
+    return wide._replace(used=_longer(rows.used, more, mode="constant")), y
 
 
 def _longer(x: Array | np.ndarray, more: int, mode: Literal["edge", "constant"]) -> Array:
     """With rows behind its last; on the host, because every number of rows would be a program."""
-    return jnp.asarray(np.pad(np.asarray(x), [(0, more), *[(0, 0)] * (x.ndim - 1)], mode=mode))
+    return jax.device_put(np.pad(np.asarray(x), [(0, more), *[(0, 0)] * (x.ndim - 1)], mode=mode))
 
 
 def units(angle: np.ndarray, people: list[Rows]) -> Units:
     """Units from angles (W, D) [rad] of the source people and what was read of each of them."""
-    inputs = jnp.stack([jnp.var(r.inputs, axis=0) for r in people])  # within people, who differ in the mean
-    features = jnp.sqrt(jnp.mean(jnp.concatenate([r.features for r in people]) ** 2))
-    every = jnp.sqrt(jnp.mean(inputs, axis=0).reshape(LAGS, -1).mean(axis=0))
-    mean, spread = (jnp.asarray(x, jnp.float32) for x in (angle.mean(axis=0), np.maximum(angle.std(axis=0), 1e-2)))
-    return Units(mean, spread, jnp.maximum(jnp.tile(every, LAGS), 1e-3), jnp.maximum(features, 1e-3))
+    within = np.stack([np.asarray(r.inputs).var(axis=0) for r in people])  # people differ in the mean
+    features = np.sqrt(np.mean(np.concatenate([np.asarray(r.features) for r in people]) ** 2))
+    every = np.sqrt(within.mean(axis=0).reshape(LAGS, -1).mean(axis=0))
+    known = angle.mean(axis=0), np.maximum(angle.std(axis=0), 1e-2), np.maximum(np.tile(every, LAGS), 1e-3)
+    return Units(*jax.device_put([x.astype(np.float32) for x in (*known, np.maximum(features, 1e-3))]))
 
 
 def pair(units: Units, a: Rows, b: Rows) -> Pairs:

@@ -162,12 +162,12 @@ def fit(
                 "look at the recordings with `pitl check`."
             )
         if held_out is None or score < best:
-            best, best_params, best_step, waited = score, jax.tree.map(jnp.copy, params), step, 0
+            best, best_params, best_step, waited = score, jax.tree.map(np.array, params), step, 0
         elif step > finest:
             waited += 1
         if held_out is not None and 0 < config.patience <= waited:
             break
-    best_params = devices.whole(best_params, over)
+    best_params = jax.device_put(best_params)
     muscles = best_params.get("muscles")
     kept = {k: v for k, v in best_params.items() if k != "muscles"}
     return GenericFit(kept, muscles, best_step, np.array(history))

@@ -354,12 +354,12 @@ def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Be
 
 def belief_from_dict(arrays: Mapping[str, Any]) -> Belief:
     """The inverse of flax's `to_state_dict` of a belief."""
-    return Belief(*(Parameters(**jax.tree.map(jnp.asarray, dict(arrays[k]))) for k in ("mean", "deviation")))
+    return Belief(*(Parameters(**jax.device_put(dict(arrays[k]))) for k in ("mean", "deviation")))
 
 
 def fitted_from_dict(arrays: Mapping[str, Any]) -> Fitted:
     """The inverse of flax's `to_state_dict` of a person's muscles."""
-    x = jax.tree.map(jnp.asarray, dict(arrays))
+    x = jax.device_put(dict(arrays))
     return Fitted(Parameters(**x["z"]), Electrodes(**x["on"]), x["torque_spread"])
 
 

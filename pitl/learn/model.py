@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import serialization, struct
 
@@ -160,17 +159,17 @@ class Model(struct.PyTreeNode):
         try:
             net: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["net"].items()}
             model = cls(
-                params=jax.tree.map(jnp.asarray, tree.get("params", {})),
+                params=jax.device_put(tree.get("params", {})),
                 limb=model_from_dict(meta["limb"], tree["limb"]),
-                scale=OutputScale(**jax.tree.map(jnp.asarray, tree["scale"])),
-                spread=Spread(**jax.tree.map(jnp.asarray, tree["spread"])),
+                scale=OutputScale(**jax.device_put(tree["scale"])),
+                spread=Spread(**jax.device_put(tree["spread"])),
                 channel_scale=_channel_scale(meta.get("channel_scale")),
                 muscle_prior=hill.belief_from_dict(tree["muscle_prior"]) if "muscle_prior" in tree else None,
                 angle_prior=gaussian_process.from_dict("prior", tree["angle_prior"]) if "angle_prior" in tree else None,
                 muscles=hill.fitted_from_dict(tree["muscles"]) if "muscles" in tree else None,
                 **{k: gaussian_process.from_dict("deviation", tree[k]) for k in _DEVIATIONS if k in tree},
-                generic=jax.tree.map(jnp.asarray, tree["generic"]) if "generic" in tree else None,
-                **{k: make(**jax.tree.map(jnp.asarray, tree[k])) for k, make in _PARTS.items() if k in tree},
+                generic=jax.device_put(tree["generic"]) if "generic" in tree else None,
+                **{k: make(**jax.device_put(tree[k])) for k, make in _PARTS.items() if k in tree},
                 net=Network(**net),
                 emg=EmgConfig(**meta["emg"]),
                 personalize=PersonalizeConfig(**meta["personalize"]),

@@ -10,6 +10,7 @@ physics is (Zhang et al. 2022, doi 10.1109/TIM.2022.3227604).
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -71,10 +72,10 @@ def target_forces(
     for s, estimate in enumerate(estimates):
         assert estimate.force is not None
         own, z, on, data = stacked.take((prepared.limbs, muscles.z, muscles.on, muscles.rows), s)
-        of_generic = jnp.asarray(_padded(estimate.force, length), jnp.float32)  # N
-        force.append(share * emg_driven.forces(own, z, on, data) + (1 - share) * of_generic)
-    weight = jnp.stack([jnp.asarray(_padded(u.astype(np.float32), length)) for u in used])
-    return TargetForces(jnp.stack(force), weight, muscles)
+        of_generic = _padded(estimate.force, length).astype(np.float32)  # N
+        force.append(share * np.asarray(emg_driven.forces(own, z, on, data)) + (1 - share) * of_generic)
+    weight = np.stack([_padded(u.astype(np.float32), length) for u in used])
+    return TargetForces(jax.device_put(np.stack(force)), jax.device_put(weight), muscles)
 
 
 def with_targets(split: Split, towards: TargetForces) -> Split:
@@ -100,7 +101,7 @@ def prior_of_sources(
     how = MuscleFit.of(settings, with_forces=with_forces)._replace(prior_weight=settings.people_weight)
     used = [np.ones(len(r), bool) for r in rows]
     muscles = emg_driven.calibrate(prepared, rows, used, spread, how)
-    beliefs = [hill.from_people(muscles.z, jnp.asarray(who)) for who in sources]
+    beliefs = [hill.from_people(muscles.z, jax.device_put(np.asarray(who, np.int32))) for who in sources]
     return stacked.stack(beliefs)
 
 

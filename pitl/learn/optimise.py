@@ -77,6 +77,7 @@ def adam(
     return optax.multi_transform({"train": update, "frozen": optax.set_to_zero()}, frozen)
 
 
+@partial(jax.jit, static_argnums=0)
 def begin(learner: Learner, params: Any, extra: Any = None) -> State:
     """The state before the first step."""
     return State(params, learner.optimiser().init(params), extra)

@@ -152,10 +152,10 @@ class PersonalLearner:
         weakly = config.residual == "weak"
         run = who.segment.shape[0] + (len(kernel.average) - 1 if weakly else 0)  # rows that a residual can be taken at
         rows, force = who.rows[:run], out.force[:run]
-        q, *rates = (x[:run] for x in out.angle)
-        posture = samples.posture[rows]
+        q, posture = out.angle[0, :run], samples.posture[rows]
         if not weakly:
-            return dynamics.residual(own, q, *rates, force, posture), who.segment
+            qd, qdd = out.angle[1, :run], out.angle[2, :run]
+            return dynamics.residual(own, q, qd, qdd, force, posture), who.segment
         if config.along == "measured" and self.settings.supervision != "none":
             q = jnp.where(who.labelled[:run, None] > 0, samples.angle[rows], q)
         return weak.weak_residual(own, q, force, posture, kernel), who.segment
@@ -191,7 +191,7 @@ def fit(
     learner = PersonalLearner(generic.net, settings, config)
     key = jax.random.key(0) if key is None else key
     taps = weak.kernel(config.weak_kernel_s, generic.net.rate_hz)
-    kernel = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in taps))
+    kernel = jax.device_put(weak.Kernel(*(np.asarray(t, np.float32) for t in taps)))
     count = people.rows.shape[0]
     shares = jax.device_count() if count >= jax.device_count() else 1
     over = devices.mesh(shares)
@@ -209,10 +209,11 @@ def fit(
         )
         features = None
         if frozen:
-            theirs = devices.split((start, _covers(people.rows[block], segments)), over)
+            theirs = devices.split((start, _covers(np.asarray(people.rows)[block], segments)), over)
             features = _features(learner, over, shared.samples, theirs)
         params = {**start, "correction": _no_corrections(limb)}
-        task = PersonalTask(jax.tree.map(jnp.copy, start["head"]), spread, scale, limb, who, None)
+        inherited = stacked.take(generic.params["head"], block)  # its own memory: the state's is given away
+        task = PersonalTask(inherited, spread, scale, limb, who, None)
         state, task = devices.split((_begin_everybody(learner, params), task), over)
         task = task._replace(features=features)
         history = []
@@ -223,12 +224,12 @@ def fit(
             if report:
                 report(number * config.steps + done + chunk, len(blocks) * config.steps)
         parts.append((devices.whole(state.params, over), np.array(history)))
-    params = jax.tree.map(lambda *x: jnp.concatenate(x)[:count], *(p[0] for p in parts))
+    params = jax.device_put(jax.tree.map(lambda *x: np.concatenate(x)[:count], *(p[0] for p in parts)))
     correction = params.pop("correction")
     model = generic.replace(
         params=params,
-        limb=jax.vmap(apply_correction)(generic.limb, correction),
-        scale=jax.vmap(with_strength)(generic.scale, correction),
+        limb=_corrected_limbs(generic.limb, correction),
+        scale=_corrected_scales(generic.scale, correction),
     )
     return PersonalFit(model, correction, np.concatenate([p[1] for p in parts], axis=1)[:, :count])
 
@@ -282,11 +283,11 @@ def _most_segments(rows: Int[Array, "P T"]) -> int:
     return max(len(gathering.cover(r).first) for r in np.asarray(rows))
 
 
-def _covers(rows: Int[Array, "P T"], most: int) -> Cover:
+def _covers(rows: Int[np.ndarray, "P T"], most: int) -> Cover:
     """Everyone's rows as segments, as many for each."""
     covers = [gathering.cover(r) for r in np.asarray(rows)]
     first = np.stack([np.pad(c.first, (0, most - len(c.first)), mode="edge") for c in covers])
-    return Cover(jnp.asarray(first), jnp.asarray(np.stack([c.place for c in covers])))
+    return jax.device_put(Cover(first, np.stack([c.place for c in covers])))
 
 
 def _draw_rows(key: Array, who: CalibrationRows, batch: int) -> Int[Array, " B"]:
@@ -345,3 +346,5 @@ def _steps(
 
 
 _no_corrections = jax.jit(jax.vmap(identity_correction))
+_corrected_limbs = jax.jit(jax.vmap(apply_correction))
+_corrected_scales = jax.jit(jax.vmap(with_strength))

@@ -123,6 +123,5 @@ def _play(
     halves = []
     for part, most in ((first, _SEEN), (last, _LATER)):
         some = gp.thin(ends[part], most)
-        angle = jnp.asarray(table.motion.angle[some], jnp.float32)
-        halves += gp.pad(read_rows(model, source, some, gain), angle, most)
+        halves += gp.pad(read_rows(model, source, some, gain), table.motion.angle[some], most)
     return Played(*halves)

@@ -70,10 +70,10 @@ def predict_rows(models: Model, samples: Samples, rows: tuple[np.ndarray, ...]) 
     estimates = []
     for s, (r, wide, covered) in enumerate(zip(rows, padded, covers, strict=True)):
         params, scale = stacked.take((models.params, models.scale), s)
-        given = (models.net, params, scale, samples, jnp.asarray(wide))
+        given = (models.net, params, scale, samples, jax.device_put(wide))
         if dense:
             first = np.pad(covered.first, (0, most - len(covered.first)), mode="edge")
-            angle, force = _along(*given, Cover(jnp.asarray(first), jnp.asarray(covered.place)))
+            angle, force = _along(*given, jax.device_put(Cover(first, covered.place)))
         else:
             angle, force = _each(*given)
         own, spread = np.asarray(angle)[: len(r)], None
@@ -110,8 +110,8 @@ def mechanics(
     kernel = weak.Kernel(*(jnp.asarray(t, jnp.float32) for t in prepared.taps))
     wide = np.concatenate([np.arange(len(rows)), np.full(length - len(rows), len(rows) - 1)])
     assert estimate.force is not None
-    posture = prepared.samples.posture[jnp.asarray(rows[wide])]
-    angle, force = jnp.asarray(estimate.angle[wide], jnp.float32), jnp.asarray(estimate.force[wide], jnp.float32)
+    posture = jax.device_put(np.asarray(prepared.samples.posture)[rows[wide]])
+    angle, force = (jax.device_put(x[wide].astype(np.float32)) for x in (estimate.angle, estimate.force))
     torque, residual = _mechanics(model, angle, force, posture, kernel)
     taps = len(prepared.taps.average)
     fits = windows.contiguous(rows, prepared.table, taps)

@@ -131,8 +131,8 @@ def _labels(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Torque and force of every row, recorded or computed from the measured motion."""
     f = np.float32
-    motion = [jnp.asarray(x, f) for x in table.motion]
-    posture = jnp.asarray(table.posture, np.int32)
+    motion = [jax.device_put(x.astype(f)) for x in table.motion]
+    posture = jax.device_put(table.posture.astype(np.int32))
     torque = table.torque
     if torque is not None and not with_dynamics:
         torque = np.nan_to_num(torque)

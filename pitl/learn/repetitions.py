@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from pitl.learn import gaussian_process as gp
@@ -59,7 +59,7 @@ def describe(person: Deviation, angle: np.ndarray) -> dict[str, Any]:
     after = ((shown - 1) // 2, shown - 1)
     half_deg = []
     for seen in after:
-        used = jnp.asarray((which > -2) & (which < seen), person.rows.used.dtype)
+        used = jax.device_put(((which > -2) & (which < seen)).astype(person.rows.used.dtype))
         less = gp.fit(person.hyper, person.units, person.rows._replace(used=used), person.rows.generic)
         deviation = np.asarray(gp.predict(less, person.rows)[1])[which >= after[1]]  # rad
         half_deg.append(float(np.degrees(HALF_OF_NORMAL * deviation.mean())))

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -43,9 +42,9 @@ def pad_rows(
     f = np.float32
     padded = np.concatenate([rows, np.full(length - len(rows), rows[-1])])
     return CalibrationRows(
-        jnp.asarray(padded, np.int32),
-        jnp.asarray(np.pad(labelled.astype(f), (0, length - len(rows)))),
-        jnp.asarray(np.pad(segment.astype(f), (0, length - taps + 1 - len(segment)))),
+        jax.device_put(padded.astype(np.int32)),
+        jax.device_put(np.pad(labelled.astype(f), (0, length - len(rows)))),
+        jax.device_put(np.pad(segment.astype(f), (0, length - taps + 1 - len(segment)))),
     )
 
 

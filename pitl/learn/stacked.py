@@ -26,6 +26,11 @@ def take(tree: Any, person: Any) -> Any:
     return jax.tree.map(index, tree)
 
 
+def repeat(tree: Any, count: int) -> Any:
+    """The same tree for so many people."""
+    return stack([tree] * count)
+
+
 def stack(trees: Iterable[Any]) -> Any:
     """Trees of the same shape as one, stacked in front; NumPy's arrays stay NumPy's."""
 

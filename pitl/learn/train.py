@@ -4,13 +4,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from pitl.config.schema import TrainConfig
-from pitl.learn import emg_driven, generic, loss, units
+from pitl.learn import emg_driven, generic, loss, stacked, units
 from pitl.learn.model import Model
 from pitl.learn.prepare import Prepared
 from pitl.net.head import OutputScale
@@ -75,7 +74,7 @@ def train_generic(
         "joint": prepared.cohort.joint,
         "config": prepared.about,
     }
-    limb = jax.tree.map(lambda x: x[source[0]], prepared.limbs)
+    limb = stacked.take(prepared.limbs, source[0])
     return kept_model(prepared, found.params, limb, (spread, scale), about), found
 
 

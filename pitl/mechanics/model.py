@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
@@ -158,7 +158,7 @@ def model_from_dict(names: Mapping[str, Any], arrays: Mapping[str, Any]) -> Musc
     static["links"] = tuple(Link(**_tuples(link)) for link in names["links"])
     static["paths"] = tuple(Paths(**_tuples(group)) for group in names["paths"])
     constants: dict[str, Any] = {
-        k: tuple(jnp.asarray(v[str(i)]) for i in range(len(v))) if isinstance(v, Mapping) else jnp.asarray(v)
+        k: tuple(jax.device_put(v[str(i)]) for i in range(len(v))) if isinstance(v, Mapping) else jax.device_put(v)
         for k, v in arrays.items()
     }
     return MusculoskeletalModel(**static, **constants)
@@ -174,9 +174,9 @@ def assemble(values: Mapping[str, Any]) -> MusculoskeletalModel:
     constants: dict[str, Any] = {
         k: v
         if k in STATIC
-        else tuple(jnp.asarray(x, f) for x in v)
+        else tuple(jax.device_put(np.asarray(x, f)) for x in v)
         if k in ("link_coefficients", "path_coefficients")
-        else jnp.asarray(np.asarray(v), f)
+        else jax.device_put(np.asarray(v, f))
         for k, v in values.items()
     }
     return MusculoskeletalModel(**constants)

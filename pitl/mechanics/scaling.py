@@ -7,6 +7,7 @@ of length, for each sex (de Leva 1996, doi 10.1016/0021-9290(95)00178-6, table 4
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -74,10 +75,17 @@ def scale_to_body(
         return model
     height = model.body_height if height_m is None else jnp.asarray(height_m, jnp.float32)  # m
     mass = model.body_mass if mass_kg is None else jnp.asarray(mass_kg, jnp.float32)  # kg
+    scaled = _scale(model, height, mass, _between_sexes(model, sex or model.body_sex))
+    return replace(scaled, body_sex=sex or model.body_sex)
+
+
+@jax.jit
+def _scale(
+    model: MusculoskeletalModel, height: Float[Array, ""], mass: Float[Array, ""], change: "_Change"
+) -> MusculoskeletalModel:
     taller = height / model.body_height
     heavier = mass / model.body_mass
     stronger = heavier ** (2.0 / 3.0)
-    change = _between_sexes(model, sex or model.body_sex)
     longer = taller * change.length  # (B,)
     reach = longer * change.centre
     round_ = longer * change.gyration
@@ -114,7 +122,6 @@ def scale_to_body(
         limit_stiffness=model.limit_stiffness * stronger * taller,
         body_height=height,
         body_mass=mass,
-        body_sex=sex or model.body_sex,
     )
 
 
@@ -169,4 +176,4 @@ def _between_sexes(model: MusculoskeletalModel, sex: str) -> _Change:
                 # of a body made of several segments, the first one is the long one
                 factors[b] = np.array(there[0]) / np.array(here[0])
                 factors[b, 0] = sum(s.mass for s in there) / sum(s.mass for s in here)
-    return _Change(*(jnp.asarray(column, jnp.float32) for column in factors.T))
+    return _Change(*(jax.device_put(column.astype(np.float32)) for column in factors.T))

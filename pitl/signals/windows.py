@@ -7,7 +7,7 @@ contiguous time: calibration first, then a gap of at least one window, then test
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from scipy import signal
 
@@ -189,15 +189,19 @@ def tabulate(
 
 def upload(table: Table, force: np.ndarray, torque: np.ndarray) -> Samples:
     """Puts the rows on the device, in float32."""
-    f = np.float32
+
+    def put(x: np.ndarray, kind: type) -> jax.Array:
+        return jax.device_put(np.asarray(x, kind))
+
+    f, i = np.float32, np.int32
     return Samples(
-        jnp.asarray(table.jets, f),
-        jnp.asarray(table.motion.angle, f),
-        jnp.asarray(force, f),
-        jnp.asarray(torque, f),
-        jnp.asarray(table.posture, np.int32),
-        jnp.asarray(table.subject, np.int32),
-        jnp.asarray(table.time, f),
+        put(table.jets, f),
+        put(table.motion.angle, f),
+        put(force, f),
+        put(torque, f),
+        put(table.posture, i),
+        put(table.subject, i),
+        put(table.time, f),
     )
 
 
