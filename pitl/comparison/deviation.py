@@ -12,8 +12,8 @@ import numpy as np
 from pitl.comparison import heads
 from pitl.comparison.folds import without_perturbation
 from pitl.comparison.task import MethodResult, Task
+from pitl.learn import devices, played, stacked
 from pitl.learn import gaussian_process as gp
-from pitl.learn import played, stacked
 from pitl.learn.deviation import fit_person, fit_without_each, read_rows, read_samples
 from pitl.learn.gaussian_process import Played, Units
 from pitl.learn.model import Model
@@ -32,9 +32,10 @@ _BLOCKS = 4  # of folds, of which two at a time are left out of the models by wh
 
 def deviation(task: Task) -> MethodResult:
     """Gain, offset and a Gaussian process on lagged log-envelopes; forces are those of the personal head."""
-    head = task.run_once("head_physics", heads.head_physics)
+    head, people = devices.together(
+        [lambda: task.run_once("head_physics", heads.head_physics), lambda: fit_people(task, WITHOUT["deviation"])]
+    )
     assert head.fitted is not None
-    people = fit_people(task, WITHOUT["deviation"])
     fitted, each = stacked.stack(people[p] for p in sorted(people)), None
     if task.config.evaluate.lost_channels:
         without = fit_people(task, WITHOUT["deviation"], fit_without_each)

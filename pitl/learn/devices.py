@@ -10,7 +10,8 @@ import gc
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,20 @@ def whole(tree: Any, over: Mesh | None) -> Any:
     else:
         result = jax.tree.map(np.asarray, tree)
     return jax.tree.map(jnp.asarray, result)
+
+
+def together(work: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Results of independent pieces of work, two at a time: while one is traced, the device computes the other.
+
+    One after the other where several processes have to keep in step. Who is interrupted does not wait for either.
+    """
+    if jax.process_count() > 1:
+        return [piece() for piece in work]
+    threads = ThreadPoolExecutor(2)
+    try:
+        return list(threads.map(lambda piece: piece(), work))
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def first() -> bool:

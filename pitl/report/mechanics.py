@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from pitl.mechanics import geometry, muscle
 from pitl.mechanics.model import MusculoskeletalModel
@@ -30,14 +31,12 @@ def draw(model: MusculoskeletalModel, posture: int = 0) -> Any:
     axes = figure.subplots(rows, 3, squeeze=False)
     low, high = np.asarray(model.angle_range, float).T
     middle = (low + high) / 2
-    capacity = jax.jit(muscle.active_force_capacity)
     for d, name in enumerate(model.dofs):
         q = np.tile(middle, (_ANGLES, 1))
         q[:, d] = np.linspace(low[d], high[d], _ANGLES)
-        at = jnp.asarray(q, jnp.float32) - model.angle_offset[None, :]  # rad
-        length = 1e3 * np.asarray(geometry.musculotendon_length(model, at, posture))  # mm
-        arm = np.asarray(geometry.moment_arm(model, at, posture))[..., d]  # m
-        force = np.asarray(capacity(model, at, jnp.zeros_like(at), posture))  # N
+        at = q.astype(np.float32) - np.asarray(model.angle_offset)  # rad
+        length, arms, force = (np.asarray(x) for x in _along(model, at, posture))
+        length, arm = 1e3 * length, arms[..., d]  # mm, m
         degrees = np.rad2deg(q[:, d])
         works = np.ptp(length, axis=0) > 0.01
         for m in np.flatnonzero(works):
@@ -61,6 +60,17 @@ def draw(model: MusculoskeletalModel, posture: int = 0) -> Any:
         axes[d, 2].legend(fontsize=7)
     figure.suptitle(f"{model.name}, {model.postures[posture]}: {model.source}", fontsize=10)
     return figure
+
+
+@jax.jit
+def _along(model: MusculoskeletalModel, q: Array, posture: Array) -> tuple[Array, Array, Array]:
+    """Lengths [m], moment arms [m] and isometric forces at full activation [N]; as one program, not sixty."""
+    still = jnp.zeros_like(q)
+    return (
+        geometry.musculotendon_length(model, q, posture),
+        geometry.moment_arm(model, q, posture),
+        muscle.active_force_capacity(model, q, still, posture),
+    )
 
 
 def muscle_table(model: MusculoskeletalModel) -> Any:
