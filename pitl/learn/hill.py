@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl.data.checks.apart import Apart, extrapolate, find_apart
 from pitl.errors import PitlError
-from pitl.files import quick_compiler
+from pitl.files import once
 from pitl.learn import optimise, stacked
 from pitl.learn.synergists import channels_for
 from pitl.learn.units import Spread
@@ -342,7 +342,7 @@ def prior(z: Parameters) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([jnp.sum(x * x) for x in jax.tree.leaves(z)]))
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=once())
 def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Belief:
     """Mean and spread of people whose muscles were fitted; few of them make the spread look small, hence `least`."""
     chosen = stacked.take(z, who)
@@ -367,12 +367,7 @@ def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]
     return jnp.sum(jnp.where(weight > 0, x, 0.0) * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-# compiled once for a few seconds of work: so it takes a third of the time and makes the same program nearly as quick
-@partial(
-    jax.jit,
-    static_argnames="learner",
-    compiler_options={"xla_backend_optimization_level": 1, **quick_compiler()},
-)
+@partial(jax.jit, static_argnames="learner", compiler_options=once())
 def calibrate(
     limbs: MusculoskeletalModel,
     on: Electrodes,
