@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -196,3 +197,22 @@ def test_one_device_has_no_mesh_and_keeps_its_arrays():
     assert devices.mesh(12) is None
     x = np.arange(3.0)
     assert devices.split(x, None) is x and devices.everywhere(x, None) is x and devices.whole(x, None) is x
+
+
+def test_work_side_by_side_comes_back_in_order_and_says_what_went_wrong():
+    first = threading.Event()
+
+    def waits() -> int:
+        assert first.wait(60)  # only the other one sets it
+        return 1
+
+    def sets() -> int:
+        first.set()
+        return 2
+
+    def fails() -> int:
+        raise PitlError("the recordings are too short.")
+
+    assert devices.together([waits, sets, lambda: 3]) == [1, 2, 3]
+    with pytest.raises(PitlError, match="too short"):
+        devices.together([lambda: 1, fails])

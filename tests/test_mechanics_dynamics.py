@@ -58,6 +58,16 @@ def test_mass_matrix_is_the_hessian_of_kinetic_energy_and_positive_definite(d):
     assert np.all(np.linalg.eigvalsh(ours) > 0)
 
 
+def test_the_inertia_of_a_hinge_is_that_of_its_posture_at_every_angle():
+    model = builtin("wrist")
+    loaded = replace(model, pseudo_inertia=model.pseudo_inertia * jnp.asarray([1.0, 2.0])[:, None, None, None])
+    q, posture = jnp.linspace(-0.9, 0.9, 6)[:, None], jnp.asarray([0, 1, 0, 1, 0, 1])
+    everywhere = dynamics.mass_matrix(loaded, q, posture)
+    one = dynamics.mass_matrix(model, jnp.zeros(1), 0)
+    np.testing.assert_allclose(everywhere[:, 0, 0], one[0, 0] * np.array([1, 2] * 3), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(eager._inertia)(loaded, q, posture), everywhere, rtol=1e-5)
+
+
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_coriolis_torque_follows_from_lagrange_s_equation(d):
     model = chain(d)

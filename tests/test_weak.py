@@ -31,6 +31,17 @@ def test_kernel_has_the_width_that_it_says():
     assert 0.04 <= half.sum() / RATE <= 0.08
 
 
+def test_averages_along_samples_have_the_value_rate_and_acceleration_of_a_parabola():
+    t = np.arange(60) / RATE
+    q = jnp.asarray(np.stack([1 + 2 * t + 3 * t**2, -t], axis=1)[None], jnp.float32)  # (1, T, 2)
+    middle = t[8:-8]
+    value, rate, acceleration = (np.asarray(weak.smooth(taps, q))[0] for taps in TAPS)
+    spread = TAPS.average @ (np.arange(-8, 9) / RATE) ** 2  # s2, added to t^2
+    np.testing.assert_allclose(value, np.stack([1 + 2 * middle + 3 * (middle**2 + spread), -middle], axis=1), atol=1e-5)
+    np.testing.assert_allclose(rate, np.stack([2 + 6 * middle, -np.ones_like(middle)], axis=1), atol=1e-3)
+    np.testing.assert_allclose(acceleration, np.tile([6.0, 0.0], (len(middle), 1)), atol=0.03)
+
+
 @pytest.mark.parametrize("joint", ["wrist", "knee"])
 def test_weak_residual_is_the_average_of_the_strong_one(joint):
     model = builtin(joint)
