@@ -64,7 +64,7 @@ def test_the_inertia_of_a_hinge_is_that_of_its_posture_at_every_angle():
     q, posture = jnp.linspace(-0.9, 0.9, 6)[:, None], jnp.asarray([0, 1, 0, 1, 0, 1])
     everywhere = dynamics.mass_matrix(loaded, q, posture)
     one = dynamics.mass_matrix(model, jnp.zeros(1), 0)
-    np.testing.assert_allclose(everywhere[:, 0, 0], one[0, 0] * np.array([1, 2] * 3), rtol=1e-6)
+    np.testing.assert_allclose(everywhere[:, 0, 0], float(one[0, 0]) * np.array([1, 2] * 3), rtol=1e-6)
     np.testing.assert_allclose(jax.jit(eager._inertia)(loaded, q, posture), everywhere, rtol=1e-5)
 
 
