@@ -82,8 +82,11 @@ def fit_people(
     """Everybody's deviation, with the prior that the source people of their fold teach."""
     source, angle = read_samples(task.prepared.samples, played.trials(task.prepared)), task.prepared.samples.angle
     result = {}
-    for k, fold in enumerate(task.folds):
-        prior = learn_prior(task, k, without)
+    folds = range(len(task.folds))
+    for k in folds:
+        sources_played(task, k)  # one after the other, as folds share generic models
+    priors = devices.together([partial(learn_prior, task, k, without) for k in folds])
+    for fold, prior in zip(task.folds, priors, strict=True):
         for p in fold.target:
             rows = task.split.calibration[p][task.split.labelled[p]]
             result[p] = fit(_generic(task, p), prior, source, rows, np.asarray(angle))
@@ -105,9 +108,14 @@ def _generic(task: Task, person: int) -> Model:
 
 def learn_prior(task: Task, k: int, without: tuple[str, ...]) -> gp.AnglePrior:
     """What the source people of fold `k` say of a new one."""
-    units, sources = task.share(f"played in fold {k}", lambda: play(task, k))
+    units, sources = sources_played(task, k)
     name = f"hyper-parameters in fold {k} without {without}"
     return gp.AnglePrior(task.share(name, lambda: gp.fit_hyper(units, sources, without)), units)
+
+
+def sources_played(task: Task, k: int) -> tuple[Units, Played]:
+    """`play`, once for all methods."""
+    return task.share(f"played in fold {k}", lambda: play(task, k))
 
 
 def play(task: Task, k: int) -> tuple[Units, Played]:

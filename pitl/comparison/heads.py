@@ -3,6 +3,7 @@
 `personalize.unfreeze` lets the encoder's last layer, or all of it, train with the head.
 """
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from pitl.comparison.task import MethodResult, Task
 from pitl.config.toml import change
-from pitl.learn import efforts, gains, muscle_part, personal, stacked
+from pitl.learn import devices, efforts, gains, muscle_part, personal, stacked
 from pitl.learn.model import Model
 from pitl.learn.personal import PersonalFit, Settings
 from pitl.learn.predict import predict_rows
@@ -100,12 +101,17 @@ def fine_tune_people(
     fit = partial(personal.fit, samples=prepared.samples, settings=settings, config=config, key=task.key)
     if "encoder" not in settings.trainable:
         return fit(start, people=people, report=task.report)
-    # one person after the other: with a moving encoder everyone's windows would have to be held at once
-    parts = []
-    for s in range(len(task.split.test)):
-        parts.append(fit(stacked.take(start, slice(s, s + 1)), people=stacked.take(people, slice(s, s + 1))))
+    # two people at a time: with a moving encoder everyone's windows would have to be held at once
+    done = itertools.count(1)
+
+    def one(s: int) -> PersonalFit:
+        own = fit(stacked.take(start, slice(s, s + 1)), people=stacked.take(people, slice(s, s + 1)))
         if task.report:
-            task.report(s + 1, len(task.split.test))
+            task.report(next(done), len(task.split.test))
+        return own
+
+    first = one(0)  # compiles what the others use
+    parts = [first, *devices.together([partial(one, s) for s in range(1, len(task.split.test))])]
     stack = partial(jax.tree.map, lambda *x: jax.device_put(np.concatenate(x)))
     history = np.concatenate([f.history for f in parts], axis=1)
     return PersonalFit(stack(*(f.model for f in parts)), stack(*(f.correction for f in parts)), history)

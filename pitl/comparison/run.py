@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,26 +172,19 @@ def _train(job: Job, prepared: Prepared) -> list[GenericModels]:
     if config != job.config:
         prepared = prepare(config, prepared.cohort)
     split = make_folds(config.evaluate, config.train, len(prepared.cohort.subjects))
-    of_seed = []
+    of_seed, kinds = [], folds.kinds_of(config.evaluate.methods)
     for seed in range(config.evaluate.seeds):
-        pairs: list[dict[folds.Kind, Model]] = []
-        for k, fold in enumerate(split):
-            with job.timed("generic models"):
-                pairs.append(
-                    {
-                        kind: folds.train_fold(
-                            config.train,
-                            prepared,
-                            fold,
-                            k,
-                            seed,
-                            kind,
-                            folds.folder(job.out / "generic", seed, k, kind),
-                            job.console.print,
-                        )
-                        for kind in folds.kinds_of(config.evaluate.methods)
-                    }
-                )
+
+        def train(k: int, seed: int = seed) -> dict[folds.Kind, Model]:
+            at = {kind: folds.folder(job.out / "generic", seed, k, kind) for kind in kinds}
+            say = job.console.print
+            return {
+                kind: folds.train_fold(config.train, prepared, split[k], k, seed, kind, at[kind], say) for kind in kinds
+            }
+
+        with job.timed("generic models"):
+            first = train(0)  # compiles what the others use
+            pairs = [first, *devices.together([partial(train, k) for k in range(1, len(split))])]
         of_seed.append(folds.stack_over_people(prepared, split, pairs))
     return of_seed
 
