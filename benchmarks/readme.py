@@ -54,7 +54,7 @@ def picture(out: Path) -> Path:
     import matplotlib.pyplot as plt
 
     rows = [r for r in json.loads((out / "metrics.json").read_text())["rows"] if r["task"] == "all"]
-    errors = statistics.per_subject(rows, "angle_rmse_deg", "head_physics", "angle")
+    errors = statistics.per_subject(rows, "angle_rmse_deg", "deviation", "angle")
     subject = sorted(errors, key=lambda s: errors[s])[(len(errors) - 1) // 2]
     with np.load(out / "traces" / f"{subject}.npz") as data:
         trial = data["trial"] == data["trial"][0]
@@ -68,8 +68,8 @@ def picture(out: Path) -> Path:
                 "#d95f02",
             ),
             "personalised": (
-                data["angle_deg/head_physics/angle"][trial],
-                data["force_n/head_physics/angle"][trial],
+                data["angle_deg/deviation/angle"][trial],
+                data["force_n/deviation/angle"][trial],
                 "#1b7fbd",
             ),
         }

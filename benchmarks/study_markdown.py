@@ -46,20 +46,23 @@ def _targets(result: StudyResult, of: str) -> str:
 
 
 def _summary(result: StudyResult, _: str) -> str:
-    """Of every cohort the generic model, the method, and the best of all others that need no measured test motion."""
-    columns, lines = ("angle_rmse_deg", "force_nrmse", "torque_rmse_nm"), []
-    method, grade = result.ours
+    """Of every cohort and error the generic model, the method, and the best other without measured test motion."""
+    lines, ours = [], result.ours
     for name, cell in ((n, c) for n, c in result.cohorts.items() if n in result.about["judged"]):
-        every = [f for f in tables.lines(result.of(cell=name)) if f.supervision in (grade, "none")]
-        kept = [f for f in every if f.method in METHODS and not METHODS[f.method].measured_motion]
-        others = [f for f in kept if f.supervision == grade and f.method not in (method, "head_physics")]
-        best = min(others, key=lambda f: _median(f.values["angle_rmse_deg"]))
-        wanted = [("generic_physics", "none"), ("head_physics", grade), (method, grade)]
-        chosen = [f for pair in dict.fromkeys(wanted) for f in kept if (f.method, f.supervision) == pair]
-        for f, note in [*((f, "") for f in chosen), (best, ", best of the others")]:
-            cells = (words.spread(f.values[m], words.METRICS[m][2]) for m in columns)
-            lines.append((cell["title"], words.method(f.method) + note, *cells))
-    return _table(("people", "method", *map(_heading, columns)), lines)
+        every = {(f.method, f.supervision): f for f in tables.lines(result.of(cell=name))}
+        seconds = statistics.quartiles([r["calibration_s"] for r in result.of(cell=name) if r["method"] == ours[0]])
+        who = f"{cell['title']}, {words.number(seconds.median)} s" if seconds else cell["title"]
+        for metric in ("angle_rmse_deg", "force_nrmse", "torque_rmse_nm"):
+            known = {pair: f.values[metric] for pair, f in every.items() if f.values[metric] is not None}
+            if ours not in known:
+                continue
+            others = [p for p in known if p[1] == ours[1] and p != ours and not METHODS[p[0]].measured_motion]
+            best = min(others, key=lambda p: _median(known[p]))
+            factor = words.METRICS[metric][2]
+            cells = [_spread(known.get(pair), factor) for pair in (("generic_physics", "none"), ours, best)]
+            lines.append((who, _heading(metric), *cells[:2], f"{cells[2]}, {words.method(best[0])}"))
+    heads = ("people, calibration", "error", "generic", words.method(ours[0]), "best of the others")
+    return _table(heads, lines)
 
 
 def _median(value: Quartiles | None) -> float:
