@@ -26,7 +26,6 @@ from pitl.signals import windows
 FEWEST_PEOPLE = 4  # of whom hyper-parameters can be learned
 _GROUPS = 3  # of source people, each left out of one generic model
 _MOST_STEPS = 300  # of those models' training: they are as good as after more
-_AMOUNTS = (0.05, 0.1, 0.2, 0.45)  # of every recording
 _SEEN, _LATER = 120, 80  # rows of each person that are played
 
 
@@ -76,11 +75,11 @@ def play_sources(prepared: Prepared, models: Mapping[int, Model]) -> tuple[Units
     people = tuple(sorted(models))
     prepared = with_whole_scale(prepared, people)
     source, window = read_samples(prepared.samples, trials(prepared)), prepared.net.window
-    volts = {a: windows.scales_at(prepared.table, prepared.emg, people, a) for a in _AMOUNTS}
+    volts = {a: windows.scales_at(prepared.table, prepared.emg, people, a) for a in windows.AMOUNTS}
     played, whole = [], []
     for person in people:
         model = models[person]
-        each = (_play(prepared, source, model, person, (a, volts[a][person])) for a in _AMOUNTS)
+        each = (_play(prepared, source, model, person, (a, volts[a][person])) for a in windows.AMOUNTS)
         played += [p for p in each if p is not None]
         ends = gp.thin(windows.rows_of(prepared.table, "all", subjects=(person,), window=window))
         whole.append(read_rows(model, source, ends))

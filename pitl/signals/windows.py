@@ -18,7 +18,7 @@ from pitl.signals import emg, normalise, perturb
 from pitl.signals.samples import Samples
 
 _FEWEST_TO_SHRINK = 4  # people of whom one's scale may be shrunk to the others'
-_AMOUNTS = (0.05, 0.1, 0.2, 0.45, 1.0)  # first parts of trials whose scales are held against the whole
+AMOUNTS = (0.05, 0.1, 0.2, 0.45)  # first parts of trials that tell what little and much calibration know
 
 
 class TrialRows(NamedTuple):
@@ -277,8 +277,9 @@ def learn_scales(table: Table, settings: EmgConfig) -> normalise.ScalePrior | No
     if not _shrinks(settings) or len(people) < _FEWEST_TO_SHRINK:
         return None
     mean_s = sum(t.stop - t.start for t in table.trials if not t.isometric) / settings.rate_hz / len(people)
-    volts = [np.stack([scale_at(table, settings, s, a) for s in people]) for a in _AMOUNTS]
-    return normalise.learn_scales(mean_s * np.array(_AMOUNTS), np.stack(volts), volts[-1])
+    parts = (*AMOUNTS, 1.0)
+    volts = [np.stack([scale_at(table, settings, s, a) for s in people]) for a in parts]
+    return normalise.learn_scales(mean_s * np.array(parts), np.stack(volts), volts[-1])
 
 
 def _shrink_scales(table: Table, settings: EmgConfig, prior: normalise.ScalePrior | None) -> Table:
