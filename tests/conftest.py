@@ -2,6 +2,8 @@
 
 import os
 import resource
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,6 +39,27 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"needs the shared recordings and reference tables; {folder} has none (set PITL_SHARED)")
     return folder
+
+
+BROWSER = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> list[str]:
+    """The command of a browser that starts here, without a window."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("needs chromium to open a page in")
+    profile = tmp_path_factory.mktemp("browser")
+    tried = [found, *BROWSER, f"--user-data-dir={profile}", "--dump-dom", "data:text/html,<p>here</p>"]
+    try:
+        done = subprocess.run(tried, capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{found} does not answer on this machine")
+    if "here" not in done.stdout:
+        pytest.skip(f"{found} does not start on this machine")
+    return [found, *BROWSER]
 
 
 @pytest.fixture
