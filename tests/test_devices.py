@@ -156,7 +156,7 @@ def test_a_run_that_loses_a_process_says_so_and_the_same_command_goes_on(tmp_pat
 
     steps = "train.steps=400"
     both = begin(steps)
-    finished = out / "generic" / "seed0" / "fold0" / "data"
+    finished = out / "generic" / "seed0" / "fold0" / "physics"
     for _ in range(12_000):
         if finished.is_dir() or any(p.poll() is not None for p in both):
             break
