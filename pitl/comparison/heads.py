@@ -32,13 +32,8 @@ def head_physics(task: Task) -> MethodResult:
 
     Torque that a dynamometer measured tells the gains of the muscles afterwards.
     """
-    efforts_too = task.supervision == "angle_torque"
-    told = task.but(supervision="angle") if efforts_too else task
-    result = task.share(f"head under physics, {told.supervision}", lambda: _head_physics(told))
-    return _with_gains(task, result) if efforts_too else result
-
-
-def _head_physics(task: Task) -> MethodResult:
+    if task.supervision == "angle_torque":
+        return _with_gains(task, head_physics(task.but(supervision="angle")))
     settings, muscles = task.config.personalize, None
     if settings.muscle and task.supervision != "angle_force":
         sources = [task.sources(p) for p in range(len(task.split.test))]

@@ -30,7 +30,7 @@ class Finished(NamedTuple):
     results: dict[str, MethodResult]
     seconds: dict[str, float]
     saved: list[float]  # s, one for each result that was used again
-    shared: dict[str, Any]  # what several methods need
+    shared: dict[str, Any]  # what source people say, whoever is new and whatever they show
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ class Task:
         return kept.results[method]
 
     def share(self, name: str, make: Callable[[], Any]) -> Any:
-        """What several methods need, made by the first of them."""
+        """What several methods find out from source people alone, made by the first of them.
+
+        It serves every grade, and in a study every amount of calibration: nothing of a new person belongs here.
+        """
         if name not in self.finished.shared:
             self.finished.shared[name] = make()
         return self.finished.shared[name]
