@@ -17,6 +17,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -351,6 +352,9 @@ def _read(folder: Path, restore_args: dict[str, Any]) -> dict[str, Any]:
     return _with_checkpointer(lambda c: c.restore(folder.resolve(), args=wanted))
 
 
+_ONE_CHECKPOINT = threading.Lock()
+
+
 def _with_checkpointer(use: Callable[[Any], Any]) -> Any:
     """What a checkpointer does that waits for no other process of the run: every process has whole arrays.
 
@@ -364,6 +368,7 @@ def _with_checkpointer(use: Callable[[Any], Any]) -> Any:
     alone = ocp.options.MultiprocessingOptions(me, {me}, f"process{me}")
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with (
+        _ONE_CHECKPOINT,  # what is quiet is so for all threads
         _quiet(),
         ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer,
         ThreadPoolExecutor(1) as thread,
@@ -424,8 +429,8 @@ def quick_compiler() -> dict[str, bool]:
     return {"xla_cpu_use_fusion_emitters": False} if version("jaxlib").startswith("0.10.") else {}
 
 
-def once() -> dict[str, Any]:
-    """Options for a program that runs a few seconds in all: compiled in half of the time, it is nearly as quick."""
+def options_for_short_work() -> dict[str, Any]:
+    """Of the compiler, for a program that runs a few seconds: a third of the time to compile, nearly as quick."""
     return {"xla_backend_optimization_level": 1, **quick_compiler()}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pitl.comparison import heads
 from pitl.comparison.folds import without_perturbation
 from pitl.comparison.task import MethodResult, Task
+from pitl.files import one_lapack_thread
 from pitl.learn import devices, played, stacked
 from pitl.learn import gaussian_process as gp
 from pitl.learn.deviation import fit_person, fit_without_each, read_rows, read_samples
@@ -85,7 +86,8 @@ def fit_people(
     folds = range(len(task.folds))
     for k in folds:
         sources_played(task, k)  # one after the other, as folds share generic models
-    priors = devices.together([partial(learn_prior, task, k, without) for k in folds])
+    with one_lapack_thread():  # around both threads: what one of them lifts would be lifted for the other
+        priors = devices.together([partial(learn_prior, task, k, without) for k in folds])
     for fold, prior in zip(task.folds, priors, strict=True):
         for p in fold.target:
             rows = task.split.calibration[p][task.split.labelled[p]]

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Array
 
 from pitl.config.schema import HillConfig
-from pitl.files import once
 from pitl.learn import external, hill, stacked
 from pitl.learn.identification import identification as identification_of
 from pitl.learn.predict import Estimate
@@ -252,7 +251,7 @@ def identification(prepared: Prepared, fitted: Calibrated, spread: Spread) -> di
     return result
 
 
-@partial(jax.jit, compiler_options=once())
+@jax.jit
 def forces(model: MusculoskeletalModel, z: hill.Parameters, on: hill.Electrodes, rows: hill.MuscleRows) -> Array:
     """One person's muscle forces (T, M) [N]."""
     return hill.forces(model, z, on, rows.jets, rows.angle, rows.rate, rows.posture)

@@ -27,7 +27,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float, Int
 from scipy import optimize
 
-from pitl.files import once, one_lapack_thread
+from pitl.files import one_lapack_thread, options_for_short_work
 
 LAGS = 8  # over the window of the network
 KNEE = 0.05  # normalised envelope above which the inputs are its logarithm
@@ -299,7 +299,7 @@ def log_density(hyper: Hyper, units: Units, played: Played) -> Float[Array, " P"
     return _log_density(hyper, _evidence(units, played))
 
 
-@partial(jax.jit, compiler_options=once())
+@partial(jax.jit, compiler_options=options_for_short_work())
 @partial(jax.vmap, in_axes=(None, 0))
 def _evidence(units: Units, played: Played) -> _Evidence:
     seen, later = (_in_units(units, x) for x in (played.seen_angle, played.later_angle))

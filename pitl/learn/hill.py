@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from pitl.data.checks.apart import Apart, extrapolate, find_apart
 from pitl.errors import PitlError
-from pitl.files import once
+from pitl.files import options_for_short_work
 from pitl.learn import optimise, stacked
 from pitl.learn.synergists import channels_for
 from pitl.learn.units import Spread
@@ -342,7 +342,7 @@ def prior(z: Parameters) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([jnp.sum(x * x) for x in jax.tree.leaves(z)]))
 
 
-@partial(jax.jit, compiler_options=once())
+@jax.jit
 def from_people(z: Parameters, who: Int[Array, " S"], least: float = 0.15) -> Belief:
     """Mean and spread of people whose muscles were fitted; few of them make the spread look small, hence `least`."""
     chosen = stacked.take(z, who)
@@ -367,7 +367,7 @@ def _mean(x: Float[Array, " T"], weight: Float[Array, " T"]) -> Float[Array, ""]
     return jnp.sum(jnp.where(weight > 0, x, 0.0) * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-@partial(jax.jit, static_argnames="learner", compiler_options=once())
+@partial(jax.jit, static_argnames="learner", compiler_options=options_for_short_work())
 def calibrate(
     limbs: MusculoskeletalModel,
     on: Electrodes,
