@@ -232,7 +232,12 @@ class TrainConfig(Section):
     force_weight: float = _item(1.0, "weight of the force error; 0 learns without labels, which still judge", "1", ge=0)
     physics_weight: float = _item(0.1, "weight of the squared residual, in units of the torque's variance", "1", ge=0)
     physics_rows: float = _item(
-        1.0, "part of a batch in which the equation of motion is looked at; its mean stays the same", "1", gt=0, le=1
+        0.5,
+        "part of a batch in which the equation of motion is looked at; all of it where the residual is weak or a Hill "
+        "term is in the loss, which need it",
+        "1",
+        gt=0,
+        le=1,
     )
     hill_weight: float = _item(0.0, "weight of the distance from an EMG-driven Hill model", "1", ge=0)
     hill_prior_weight: float = _item(3e-3, "pull of that model's parameters, learned with it, to 0", "1", ge=0)
@@ -250,6 +255,15 @@ class TrainConfig(Section):
     )
     check_every: int = _item(100, "steps between looks at the loss", "steps", ge=1)
     holdout_fraction: float = _item(0.2, "part of the source people kept out where patience is given", "1", gt=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_rows_where_needed(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "physics_rows" in data:
+            return data
+        hill = data.get("hill_weight", 0.0)
+        needed = data.get("residual") == "weak" or (isinstance(hill, int | float) and hill > 0)
+        return {**data, "physics_rows": 1.0} if needed else data
 
     @model_validator(mode="after")
     def _rows_stand_alone(self) -> Self:
