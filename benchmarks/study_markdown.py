@@ -117,6 +117,7 @@ def _amounts(result: StudyResult, name: str) -> str:
     """Angle error of every method along a curve or in a cohort, how often it beats generic, and its intervals."""
     _known(name, [*(c["name"] for c in result.about["curves"]), *result.cohorts], "curve or cohort")
     lines, metric, ours = [], "angle_rmse_deg", result.ours
+    curve = next((c for c in result.about["curves"] if c["name"] == name), {"keys": ["data.calibration_fraction"]})
     for cell in dict.fromkeys(r["cell"] for r in result.rows if name in (r["curve"], r["cell"])):
         rows = result.of(cell=cell, task="all")
         seconds = statistics.quartiles([r["calibration_s"] for r in rows if r["method"] == ours[0]])
@@ -127,7 +128,7 @@ def _amounts(result: StudyResult, name: str) -> str:
             held = [r["angle_coverage"] for r in rows if r["method"] == method and r["angle_coverage"] is not None]
             lines.append(
                 (
-                    "" if seconds is None else f"{seconds.median:.0f} s",
+                    "" if seconds is None else study.amount(curve, rows[0]["x"], seconds.median),
                     words.method(method),
                     words.spread(statistics.quartiles(errors.values())),
                     words.number(max(errors.values())),

@@ -4,8 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import pitl
+from pitl.config.schema import Config
+from pitl.config.toml import change
 from pitl.learn import gaussian_process as gp
 from pitl.learn import repetitions
+from pitl.learn.prepare import prepare
+from pitl.signals import repetition
 
 
 def course(times, rest_s=1.5, rate_hz=20.0, size=0.8):
@@ -17,7 +22,7 @@ def course(times, rest_s=1.5, rate_hz=20.0, size=0.8):
 @pytest.mark.parametrize("times", [1, 3, 8])
 def test_repetitions_are_ways_there_and_back_and_rest_before_them_is_none(times):
     angle = course(times) + np.random.default_rng(times).normal(0, 0.01, len(course(times)))
-    which = repetitions.number(angle[:, None], np.zeros(len(angle), int))
+    which = repetition.number(angle[:, None], np.zeros(len(angle), int))
     assert which.max() + 1 == times
     assert (which[:30] == -1).all() and np.all(np.diff(which) >= 0)
     middle = [30 + 40 * k + 20 for k in range(times)]
@@ -27,7 +32,7 @@ def test_repetitions_are_ways_there_and_back_and_rest_before_them_is_none(times)
 def test_recordings_count_on_and_the_coordinate_that_moves_most_counts():
     one = course(2)
     angle = np.stack([np.sin(np.arange(2 * len(one))) * 0.02, np.concatenate([one, one])], axis=1)
-    which = repetitions.number(angle, np.repeat([4, 9], len(one)))
+    which = repetition.number(angle, np.repeat([4, 9], len(one)))
     assert which.max() + 1 == 4 and which[len(one) : len(one) + 25].max() == -1
 
 
@@ -57,3 +62,21 @@ def test_the_interval_of_an_unseen_repetition_falls_with_those_seen_and_the_advi
     )
     assert "change that little" in repetitions.advice({"repetitions": 40, "after": [19, 39], "half_deg": [5.0, 4.98]})
     assert repetitions.describe(*person(1)) == {"repetitions": 1} and repetitions.advice({}) == ""
+
+
+@pytest.mark.parametrize("counted", [1, 2, 50])
+def test_a_calibration_of_so_many_repetitions_ends_with_the_last_of_them(counted):
+    cohort = pitl.simulate(subjects=1, seconds=20.0, rhythmic_trials=1, random_trials=0)
+    whole, part = (
+        prepare(change(Config(), data={"kind": "cohort", "calibration_repetitions": n}), cohort).table
+        for n in (0, counted)
+    )
+    (all_of_it,), (trial,) = whole.trials, part.trials
+    shown, stop = part.motion.angle[trial.start : trial.calibration_stop], all_of_it.calibration_stop
+    number = repetition.number(whole.motion.angle[:stop], np.zeros(stop, int))
+    assert trial.test_start == all_of_it.test_start
+    if counted < 50:
+        assert trial.calibration_stop < stop
+        assert number[len(shown) - 1] == counted - 1 and number[len(shown)] == counted
+    else:
+        assert trial.calibration_stop == stop

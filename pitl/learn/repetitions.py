@@ -8,36 +8,7 @@ import numpy as np
 from pitl.learn import gaussian_process as gp
 from pitl.learn.gaussian_process import Deviation
 from pitl.learn.units import HALF_OF_NORMAL
-
-_TURN = 0.3  # of the angle's range: what turns back by less is no repetition
-
-
-def number(angle: np.ndarray, trial: np.ndarray) -> np.ndarray:
-    """(N,) number of the repetition that each row belongs to, over all recordings; -1 before a movement has begun.
-
-    A repetition is a way there and back of the coordinate with the largest range.
-
-    Args:
-        angle: (N, D) measured [rad], in time order within each recording.
-        trial: (N,) number of the recording.
-    """
-    course = angle[:, np.argmax(np.ptp(angle, axis=0))]  # rad
-    enough, result, first = _TURN * np.ptp(course), np.full(len(course), -1), 0
-    for t in np.unique(trial):
-        rows = np.flatnonzero(trial == t)
-        low = high = course[rows[0]]
-        towards = turns = 0
-        for k in rows:
-            low, high = min(low, course[k]), max(high, course[k])
-            risen, fallen = course[k] - low >= enough > 0, high - course[k] >= enough > 0
-            if (risen and towards <= 0) or (fallen and towards >= 0):
-                turns += towards != 0
-                towards = 1 if risen and towards <= 0 else -1
-                low = high = course[k]
-            if towards:
-                result[k] = first + turns // 2
-        first = int(result.max()) + 1
-    return result
+from pitl.signals import repetition
 
 
 def describe(person: Deviation, angle: np.ndarray) -> dict[str, Any]:
@@ -52,7 +23,7 @@ def describe(person: Deviation, angle: np.ndarray) -> dict[str, Any]:
     """
     count = len(angle)
     which = np.full(len(person.rows.used), -2)
-    which[:count] = number(angle, np.asarray(person.rows.trial)[:count])
+    which[:count] = repetition.number(angle, np.asarray(person.rows.trial)[:count])
     shown = int(which.max()) + 1
     if shown < 3:
         return {"repetitions": max(shown, 0)}

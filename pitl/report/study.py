@@ -131,16 +131,16 @@ def points(result: StudyResult, curve: dict[str, Any]) -> list[Point]:
     for k, x in enumerate(order):
         here = [r for r in rows if r["x"] == x]
         seconds = float(np.median(list({r["subject"]: r["calibration_s"] for r in here}.values())))
-        calibration = "data.calibration_fraction" in curve["keys"]
         values = {}
         for method, grade in statistics.methods_in(here):
             for metric in (*COMPARED, "angle_r2", "force_nrmse"):
                 q = statistics.quartiles(statistics.per_subject(here, metric, method, grade).values())
                 if q is not None:
                     values[metric, method, grade] = q
-        place = seconds if calibration else _number(x, k)
+        by_seconds = "data.calibration_fraction" in curve["keys"]
+        place = seconds if by_seconds else _number(x, k)
         people = statistics.per_subject(here, "angle_rmse_deg", *result.ours)
-        made.append(Point(x, place, f"{words.number(seconds)} s" if calibration else x, values, people))
+        made.append(Point(x, place, amount(curve, x, seconds), values, people))
     return made
 
 
@@ -149,6 +149,13 @@ def _number(x: str, otherwise: int) -> float:
         return float(x)
     except ValueError:
         return float(otherwise)
+
+
+def amount(curve: dict[str, Any], x: str, seconds: float) -> str:
+    """What a point of a curve is called: seconds, and repetitions, where it is an amount of calibration."""
+    if "data.calibration_repetitions" in curve["keys"]:
+        return f"{x} repetition{'s' * (x != '1')}, {seconds:.0f} s"
+    return f"{seconds:.0f} s" if "data.calibration_fraction" in curve["keys"] else x
 
 
 def _curve(result: StudyResult, curve: dict[str, Any]) -> dict[str, Any]:

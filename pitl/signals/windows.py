@@ -14,7 +14,7 @@ from scipy import signal
 from pitl.config.schema import DataConfig, EmgConfig, PerturbConfig, WindowConfig
 from pitl.data.recording import Cohort, Load, Recording, Subject
 from pitl.errors import PitlError
-from pitl.signals import emg, normalise, perturb
+from pitl.signals import emg, normalise, perturb, repetition
 from pitl.signals.samples import Samples
 
 _FEWEST_TO_SHRINK = 4  # people of whom one's scale may be shrunk to the others'
@@ -139,6 +139,8 @@ def tabulate(
                     f"{recording.source} ({subject.name}/{recording.trial}): {recording.seconds:.1f} s are too short "
                     f"for a calibration part, a gap of {gap_s:g} s and a test part; leave this trial out."
                 )
+            if data.calibration_repetitions and not everything and recording.angle is not None:
+                calibration = max(_end_of_repetition(recording, env, data, calibration), 2 * window)
             spans.append((calibration, test, count))
         if perturb.active(perturbation):
             for k, (recording, (calibration, test, _)) in enumerate(zip(subject.recordings, spans, strict=True)):
@@ -387,6 +389,13 @@ def _rows(
         if values is not None:
             rows[name] = values[nearest]
     return rows
+
+
+def _end_of_repetition(recording: Recording, env: emg.Envelope, data: DataConfig, calibration: int) -> int:
+    """Row at which the last repetition that counts of a trial's calibration part ends."""
+    shown = motion_at(recording, env.time_s[:calibration], data.angle_lowpass_hz).angle
+    later = repetition.number(shown, np.zeros(calibration, int)) >= data.calibration_repetitions
+    return int(np.argmax(later)) if later.any() else calibration
 
 
 def motion_at(recording: Recording, time_s: np.ndarray, lowpass_hz: float) -> Motion:

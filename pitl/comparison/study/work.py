@@ -39,7 +39,7 @@ from pitl.learn.split import Split, split_rows
 _KEPT = 2  # prepared cohorts in memory
 _FAILED = ".failed.txt"
 _CONFORMAL = tuple(m for m in coverage.WITH_INTERVALS if m not in coverage.POSTERIOR)
-_OF_THE_PERSON = ("calibration_fraction", "test_after", "gap_s")
+_OF_THE_PERSON = ("calibration_fraction", "calibration_repetitions", "test_after", "gap_s")
 
 
 @dataclass(frozen=True)
