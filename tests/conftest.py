@@ -31,6 +31,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+def pytest_configure(config):
+    """A file that is named on the command line is run whole, but for what takes minutes."""
+    if any(".py" in argument for argument in config.args):
+        config.option.markexpr = config.option.markexpr.replace("not deep and ", "")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with real recordings, OpenSim models and reference tables that are not part of the project."""

@@ -12,6 +12,8 @@ from pitl.mechanics import dynamics as eager_dynamics
 from pitl.mechanics import geometry as eager_geometry
 from pitl.mechanics.redundancy import Effort, static_optimisation
 
+pytestmark = pytest.mark.deep
+
 opensim = pytest.importorskip(
     "opensim", reason="OpenSim's Python package is not installed: pip install 'pitl[opensim]'"
 )

@@ -9,6 +9,8 @@ from pitl.comparison.conformal import PersonErrors
 from pitl.comparison.methods import run_method
 from pitl.learn.predict import Estimate
 
+pytestmark = pytest.mark.deep
+
 
 def cohort(seed=0, people=24, rows=900, spread=0.5, steady=True):
     """People whose errors differ in size, follow the end of the range, and are slow in time."""

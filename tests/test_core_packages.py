@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ["jax", "jaxlib", "flax", "optax", "orbax", "numpy", "scipy", "jaxtyping", "pydantic"]
 BLOCKED = ["pandas", "sklearn", "matplotlib", "jinja2", "h5py", "ezc3d", "pyxdf", "typer", "onnx", "opensim"]

@@ -11,6 +11,8 @@ from pitl.learn.identification import identification
 from pitl.mechanics import dynamics
 from pitl.mechanics.planar import builtin
 
+pytestmark = pytest.mark.deep
+
 MODEL = builtin("wrist")
 CHANNELS = MODEL.muscles
 ON = hill.Electrodes(jnp.eye(5), jnp.full(5, 1.0))

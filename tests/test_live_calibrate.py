@@ -13,6 +13,8 @@ from pitl.live.calibrate import Calibration, CalibrationTrial
 from pitl.live.source import Layout
 from pitl.live.stream import SampleBlock
 
+pytestmark = pytest.mark.deep
+
 RECORDING = wrist_recording(seconds=6.0)
 
 

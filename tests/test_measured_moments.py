@@ -16,6 +16,8 @@ from pitl.learn import hill, measured
 from pitl.learn.synergists import channels_for
 from pitl.mechanics import library
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.fixture(scope="module")
 def person():

@@ -11,6 +11,8 @@ from pitl.mechanics import dynamics as eager_dynamics
 from pitl.mechanics import forward, loads
 from pitl.mechanics.planar import builtin, planar_chain
 
+pytestmark = pytest.mark.deep
+
 dynamics = compiled(eager_dynamics, "mass_matrix", "gravity_torque", "inverse_dynamics", "muscle_torque")
 
 

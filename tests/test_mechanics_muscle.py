@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from mechanics_models import compiled
-from scipy.integrate import solve_ivp
 
 from pitl.errors import PitlError
 from pitl.mechanics import geometry as eager_geometry
@@ -15,7 +14,7 @@ from pitl.mechanics.planar import builtin
 geometry = compiled(eager_geometry, "musculotendon_length", "moment_arm", "lengthening_velocity")
 curves = ("active_force_length", "passive_force_length", "force_velocity")
 forces = ("active_force_capacity", "passive_force", "hill_force", "normalised_fibre_length", "fibre_state")
-muscle = compiled(eager, *curves, *forces, "excitation_shape", "activation_dynamics")
+muscle = compiled(eager, *curves, *forces, "excitation_shape")
 
 LONGEST = {"wrist": 1.25, "knee": 1.15}  # optimal fibre lengths, for which the built-in slack lengths were calibrated
 
@@ -133,39 +132,6 @@ def test_passive_muscle_torque_stays_mild_over_the_range():
             q = angles(model)
             arm = geometry.moment_arm(model, q, posture)[..., 0]
             assert np.max(np.abs(jnp.sum(arm * muscle.passive_force(model, q, posture), axis=-1))) < most
-
-
-def rate(a, e, rise=0.015, fall=0.060):
-    """De Groote 2016, equations 1 and 2, as printed."""
-    f = 0.5 * np.tanh(10 * (e - a))
-    return ((f + 0.5) / (rise * (0.5 + 1.5 * a)) + (0.5 - f) * (0.5 + 1.5 * a) / fall) * (e - a)
-
-
-@pytest.mark.parametrize(("start", "goal"), [(0.05, 1.0), (1.0, 0.05), (0.2, 0.4)])
-def test_activation_follows_the_published_differential_equation(start, goal):
-    t = np.arange(1, 101) * 1e-3
-    exact = solve_ivp(lambda _, a: rate(a, goal), (0, t[-1]), [start], t_eval=t, rtol=1e-8, atol=1e-9).y[0]
-    ours = muscle.activation_dynamics(jnp.full((100, 1), goal), 1e-3, initial=jnp.array([start]))[:, 0]
-    np.testing.assert_allclose(ours, exact, atol=2e-3)
-
-
-def test_activation_rises_with_15_ms_and_falls_with_60_ms_where_its_pace_is_one():
-    a = jnp.array([1 / 3])  # 0.5 + 1.5 a = 1
-    dt = 1e-4
-    up = muscle.activation_dynamics(jnp.ones((1, 1)), dt, initial=a)[0] - a
-    down = a - muscle.activation_dynamics(jnp.zeros((1, 1)), dt, initial=a)[0]
-    assert abs((1 - a[0]) * dt / up[0] - 0.015) < 0.0002
-    assert abs(a[0] * dt / down[0] - 0.060) < 0.002
-
-
-def test_activation_stays_between_zero_and_one_and_is_stable_at_coarse_steps():
-    u = (jax.random.uniform(jax.random.key(0), (200, 3)) > 0.5).astype(jnp.float32)
-    for dt in (1e-4, 1e-2, 1.0):
-        a = muscle.activation_dynamics(u, dt)
-        assert np.all((a >= 0) & (a <= 1))
-    np.testing.assert_allclose(a, u, atol=1e-6)
-    g = jax.grad(lambda u, rise: muscle.activation_dynamics(u, 1e-3, rise).sum(), argnums=(0, 1))(u, 0.015)
-    assert all(np.all(np.isfinite(x)) for x in g)
 
 
 def test_excitation_shape_keeps_rest_and_maximum_and_is_smooth_at_zero():

@@ -11,6 +11,8 @@ from pitl.comparison.methods import run_method
 from pitl.comparison.task import MethodResult
 from pitl.learn import muscle_part, predict
 
+pytestmark = pytest.mark.deep
+
 
 def quick(work, **hill):
     return changed(work, hill={"steps": 40, **hill})

@@ -6,6 +6,8 @@ import pytest
 from pitl.comparison.baselines import lagged, linear, support_vector
 from pitl.comparison.baselines.lagged import LaggedInputs
 
+pytestmark = pytest.mark.deep
+
 RNG = np.random.default_rng(0)
 ROWS = np.arange(100, 3000)
 ENVELOPE = np.abs(RNG.normal(size=(3000, 2))).cumsum(axis=0) % 7

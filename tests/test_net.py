@@ -197,6 +197,7 @@ def test_a_product_of_jets_has_the_derivatives_of_the_product():
     np.testing.assert_allclose(jet.product(result[:1], result[:1]), result[:1] ** 2, rtol=1e-6)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", ["cnn", pytest.param("gru", marks=LONG)])
 @pytest.mark.parametrize(
     "recipe", ["total", *(pytest.param(r, marks=LONG) for r in ("time_input", "finite_difference"))]
@@ -225,6 +226,7 @@ def test_contiguous_rows_give_the_same_outputs_gradients_and_gains(recipe, kind)
             np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3 * float(jnp.abs(y).max()))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", ["cnn", "gru"])
 @pytest.mark.parametrize("rows", [[40, 41, 42], [299], [50, 50, 280, 45, 299, 299], list(range(39, 300))])
 def test_features_of_rows_in_any_order_are_those_of_their_windows(rows, kind):
@@ -266,11 +268,16 @@ def test_without_the_non_negative_output_muscles_may_push_and_motion_is_the_same
     "shape",
     [
         {},
-        {"activation": "gelu"},
-        {"activation": "softplus", "compression": 0.05},
-        {"encoder": "gru"},
-        {"encoder": "gru", "recurrent_stride": 1, "compression": 0.1},
-        {"channels": (8,), "kernels": (3,), "strides": (1,)},
+        *(
+            pytest.param(s, marks=pytest.mark.deep)
+            for s in (
+                {"activation": "gelu"},
+                {"activation": "softplus", "compression": 0.05},
+                {"encoder": "gru"},
+                {"encoder": "gru", "recurrent_stride": 1, "compression": 0.1},
+                {"channels": (8,), "kernels": (3,), "strides": (1,)},
+            )
+        ),
     ],
     ids=lambda s: "-".join(map(str, s.values())) or "default",
 )

@@ -15,6 +15,8 @@ from pitl.mechanics import dynamics
 from pitl.mechanics.joints import WRIST
 from pitl.mechanics.planar import builtin
 
+pytestmark = pytest.mark.deep
+
 # tests share a length where they can: another one is another compilation
 SHORT = {"seconds": 4.0, "rhythmic_trials": 1, "random_trials": 1}
 # the learner's physics, exactly: nobody differs from the built-in wrist, and nothing is added

@@ -19,6 +19,8 @@ from pitl.mechanics.model import pseudo_inertia
 from pitl.mechanics.muscle import calibrate_slack_length
 from pitl.mechanics.planar import builtin
 
+pytestmark = pytest.mark.deep
+
 SETTINGS = VirtualConfig(
     joint="wrist2", subjects=2, seconds=4.0, rhythmic_trials=1, effort_trials=5, postures=("pronated", "neutral")
 )

@@ -7,6 +7,8 @@ import pytest
 from pitl.mechanics import dynamics, weak
 from pitl.mechanics.planar import builtin
 
+pytestmark = pytest.mark.deep
+
 RATE = 100.0
 TAPS = weak.kernel(0.06, RATE)
 

@@ -1,4 +1,4 @@
-"""Hill-type muscle with a rigid tendon, and how excitation becomes activation.
+"""Hill-type muscle with a rigid tendon, and how an envelope becomes activation.
 
 Curves: De Groote et al. 2016, doi 10.1007/s10439-016-1591-9, equations 1-4 and supplement, with the unrounded
 coefficients of OpenSim's DeGrooteFregly2016Muscle, which put f_v(0) = 1 and f_v(-1) = 0. Two deviations, both so that
@@ -9,7 +9,6 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -167,40 +166,6 @@ def excitation_shape(u: Float[Array, "... M"], shape: Float[Array, " M"]) -> Flo
     # second-order series around A = 0, where the quotient is 0/0
     series = u * (1.0 + 0.5 * a * (u - 1.0) + a * a * (2.0 * u * u - 3.0 * u + 1.0) / 12.0)
     return jnp.where(small, series, jnp.expm1(safe * u) / jnp.expm1(safe))
-
-
-def activation_dynamics(
-    excitation: Float[Array, "T ..."],
-    dt: float | Float[Array, ""],
-    rise: float | Float[Array, "..."] = 0.015,
-    fall: float | Float[Array, "..."] = 0.060,
-    initial: Float[Array, "..."] | None = None,
-) -> Float[Array, "T ..."]:
-    """Activation that follows excitation, quicker up than down (De Groote 2016, equations 1 and 2).
-
-    The rate is `rise` or `fall` slowed or quickened by 0.5 + 1.5 a; a tanh blends the two. Each step solves the
-    equation exactly for the rate at its middle, so it is stable for any dt and second-order accurate.
-
-    Args:
-        excitation: 0 to 1, time along the first axis.
-        dt: [s] between samples.
-        rise: activation time constant [s].
-        fall: deactivation time constant [s].
-        initial: activation before the first sample; the first excitation if None.
-    """
-    start = excitation[0] if initial is None else initial
-
-    def rate(a: Array, e: Array) -> Array:
-        up = 0.5 * jnp.tanh(10.0 * (e - a))  # b = 10 as in OpenSim; the paper's 0.1 hardly tells up from down
-        pace = 0.5 + 1.5 * a
-        return (up + 0.5) / (rise * pace) + (0.5 - up) * pace / fall  # 1/s
-
-    def step(a: Array, e: Array) -> tuple[Array, Array]:
-        middle = e + (a - e) * jnp.exp(-0.5 * dt * rate(a, e))
-        after = e + (a - e) * jnp.exp(-dt * rate(middle, e))
-        return after, after
-
-    return jax.lax.scan(step, start, excitation)[1]
 
 
 def calibrate_slack_length(
