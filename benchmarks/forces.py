@@ -107,7 +107,7 @@ def _judge_people(
 
 
 def _strengths(prepared: Prepared, prior: gains.GainPrior, seed: int) -> list[dict[str, Any]]:
-    """Of each person: strengths of the learner's muscles changed by 20 % up or down, and what of that efforts leave.
+    """Of each person: strengths of the learner's muscles changed by 20 % up or down, and what of that recordings leave.
 
     A muscle counts as found again where 7 % or less remain; the verdict is right where that is what it says.
     """
@@ -115,16 +115,18 @@ def _strengths(prepared: Prepared, prior: gains.GainPrior, seed: int) -> list[di
     sign = rng.choice([-1.0, 1.0], np.shape(prepared.limbs.max_isometric_force))
     changed = jnp.asarray(np.exp(_WRONG * sign), jnp.float32)
     limbs = replace(prepared.limbs, max_isometric_force=prepared.limbs.max_isometric_force * changed)
-    names, result = prepared.limbs.muscles, []
-    recorded = prepared.cohort.subjects[0].recordings[0].channels
+    names, recorded = prepared.limbs.muscles, prepared.cohort.subjects[0].recordings[0].channels
+    both, result = (prepared, prepared._replace(limbs=limbs)), []
     for s, on in enumerate(efforts.electrodes(prepared)):
-        right, wrong = (
-            gains.posterior(efforts.torque_rows(p, s, on)[0], prior) for p in (prepared, prepared._replace(limbs=limbs))
-        )
-        left = np.log(np.asarray(wrong.mean[:, 0] * changed[s]) / np.asarray(right.mean[:, 0]))
-        verdicts = gains.verdicts(wrong, prior, names)
-        muscles = {m: {"left": float(abs(x)), "by_data": verdicts[m].by_data} for m, x in zip(names, left, strict=True)}
-        result.append({"strength": {m: v for m, v in muscles.items() if m in recorded}})
+        of_person: dict[str, Any] = {}
+        for way in ("motion", "motion_efforts"):
+            rows = [efforts.torque_rows(p, s, on, efforts=_WAYS[way]["efforts"])[0] for p in both]
+            right, wrong = (gains.posterior(r, prior) for r in rows)
+            left = np.log(np.asarray(wrong.mean[:, 0] * changed[s]) / np.asarray(right.mean[:, 0]))
+            told = gains.verdicts(wrong, prior, names)
+            muscles = {m: {"left": float(abs(x)), "by_data": told[m].by_data} for m, x in zip(names, left, strict=True)}
+            of_person[way] = {m: v for m, v in muscles.items() if m in recorded}
+        result.append({"strength": of_person})
     return result
 
 
@@ -159,15 +161,17 @@ def summarise(table: list[dict[str, Any]]) -> dict[str, Any]:
             "torque": {w: ratio(rows, w, "generic", "torque") for w in ways},
             "over_prior": {w: ratio(rows, w, "prior") for w in ways if w not in ("head", "prior")},
             "holds": {w: float(np.mean([r["holds"][w] for r in rows])) for w in ways if w != "head"},
-            "strength": _found_again([m for r in rows if r["network"] == 0 for m in r.get("strength", {}).values()]),
+            "strength": {
+                way: _found_again([m for r in rows if r["network"] == 0 for m in r["strength"][way].values()])
+                for way in ("motion", "motion_efforts")
+                if any("strength" in r for r in rows)
+            },
         }
     return result
 
 
 def _found_again(muscles: list[dict[str, Any]]) -> dict[str, float]:
     """What is left of wrong strengths where efforts are said to tell them and where not; how often that is right."""
-    if not muscles:
-        return {}
     told, others = ([m["left"] for m in muscles if m["by_data"] == told] for told in (True, False))
     right = [m["by_data"] == (m["left"] <= _FOUND) for m in muscles]
     result = {"told": len(told), "of": len(muscles), "right": float(np.mean(right))}
@@ -212,16 +216,16 @@ def markdown(facts: dict[str, Any]) -> str:
                 f"{s['torque'][way]['median']:.2f} | {'–' if holds is None else f'{100 * holds:.0f} %'} |"
             )
     for joint, s in facts["summary"].items():
-        if s["strength"]:
-            lines += ["", _strength_sentence(_JOINTS[joint], s["strength"])]
+        for way, found in s["strength"].items():
+            lines += ["", _strength_sentence(f"coordinates: {_JOINTS[joint]}; {_WORDS[way]}", found)]
     return "\n".join(lines) + "\n"
 
 
-def _strength_sentence(joint: str, found: dict[str, float]) -> str:
+def _strength_sentence(where: str, found: dict[str, float]) -> str:
     left = {k: f"{100 * found[k]:.0f} %" if k in found else "–" for k in ("left_told", "left_others")}
     return (
-        f"Strengths of the learner's muscles changed by {100 * _WRONG:.0f} % up or down (coordinates: {joint}): of "
-        f"{found['of']:.0f} muscles efforts told {found['told']:.0f} apart, where an error of {left['left_told']} "
+        f"Strengths of the learner's muscles changed by {100 * _WRONG:.0f} % up or down ({where}): of "
+        f"{found['of']:.0f} muscles torque told {found['told']:.0f} apart, where an error of {left['left_told']} "
         f"remains in the median, {left['left_others']} in the others. The verdict is right for "
         f"{100 * found['right']:.0f} %: {100 * _FOUND:.0f} % or less remain where it says that they were told, and "
         "more where it does not."

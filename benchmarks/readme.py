@@ -2,7 +2,7 @@
 
 python -m benchmarks.readme --study OUT NAME   keeps a finished study in benchmarks/results/NAME
 python -m benchmarks.readme --picture OUT      draws benchmarks/picture.svg from a run's traces
-python -m benchmarks.readme                    writes the tables into README.md, STUDY.md and ANGLE.md
+python -m benchmarks.readme                    writes the tables into README.md and STUDY.md
 
 A block `<!-- study NAME TABLE OF -->` ... `<!-- end -->` is filled with a table of a study: targets, methods COHORT,
 comparisons COHORT, curve CURVE, amounts CURVE or COHORT, ablations COHORT, failures, made.
@@ -98,9 +98,8 @@ def main() -> None:
         print(store_study(Path(arguments.study[0]), arguments.study[1]))
     if arguments.picture:
         print(picture(Path(arguments.picture)))
-    for text in (ROOT / "README.md", *(ROOT / "benchmarks" / name for name in ("STUDY.md", "ANGLE.md"))):
-        if text.exists():
-            atomic_write_text(text, render(text.read_text()))
+    for text in (ROOT / "README.md", ROOT / "benchmarks" / "STUDY.md"):
+        atomic_write_text(text, render(text.read_text()))
 
 
 if __name__ == "__main__":
