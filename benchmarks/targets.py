@@ -8,6 +8,7 @@ from scipy import stats
 
 from pitl.comparison import statistics
 from pitl.comparison.study.table import Row
+from pitl.report import study
 
 Pair = tuple[str, str]  # method, grade of supervision
 GENERIC: Pair = ("generic_physics", "none")
@@ -53,7 +54,8 @@ def judged(
         result += [_coverage(cohort, main, (method, grade), kind) for kind in ("angle", "force")]
         for curve in curves:
             if curve["cell"] == cohort and any(k.startswith("data.calibration") for k in curve["keys"]):
-                result += _never_worse(cohort, [r for r in rows if r["curve"] == curve["name"]], (method, grade))
+                here = [r for r in rows if r["curve"] == curve["name"]]
+                result += _never_worse(cohort, here, (method, grade), curve)
     elsewhere = "not part of this study"
     result.append(
         _silent("", "Errors of 20 % in inertia and strength brought back", "to 7 % where identified", elsewhere)
@@ -101,7 +103,7 @@ def _virtual(cohort: str, rows: Sequence[Row], ours: Pair) -> list[Target]:
     ]
 
 
-def _never_worse(cohort: str, rows: Sequence[Row], ours: Pair) -> list[Target]:
+def _never_worse(cohort: str, rows: Sequence[Row], ours: Pair, curve: Mapping[str, Any]) -> list[Target]:
     """At every amount of calibration, against the best of the generic model and `_RIVALS`."""
     result = []
     for x in dict.fromkeys(r["x"] for r in rows):
@@ -111,7 +113,7 @@ def _never_worse(cohort: str, rows: Sequence[Row], ours: Pair) -> list[Target]:
         each = [statistics.per_subject(here, "angle_rmse_deg", *pair) for pair in (ours, *others)]
         names = sorted(set.intersection(*(set(e) for e in each)))
         seconds = float(np.median([r["calibration_s"] for r in here]))
-        at = f"with {seconds:.0f} s of calibration ({_words(ours)})"
+        at = f"with {study.amount(curve, x, seconds)} of calibration ({_words(ours)})"
         if not names:
             result.append(_silent(cohort, f"Angle {at}", "never worse", "a method is missing"))
             continue

@@ -1,6 +1,7 @@
 """What a study's page says: what was done, what came out against what, along which curve, and what failed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,7 +152,7 @@ def _number(x: str, otherwise: int) -> float:
         return float(otherwise)
 
 
-def amount(curve: dict[str, Any], x: str, seconds: float) -> str:
+def amount(curve: Mapping[str, Any], x: str, seconds: float) -> str:
     """What a point of a curve is called: seconds, and repetitions, where it is an amount of calibration."""
     if "data.calibration_repetitions" in curve["keys"]:
         return f"{x} repetition{'s' * (x != '1')}, {seconds:.0f} s"
