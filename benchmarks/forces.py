@@ -67,6 +67,7 @@ def _judge(
 def _judge_people(
     joint: str, prepared: Prepared, generic: Model, prior: gains.GainPrior, head: bool
 ) -> list[dict[str, Any]]:
+    """Of each person: force and torque RMSE by way, over their spread, and how many intervals of 90 % hold."""
     each = len(prepared.cohort.subjects)
     spread = np.asarray(generic.spread.force)
     seen = [k for k, m in enumerate(generic.limb.muscles) if m in generic.channels]
@@ -116,7 +117,8 @@ def _strengths(prepared: Prepared, prior: gains.GainPrior, seed: int) -> list[di
     changed = jnp.asarray(np.exp(_WRONG * sign), jnp.float32)
     limbs = replace(prepared.limbs, max_isometric_force=prepared.limbs.max_isometric_force * changed)
     names, recorded = prepared.limbs.muscles, prepared.cohort.subjects[0].recordings[0].channels
-    both, result = (prepared, prepared._replace(limbs=limbs)), []
+    both = prepared, prepared._replace(limbs=limbs)
+    result = []
     for s, on in enumerate(efforts.electrodes(prepared)):
         of_person: dict[str, Any] = {}
         for way in ("motion", "motion_efforts"):

@@ -32,7 +32,9 @@ def markdown(result: StudyResult, what: str, of: str = "") -> str:
 def _targets(result: StudyResult, of: str) -> str:
     lines = []
     judged = [name for name in result.cohorts if name in result.about["judged"]]
-    kinds = {name: result.cohorts[name]["config"]["data"]["kind"] for name in judged}
+    data = {name: result.cohorts[name]["config"]["data"] for name in judged}
+    # mar: marcha, the walking of the UCI recordings
+    kinds = {name: "walking" if "mar" in d["tasks"] else d["kind"] for name, d in data.items()}
     for t in targets.judged(result.rows, kinds, result.about["curves"], *result.ours):
         if of and t.cohort not in (of, ""):
             continue

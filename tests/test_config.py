@@ -11,6 +11,19 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.parametrize(
+    ("train", "rows"),
+    [({}, 0.5), ({"residual": "weak"}, 1.0), ({"hill_weight": 0.3}, 1.0), ({"physics_rows": 0.25}, 0.25)],
+)
+def test_the_equation_of_motion_takes_half_of_the_rows_or_all_where_a_term_needs_them(train, rows):
+    assert schema.Config(train=train).train.physics_rows == rows
+
+
+def test_part_of_the_rows_is_refused_where_a_term_needs_all_of_them():
+    with pytest.raises(ValueError, match="set physics_rows = 1"):
+        schema.Config(train={"residual": "weak", "physics_rows": 0.5})
+
+
 def test_defaults_need_no_file():
     assert toml.Config().net.channels == (16, 32)
 

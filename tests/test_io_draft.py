@@ -320,7 +320,10 @@ def test_counts_of_a_converter_and_rectified_emg_are_called_so(tmp_path: Path) -
 def test_files_that_could_not_be_read_are_named_where_nothing_has_emg(tmp_path):
     (tmp_path / "a.c3d").write_bytes(b"PK\x03\x04garbage")
     (tmp_path / "b.mat").write_bytes(b"garbage" * 40)
-    with pytest.raises(PitlError, match=r"no file with EMG\. a.c3d: .*does not begin as a C3D file.*b.mat"):
+    with pytest.raises(
+        PitlError,
+        match=r"no file with EMG\. a.c3d: .*does not begin as a C3D file.*b.mat.*named after",
+    ):
         draft(tmp_path)
 
 

@@ -148,6 +148,15 @@ def test_real_people_have_targets_of_their_own():
     assert by_statement(result, "^Personalised .* angle RMSE").value == pytest.approx(8.0, rel=0.1)
 
 
+def test_walking_is_judged_by_its_mean():
+    (target,) = targets._walking("gait", rows(), ("head_physics", "angle"))
+    (missed,) = targets._walking("gait", rows(), ("scratch", "angle"))
+    assert target.value == pytest.approx(
+        np.mean([r["angle_rmse_deg"] for r in rows() if r["method"] == "head_physics"])
+    )
+    assert target.reached and target.low < target.value < target.high and not missed.reached
+
+
 def test_an_ablation_is_compared_with_the_same_method_or_with_that_of_the_study(out):
     result = page.ablations(page.read(out), "virtual")
     against = {a.method: a.against for a in result}

@@ -44,7 +44,10 @@ class DataConfig(Section):
         0.4, "first part of each trial, used to personalise; 1 leaves no test part", "1", gt=0, le=1
     )
     calibration_repetitions: int = _item(
-        0, "only the first so many repetitions of each trial's calibration part count; 0 is all of it", "1", ge=0
+        0,
+        "only the first so many repetitions of a calibration part count; 0, or a calibration of everything, is all",
+        "1",
+        ge=0,
     )
     labelled_fraction: float = _item(
         1.0, "first part of each calibration that has labels; physics alone sees the rest", "1", gt=0, le=1

@@ -73,16 +73,17 @@ def draft(folder: Path, limb: JointGuess | None = None, side: str = "") -> Draft
     folder = Path(folder)
     found = look(folder)
     if not found.trials:
-        if found.left_out:  # a damaged file may be the one with EMG; it may be wrong in many ways
-            _, *others = dict.fromkeys(s.split(":")[0].split(",")[0] for s in found.left_out)
-            names = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-            too = f" Nor can {names} be used." if others else ""
-            raise PitlError(f"{folder}: found no file with EMG. {found.left_out[0].rstrip('.')}.{too}")
-        read = ", ".join(str(f.path.relative_to(folder)) for f in found.files[:3]) or "nothing that can be read"
-        raise PitlError(
-            f"{folder}: found no file with EMG, but {read}; looked for files ending in {', '.join(registry.READERS)} "
-            "whose columns are named after muscles or 'EMG'; rename the columns or choose another folder."
-        )
+        looked = f"looked for files ending in {', '.join(registry.READERS)} with columns named after muscles or 'EMG'"
+        if not found.left_out:
+            read = ", ".join(str(f.path.relative_to(folder)) for f in found.files[:3]) or "nothing that can be read"
+            raise PitlError(
+                f"{folder}: found no file with EMG, but {read}; {looked}; rename the columns or choose another folder."
+            )
+        # a damaged file may be the one with EMG, and wrong in many ways
+        _, *others = dict.fromkeys(s.split(":")[0].split(",")[0] for s in found.left_out)
+        names = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        too = f" Nor can {names} be used." if others else ""
+        raise PitlError(f"{folder}: found no file with EMG. {found.left_out[0].rstrip('.')}.{too} For EMG, {looked}.")
     questions: list[str] = []
     decisions: list[str] = []
     choice = _choose(found, limb, side, questions)

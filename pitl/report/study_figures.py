@@ -11,6 +11,7 @@ from pitl.report.canvas import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
 if TYPE_CHECKING:
     from pitl.report.study_points import Point
 
+_LEGEND_CHARACTERS = 52  # that two columns have room for
 _COLOURS = (ORANGE, GREEN, RED, PINK, SKY, YELLOW, GREY)
 
 
@@ -36,7 +37,9 @@ def curve(
     if not any(key[0] == metric for p in points for key in p.values):
         return ""
     heading, symbol, factor = words.METRICS[metric]
-    fig, [ax] = canvas.figure(3.0)
+    names = {pair: _name(*pair) for pair in methods}
+    columns = 2 if sum(sorted(map(len, names.values()))[-2:]) <= _LEGEND_CHARACTERS else 1
+    fig, [ax] = canvas.figure(2.7 + 0.15 * -(-len(names) // columns))
     place = {p.x: float(k) if named else p.place for k, p in enumerate(points)}
     colours = iter(_COLOURS * 3)
     tops = []
@@ -51,8 +54,7 @@ def curve(
         )
         tops.append(float(np.max(upper)))
         ax.fill_between(x, lower, upper, color=colour, alpha=0.18 if pair == ours else 0.07, lw=0)
-        label = words.method(pair[0]) + (f" · {words.short_labels(pair[1])}" if words.short_labels(pair[1]) else "")
-        ax.plot(x, median, "o-", ms=3, color=colour, lw=1.8 if pair == ours else 1.1, label=label)
+        ax.plot(x, median, "o-", ms=3, color=colour, lw=1.8 if pair == ours else 1.1, label=names[pair])
     if metric == "angle_rmse_deg":
         for p in points:
             each = factor * np.array(list(p.people.values()))
@@ -64,5 +66,10 @@ def curve(
     ax.set_xlabel(unit)
     ax.set_ylabel(f"{heading} [{symbol}]" if symbol else heading)
     ax.tick_params(length=2.5, color=GREY)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, handlelength=1.4, borderpad=0)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=columns, handlelength=1.4, borderpad=0)
     return canvas.svg(fig, f"{heading} along {unit}")
+
+
+def _name(method: str, grade: str) -> str:
+    labels = words.short_labels(grade)
+    return words.method(method) + (f" · {labels}" if labels else "")
