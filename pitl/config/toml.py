@@ -20,6 +20,7 @@ __all__ = ["Config", "change", "load", "to_dict", "to_toml"]
 
 _Settings = TypeVar("_Settings", bound=Section)
 _LONGEST_CHAIN = 32  # files that build on one another
+_DEEPEST = 100  # lists or tables within one another
 _LARGEST = 4 * 2**20  # bytes
 _COMMAND_LINE = "the command line"
 _Origin = dict[tuple[str, ...], str]  # which file, or the command line, gave each key
@@ -130,7 +131,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], _Origin]
         raise PitlError(f"{path}: is the base of a base, {_LONGEST_CHAIN} times over; build on a nearer file.")
     try:
         own = tomllib.loads(text)
-        json.dumps(own, default=str)  # tables too deep for anything that follows
+        if _depth(own) > _DEEPEST:  # for anything that follows
+            raise RecursionError
     except RecursionError as e:
         raise PitlError(f"{path} has lists or tables too deep within one another; write it flat.") from e
     except ValueError as e:  # also whole numbers of thousands of digits
@@ -148,6 +150,16 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], _Origin]
         own["model"]["name"] = _model(chosen, path.parent)
     _merge(own, values, (), str(path), origin)
     return values, origin
+
+
+def _depth(value: Any) -> int:
+    """How many lists or tables lie within one another, counted to one more than there may be."""
+    level, within = 0, [value]
+    while nested := [v.values() if isinstance(v, Mapping) else v for v in within if isinstance(v, (Mapping, list))]:
+        level, within = level + 1, [x for values in nested for x in values]
+        if level > _DEEPEST:
+            break
+    return level
 
 
 def _model(name: str, folder: Path) -> str:
