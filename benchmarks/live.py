@@ -64,7 +64,7 @@ def deviating() -> Model:
     jets = normalise.normalise(model.channel_scale, env.jets, model.emg.rate_hz)
     count = len(env.time_s)
     none = np.zeros(count, int)
-    hyper = gaussian_process.Hyper(linear_sd=-12.0)
+    hyper = tuple(gaussian_process.Hyper(**gaussian_process.absent_parts(w)) for w in gaussian_process.PROCESSES)
     units = (jnp.array([0.0]), jnp.array([0.5]), jnp.ones(5 * gaussian_process.LAGS), jnp.array(1.0))
     prior = gaussian_process.AnglePrior(hyper, gaussian_process.Units(*units))
     rows, source = np.arange(model.net.window - 1, count), deviation.Envelopes(jets[:, 0], none, none, env.time_s)

@@ -145,7 +145,8 @@ def angle() -> Iterator[Row]:
     source = deviation.read_samples(samples, np.zeros(len(samples.time), np.int32))
     width = problem.DEFAULT.inputs * gaussian_process.LAGS
     units = gaussian_process.Units(jnp.zeros(1), jnp.array([0.4]), jnp.ones(width), jnp.array(1.0))
-    prior = gaussian_process.AnglePrior(gaussian_process.Hyper(linear_sd=-12.0), units)
+    hyper = tuple(gaussian_process.Hyper(**gaussian_process.absent_parts(w)) for w in gaussian_process.PROCESSES)
+    prior = gaussian_process.AnglePrior(hyper, units)
     rows, truth = problem.DEFAULT.window + np.arange(4000), np.asarray(samples.angle)
 
     def fit() -> Any:

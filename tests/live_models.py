@@ -49,7 +49,8 @@ def deviating(model, posture=1):
     rows = np.arange(model.net.window - 1, count, 3)
     where = np.where(np.arange(count) < count // 2, posture, 0)
     source = deviation.Envelopes(jets[:, 0], where, np.zeros(count, int), env.time_s)
-    prior = gp.AnglePrior(gp.Hyper(between=1.0), gp.Units(*(jnp.array(x) for x in ([0.1], [0.6], [1.5] * 40, 0.8))))
+    both = (gp.Hyper(between=1.0), gp.Hyper(length=-0.5, **gp.absent_parts(("generic",))))
+    prior = gp.AnglePrior(both, gp.Units(*(jnp.array(x) for x in ([0.1], [0.6], [1.5] * 40, 0.8))))
     angle = 0.5 * np.sin(2 * np.pi * 0.5 * env.time_s)[:, None]
     person = deviation.fit_person(model, prior, source, rows, angle)
     without = deviation.fit_without_each(model, prior, source, rows, angle)

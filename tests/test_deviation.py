@@ -99,10 +99,50 @@ def test_closed_form_equals_a_naive_implementation_also_with_padding_postures_an
     units, hyper = units_of(rows, angle), gp.Hyper(offset=0.1, gain=0.8, channels=channels, recent=0.3)
     seen, later = some(rows, slice(0, 70, 2)), some(rows, slice(1, 90, 7))
     padded, padded_angle = gp.pad(seen, angle[0:70:2], 50)
-    value, deviation = gp.predict(gp.fit(hyper, units, padded, padded_angle), later)
+    value, deviation = gp.predict(gp.fit((hyper,), units, padded, padded_angle), later)
     expected = naive(hyper, units, seen, angle[0:70:2], later)
     np.testing.assert_allclose(value[:, 0], expected[0], atol=2e-3)
     np.testing.assert_allclose(deviation[:, 0], expected[1], rtol=2e-2)
+
+
+def test_two_processes_count_by_how_sure_each_is_of_a_window():
+    rows, angle = person(0, 90)
+    units = units_of(rows, angle)
+    channels = jnp.zeros(CHANNELS)
+    hyper = tuple(gp.Hyper(channels=channels, **gp.absent_parts(w)) for w in gp.PROCESSES)
+    seen, later = some(rows, slice(0, 60, 2)), some(rows, slice(1, 90, 7))
+    padded, padded_angle = gp.pad(seen, angle[0:60:2], 50)
+    value, deviation = gp.predict(gp.fit(hyper, units, padded, padded_angle), later)
+    each = [naive(h, units, seen, angle[0:60:2], later) for h in hyper]
+    sure = np.array([sd**-8.0 for _, sd in each])
+    share = sure / sure.sum(axis=0)
+    mean = sum(w * m for w, (m, _) in zip(share, each, strict=True))
+    spread = sum(w * (sd**2 + (m - mean) ** 2) for w, (m, sd) in zip(share, each, strict=True))
+    np.testing.assert_allclose(value[:, 0], mean, atol=2e-3)
+    np.testing.assert_allclose(deviation[:, 0], np.sqrt(spread), rtol=2e-2)
+
+
+def test_far_from_what_was_shown_the_process_that_knows_the_generic_model_decides():
+    rows, angle = person(1, 200)
+    units = units_of(rows, angle)
+    alone = gp.Hyper(smooth_sd=0.0, **gp.absent_parts(("generic", "linear")))  # which has to explain the whole angle
+    hyper = (gp.Hyper(**gp.absent_parts(("linear",))), alone)
+    padded, padded_angle = gp.pad(some(rows, slice(0, 100)), angle[:100], 110)
+    fitted = gp.fit(hyper, units, padded, padded_angle)
+    far = some(rows, slice(150, 200))
+    far = far._replace(inputs=far.inputs + 30.0)
+    knows, _ = (gp.predict(gp.fit((h,), units, padded, padded_angle), far)[0] for h in hyper)
+    np.testing.assert_allclose(gp.predict(fitted, far)[0], knows, atol=0.02)
+
+
+@pytest.mark.parametrize(("count", "padding"), [(10, 0), (30, 90), (64, 10), (300, 100)])
+def test_the_rows_that_weigh_are_spread_evenly_over_those_with_labels(count, padding):
+    used = jnp.concatenate([jnp.ones(count), jnp.zeros(padding)])
+    at = np.asarray(gp.surest(used))
+    seen = at[np.asarray(used)[at] > 0]
+    assert len(set(seen.tolist())) == len(seen) == min(count, gp.SURE_ROWS)
+    assert {0, count - 1} <= set(seen.tolist())
+    assert np.ptp(np.diff(np.sort(seen))) <= 1
 
 
 def test_without_data_it_is_the_generic_model_and_its_interval_the_prior():
@@ -110,7 +150,7 @@ def test_without_data_it_is_the_generic_model_and_its_interval_the_prior():
     units = units_of(rows, angle)
     hyper = gp.Hyper(offset=0.0, gain=1.0)
     nobody = some(rows, slice(0, 10))._replace(used=jnp.zeros(10))
-    value, deviation = gp.predict(gp.fit(hyper, units, nobody, angle[:10]), rows)
+    value, deviation = gp.predict(gp.fit((hyper,), units, nobody, angle[:10]), rows)
     np.testing.assert_allclose(value, rows.generic, atol=1e-5)
     assert (deviation[:, 0] > float(units.spread[0]) * np.exp(hyper.smooth_sd)).all()
 
@@ -121,7 +161,7 @@ def test_with_much_data_it_is_a_regression_that_the_generic_model_no_longer_matt
     hyper = gp.Hyper()
     for generic in (rows.generic, 0.3 * jnp.cos(rows.time)[:, None]):
         own = rows._replace(generic=generic)
-        value, _ = gp.predict(gp.fit(hyper, units, some(own, first), angle[first]), some(own, last))
+        value, _ = gp.predict(gp.fit((hyper,), units, some(own, first), angle[first]), some(own, last))
         error = jnp.sqrt(jnp.mean((value - angle[last]) ** 2))
         assert error < 0.25 * jnp.std(angle[last])
 
@@ -134,7 +174,7 @@ def test_neighbouring_rows_are_one_observation():
     later = some(rows, slice(790, 800))
 
     def sure(at):
-        return float(gp.predict(gp.fit(hyper, units, some(rows, at), angle[at]), later)[1].mean())
+        return float(gp.predict(gp.fit((hyper,), units, some(rows, at), angle[at]), later)[1].mean())
 
     few, dense, long = sure(slice(0, 100, 4)), sure(slice(0, 100)), sure(slice(0, 400, 4))
     assert few - dense < 0.2 * (few - long)
@@ -164,7 +204,7 @@ def test_hyper_parameters_of_source_people_give_others_sharp_intervals_that_hold
     inside, wrong = [], []
     for k in range(20):
         one = jax.tree.map(lambda x, k=k: x[k], new)
-        value, deviation = gp.predict(gp.fit(hyper, units, one.seen, one.seen_angle), one.later)
+        value, deviation = gp.predict(gp.fit((hyper,), units, one.seen, one.seen_angle), one.later)
         inside.append(np.mean(np.abs(value - one.later_angle) < 1.645 * deviation))
         wrong.append(float(jnp.sqrt(jnp.mean((value - one.later_angle) ** 2))))
     assert 0.8 < np.mean(inside) < 0.98
@@ -182,7 +222,7 @@ def test_a_part_that_is_left_out_has_no_effect():
         seen=one.seen._replace(generic=-one.seen.generic, features=one.seen.features[::-1]),
         later=one.later._replace(generic=0 * one.later.generic),
     )
-    a, b = (gp.predict(gp.fit(hyper, units, p.seen, p.seen_angle), p.later)[0] for p in (one, other))
+    a, b = (gp.predict(gp.fit((hyper,), units, p.seen, p.seen_angle), p.later)[0] for p in (one, other))
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -224,7 +264,8 @@ def spoilt(task, rows):
 
 
 @pytest.mark.parametrize(
-    "name", ["deviation", "deviation_features", "gain_offset_shrunk", "linear_features", "gp_zero_mean"]
+    "name",
+    ["deviation", "deviation_features", "gain_offset_shrunk", "linear_features", "gp_generic_mean", "gp_zero_mean"],
 )
 @pytest.mark.thorough
 def test_no_truth_of_a_test_part_moves_an_answer(task, name):

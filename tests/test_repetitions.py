@@ -48,7 +48,7 @@ def person(times):
     rows = gp.Rows(f(0.5 * angle), f(inputs), f(inputs), *when, f(seconds), f(count + 1))
     units = gp.units(angle, [rows])
     padded, y = gp.pad(rows, f(angle), len(angle) + 7)
-    return gp.fit(gp.Hyper(), units, padded, y), angle
+    return gp.fit((gp.Hyper(),), units, padded, y), angle
 
 
 def test_the_interval_of_an_unseen_repetition_falls_with_those_seen_and_the_advice_says_so():

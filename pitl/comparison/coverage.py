@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pitl.comparison import conformal, results
+from pitl.comparison import conformal, deviation, results
 from pitl.comparison.conformal import LEVEL, PersonErrors
 from pitl.comparison.methods import run_method
 from pitl.comparison.task import Task
@@ -25,7 +25,7 @@ FOLDER = "intervals"  # half the width of every interval, a file for each person
 # Methods that get intervals where a run has them.
 WITH_INTERVALS = ("deviation", "head_physics", "ensemble")
 # Methods whose own posterior gives intervals of the angle.
-POSTERIOR = ("deviation", "deviation_features", "gain_offset_shrunk", "linear_features", "gp_zero_mean")
+POSTERIOR = tuple(deviation.WITHOUT)
 # Last part of each trial's labelled calibration rows that is kept out of the second personalisation.
 _KEPT_OUT = 0.25
 

@@ -1,4 +1,4 @@
-"""The recalibrated generic model plus a Gaussian process (`gaussian_process`), and the same without some parts.
+"""The personal model of an angle (`pitl.learn.gaussian_process`), and the same without some of its parts.
 
 Hyper-parameters are learned from each fold's source people alone, once for everybody whom the fold leaves out.
 """
@@ -21,18 +21,19 @@ from pitl.learn.model import Model
 from pitl.learn.predict import Estimate, predict_rows
 from pitl.learn.prepare import prepare
 
-WITHOUT: Mapping[str, tuple[str, ...]] = {  # the parts of `pitl.learn.gaussian_process.PARTS` that each method lacks
-    "deviation": gp.USUALLY_WITHOUT,
-    "deviation_features": (),
-    "gain_offset_shrunk": ("smooth", "linear"),
-    "linear_features": ("smooth",),
-    "gp_zero_mean": ("generic", "linear"),
+WITHOUT: Mapping[str, tuple[tuple[str, ...], ...]] = {  # of each of a method's processes: the `gp.PARTS` that it lacks
+    "deviation": gp.PROCESSES,
+    "deviation_features": ((),),
+    "gain_offset_shrunk": (("smooth", "linear"),),
+    "linear_features": (("smooth",),),
+    "gp_generic_mean": (("linear",),),
+    "gp_zero_mean": (("generic", "linear"),),
 }
 _BLOCKS = 4  # of folds, of which two at a time are left out of the models by which source people are played
 
 
 def deviation(task: Task) -> MethodResult:
-    """Gain, offset and a Gaussian process on lagged log-envelopes; forces are those of the personal head."""
+    """Processes with and without the generic model, weighed; forces are those of the personal head."""
     head, people = devices.together(
         [lambda: task.run_once("head_physics", heads.head_physics), lambda: fit_people(task, WITHOUT["deviation"])]
     )
@@ -46,7 +47,7 @@ def deviation(task: Task) -> MethodResult:
 
 
 def deviation_features(task: Task) -> MethodResult:
-    """The same with a linear function of the frozen encoder's features."""
+    """Gain, offset, a Gaussian process on lagged log-envelopes and a linear function of the encoder's features."""
     return _run(task, "deviation_features")
 
 
@@ -58,6 +59,11 @@ def gain_offset_shrunk(task: Task) -> MethodResult:
 def linear_features(task: Task) -> MethodResult:
     """Gain, offset and a linear function of the frozen encoder's features, with learned priors."""
     return _run(task, "linear_features")
+
+
+def gp_generic_mean(task: Task) -> MethodResult:
+    """Gain, offset and a Gaussian process on lagged log-envelopes, alone."""
+    return _run(task, "gp_generic_mean")
 
 
 def gp_zero_mean(task: Task) -> MethodResult:
@@ -78,7 +84,7 @@ def _with_forces(
 
 
 def fit_people(
-    task: Task, without: tuple[str, ...], fit: Callable[..., gp.Deviation] = fit_person
+    task: Task, without: tuple[tuple[str, ...], ...], fit: Callable[..., gp.Deviation] = fit_person
 ) -> dict[int, gp.Deviation]:
     """Everybody's deviation, with the prior that the source people of their fold teach."""
     source, angle = read_samples(task.prepared.samples, played.trials(task.prepared)), task.prepared.samples.angle
@@ -108,11 +114,16 @@ def _generic(task: Task, person: int) -> Model:
     return stacked.take(task.generic.physics, person)
 
 
-def learn_prior(task: Task, k: int, without: tuple[str, ...]) -> gp.AnglePrior:
+def learn_prior(task: Task, k: int, without: tuple[tuple[str, ...], ...]) -> gp.AnglePrior:
     """What the source people of fold `k` say of a new one."""
     units, sources = sources_played(task, k)
-    name = f"hyper-parameters in fold {k} without {without}"
-    return gp.AnglePrior(task.share(name, lambda: gp.fit_hyper(units, sources, without)), units)
+
+    def learn(absent: tuple[str, ...]) -> gp.Hyper:
+        return task.share(
+            f"hyper-parameters in fold {k} without {absent}", lambda: gp.fit_hyper(units, sources, absent)
+        )
+
+    return gp.AnglePrior(tuple(learn(absent) for absent in without), units)
 
 
 def sources_played(task: Task, k: int) -> tuple[Units, Played]:

@@ -34,6 +34,7 @@ METHODS: dict[str, Method] = {
     "deviation_features": Method("default personal model, with linear features", "deviation"),
     "gain_offset_shrunk": Method("gain and offset, shrunk", "deviation"),
     "linear_features": Method("linear head with learned prior", "deviation"),
+    "gp_generic_mean": Method("Gaussian process on the generic model", "deviation"),
     "gp_zero_mean": Method("Gaussian process without the generic model", "deviation"),
     "head_data": Method("personal head, data only", "heads", without_physics=True),
     "head_physics": Method("personal head, with physics", "heads", GRADES),

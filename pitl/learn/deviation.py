@@ -17,7 +17,7 @@ from pitl.net.head import OutputScale
 from pitl.signals.samples import Samples
 
 _AT_ONCE, _FEW = 1024, 128  # windows in one compiled program
-_ROWS_WITHOUT = 400  # of a person, for each channel that may be lost
+_ROWS_WITHOUT = 200  # of a person, for each channel that may be lost
 
 
 class Envelopes(NamedTuple):

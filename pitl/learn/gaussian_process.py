@@ -5,10 +5,15 @@
 where x are lagged log-envelopes, each channel and lag with a length of its own, and the generic model's angle: what is
 left differs from joint angle to joint angle. Offset a (for each posture) and gain b have normal priors. The error e is
 an Ornstein-Uhlenbeck process along each recording and white noise: neighbouring rows are one observation, and their
-autocorrelation decides how many there are. Everything is one Gaussian process, so a person is one Cholesky factor
+autocorrelation decides how many there are. All of that is one Gaussian process, one Cholesky factor a person
 (Rasmussen & Williams 2006, algorithm 2.1, with the explicit mean of section 2.7). With no data it is the generic model,
 with much a regression. Outputs are not clipped to what the calibration showed: to answer where nothing was shown is
 what the generic model is for.
+
+A person's angle is a mean of two such processes, the one above and one that does not know the generic model, as their
+errors differ. Each counts by how sure it is of a window, its variance to the power -4: a generalised product of
+experts (Cao & Fleet 2014, arXiv:1410.7827). The power is the one under which source people played as new are told
+best, on wrists and on knees. The variance that weighs is that of a few calibration rows, so that it is known live too.
 
 What people have in common (`Hyper`) maximises how likely the source people's later rows are given their first ones,
 each played as new with little and with much calibration (`fit_hyper`). Angles are in units of the source people's
@@ -31,16 +36,18 @@ from pitl.files import one_lapack_thread, options_for_short_work
 
 LAGS = 8  # over the window of the network
 KNEE = 0.05  # normalised envelope above which the inputs are its logarithm
-MOST_ROWS = 800  # of a person; the factor grows with their cube
-_JITTER = 1e-4  # of the variance of a coordinate
+MOST_ROWS = 400  # of a person; the factor grows with their cube, and twice as many tell no more
+SURE_ROWS = 64  # of these, that say how sure a process is
+SURENESS = 4  # power of the variance by which processes are weighed
+JITTER = 1e-4  # of the variance of a coordinate
 _AT_ONCE = 1024  # rows that are predicted in one program
 _APART = 1e6  # s between rows of two recordings
-_ITERATIONS = 25
+_ITERATIONS = 12
 _PULL = 2e-3  # of the hyper-parameters to their defaults: a few source people do not tell all of them
 _NEVER = -12.0  # logarithm of a standard deviation that is nothing
 _FAR = 12.0  # logarithm of a length over which nothing changes
 _product = partial(jnp.matmul, precision="highest")  # some devices round factors, and distances are differences
-USUALLY_WITHOUT = ("linear",)  # it adds nothing to what the smooth part says on real knees, little on virtual wrists
+PROCESSES = (("linear",), ("generic", "linear"))  # of a personal model: the parts that each is without
 PARTS = {  # hyper-parameters under which a part of the model is not there
     "generic": {"gain": 0.0, "gain_sd": _NEVER, "generic_length": _FAR},
     "smooth": {"smooth_sd": _NEVER},
@@ -80,7 +87,7 @@ class Units(NamedTuple):
 class AnglePrior(NamedTuple):
     """What is known of a person before they have shown anything."""
 
-    hyper: Hyper
+    hyper: tuple[Hyper, ...]  # of each process
     units: Units
 
 
@@ -97,13 +104,13 @@ class Rows(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """How one person deviates from the generic model."""
+    """How one person deviates from the generic model, by K processes."""
 
-    hyper: Hyper
+    hyper: tuple[Hyper, ...]
     units: Units
     rows: Rows  # calibration
-    weight: Float[Array, "D N"]  # of each calibration row
-    factor: Float[Array, "D N N"]  # Cholesky factor of the covariance of what was measured there
+    weight: Float[Array, "K D N"]  # of each calibration row
+    factor: Float[Array, "K D N N"]  # Cholesky factor of the covariance of what was measured there
 
 
 class Pairs(NamedTuple):
@@ -119,8 +126,9 @@ class Pairs(NamedTuple):
 
 def from_dict(kind: str, arrays: Mapping[str, Any]) -> Any:
     """The inverse of flax's `to_state_dict` of a `AnglePrior` or `Deviation`."""
-    parts = {"hyper": Hyper, "units": Units, "rows": Rows}
+    parts = {"units": Units, "rows": Rows}
     whole = {k: parts[k](**v) if k in parts else v for k, v in jax.device_put(dict(arrays)).items()}
+    whole["hyper"] = tuple(Hyper(**whole["hyper"][k]) for k in sorted(whole["hyper"], key=int))
     return (AnglePrior if kind == "prior" else Deviation)(**whole)
 
 
@@ -212,35 +220,75 @@ def own_product(units: Units, rows: Rows) -> Float[Array, " N"]:
 def noise(hyper: Hyper, pairs: Pairs) -> Float[Array, "N N"]:
     """Covariance of the error of rows with one another; padding has variance one."""
     lasting = jnp.exp(2 * hyper.noise_sd - pairs.lag * jnp.exp(-hyper.noise_s)) * pairs.used
-    white = jnp.where(jnp.diag(pairs.used) > 0, jnp.exp(2 * hyper.white_sd) + _JITTER, 1.0)
+    white = jnp.where(jnp.diag(pairs.used) > 0, jnp.exp(2 * hyper.white_sd) + JITTER, 1.0)
     return lasting + jnp.diag(white)
 
 
 @jax.jit
-def fit(hyper: Hyper, units: Units, rows: Rows, angle: Float[Array, "N D"]) -> Deviation:
+def fit(hyper: tuple[Hyper, ...], units: Units, rows: Rows, angle: Float[Array, "N D"]) -> Deviation:
     """One person's deviation, from calibration rows and the angle [rad] measured there."""
     pairs, y = pair(units, rows, rows), _in_units(units, angle)
-    error, weight, factor = noise(hyper, pairs), [], []
-    for d in range(y.shape[1]):
-        factor.append(jnp.linalg.cholesky(signal(hyper, pairs, d) + error))
-        weight.append(cho_solve((factor[-1], True), _left(hyper, pairs, y, d)))
-    return Deviation(hyper, units, rows, jnp.stack(weight), jnp.stack(factor))
+    factor = jnp.stack([covariance_factor(h, pairs, y.shape[1]) for h in hyper])
+    weight = [
+        [cho_solve((factor[k, d], True), _left(h, pairs, y, d)) for d in range(y.shape[1])] for k, h in enumerate(hyper)
+    ]
+    return Deviation(hyper, units, rows, jnp.stack([jnp.stack(w) for w in weight]), factor)
+
+
+def covariance_factor(hyper: Hyper, pairs: Pairs, dofs: int) -> Float[Array, "D N N"]:
+    """Cholesky factor of the covariance of what is measured at rows paired with themselves."""
+    error = noise(hyper, pairs)
+    return jnp.stack([jnp.linalg.cholesky(signal(hyper, pairs, d) + error) for d in range(dofs)])
 
 
 @jax.jit
 def predict(person: Deviation, rows: Rows) -> tuple[Float[Array, "M D"], Float[Array, "M D"]]:
     """Mean and standard deviation [rad] of what would be measured on other rows of the person."""
-    hyper, units = person.hyper, person.units
-    pairs, own = pair(units, rows, person.rows), own_product(units, rows)
-    value, variance = [], []
-    for d in range(len(person.weight)):
-        across = signal(hyper, pairs, d)
-        value.append(_prior_mean(hyper, pairs, d) + _product(across, person.weight[d]))
-        known = jnp.sum(solve_triangular(person.factor[d], across.T, lower=True) ** 2, axis=0)
-        left = jnp.maximum(_prior_variance(hyper, pairs, own, d) - known, 0.0)
-        variance.append(left + _error_variance(hyper))
-    deviation = jnp.sqrt(jnp.stack(variance, axis=1))
-    return units.mean[None] + units.spread[None] * jnp.stack(value, axis=1), units.spread[None] * deviation
+    units, at = person.units, surest(person.rows.used)
+    few = jax.tree.map(lambda x: x[at], person.rows)
+    pairs, own, near = pair(units, rows, person.rows), own_product(units, rows), pair(units, rows, few)
+    value, variance, sure = [], [], []
+    for h, weight, factor in zip(person.hyper, person.weight, person.factor, strict=True):
+        mean = [_prior_mean(h, pairs, d) + _product(signal(h, pairs, d), w) for d, w in enumerate(weight)]
+        value.append(jnp.stack(mean, axis=1))
+        variance.append(_variance(h, pairs, own, factor))
+        if len(person.hyper) > 1:
+            sure.append(_variance(h, near, own, covariance_factor(h, pair(units, few, few), len(weight))))
+    mean, spread = _mix(jnp.stack(value), jnp.stack(variance), jnp.stack(sure or variance))
+    return units.mean[None] + units.spread[None] * mean, units.spread[None] * jnp.sqrt(spread)
+
+
+def surest(used: Float[Array, " N"]) -> Int[Array, " J"]:
+    """Which few of the calibration rows, evenly spaced, weigh the processes; padding where there are fewer."""
+    count = min(SURE_ROWS, len(used))
+    steps = jnp.arange(count, dtype=jnp.float32) * (jnp.maximum(jnp.sum(used), float(count)) - 1.0) / max(count - 1, 1)
+    return jnp.argsort(1.0 - used, stable=True)[jnp.round(steps).astype(jnp.int32)]
+
+
+def shares(variance: Any, axis: int = 0) -> Any:
+    """What each process counts, of K along an axis, by its variance; NumPy or JAX."""
+    sure = (variance.min(axis=axis, keepdims=True) / variance) ** SURENESS
+    return sure / sure.sum(axis=axis, keepdims=True)
+
+
+def _mix(
+    value: Float[Array, "K M D"], variance: Float[Array, "K M D"], sure: Float[Array, "K M D"]
+) -> tuple[Float[Array, "M D"], Float[Array, "M D"]]:
+    """Mean and variance of the mixture of processes."""
+    share = shares(sure)
+    mean = jnp.sum(share * value, axis=0)
+    return mean, jnp.sum(share * (variance + (value - mean[None]) ** 2), axis=0)
+
+
+def _variance(
+    hyper: Hyper, pairs: Pairs, own: Float[Array, " M"], factor: Float[Array, "D N N"]
+) -> Float[Array, "M D"]:
+    """Of what would be measured at the first rows of the pairs, given the second."""
+    result = []
+    for d, each in enumerate(factor):
+        known = jnp.sum(solve_triangular(each, signal(hyper, pairs, d).T, lower=True) ** 2, axis=0)
+        result.append(jnp.maximum(_prior_variance(hyper, pairs, own, d) - known, 0.0) + _error_variance(hyper))
+    return jnp.stack(result, axis=1)
 
 
 def predict_along(person: Deviation, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -266,7 +314,7 @@ def _prior_variance(hyper: Hyper, pairs: Pairs, own: Float[Array, " N"], d: int)
 
 
 def _error_variance(hyper: Hyper) -> Float[Array, ""]:
-    return jnp.exp(2 * hyper.noise_sd) + jnp.exp(2 * hyper.white_sd) + _JITTER
+    return jnp.exp(2 * hyper.noise_sd) + jnp.exp(2 * hyper.white_sd) + JITTER
 
 
 def _left(hyper: Hyper, pairs: Pairs, y: Float[Array, "N D"], d: int) -> Float[Array, " N"]:
@@ -295,7 +343,7 @@ class _Evidence(NamedTuple):
 
 
 def log_density(hyper: Hyper, units: Units, played: Played) -> Float[Array, " P"]:
-    """Mean logarithm of the predictive density of everyone's later rows, angles in units."""
+    """Mean logarithm of one process's predictive density of everyone's later rows, angles in units."""
     return _log_density(hyper, _evidence(units, played))
 
 
@@ -335,35 +383,41 @@ def _log_density_of_one(hyper: Hyper, e: _Evidence) -> Float[Array, ""]:
     return total / e.seen_angle.shape[1]
 
 
+def absent_parts(without: tuple[str, ...]) -> dict[str, float]:
+    """The hyper-parameters of a process that is without some `PARTS`."""
+    return {k: v for part in without for k, v in PARTS[part].items()}
+
+
 def fit_hyper(units: Units, played: Played, without: tuple[str, ...] = ()) -> Hyper:
-    """The hyper-parameters under which what source people did later is most likely, given what came first.
+    """The hyper-parameters under which a process finds likely what source people did later, given what came first.
 
     Args:
         units: of the source people.
         played: each of them with little and with much calibration.
-        without: parts that the model does not have, of `PARTS`.
+        without: parts that the process does not have, of `PARTS`.
     """
-    absent = {k: v for part in without for k, v in PARTS[part].items()}
-    usual = Hyper(channels=np.zeros(len(units.inputs) // LAGS))
-    start = {k: np.asarray(v, np.float32) for k, v in usual._asdict().items() if k not in absent}
+    usual = Hyper(channels=np.zeros(len(units.inputs) // LAGS, np.float32))
+    start = Hyper(*(np.asarray(v, np.float32) for v in usual))._replace(**absent_parts(without))
+    free = Hyper(*(np.ones_like(v) for v in usual))._replace(**dict.fromkeys(absent_parts(without), 0.0))
+    start, free = (jax.tree.map(np.float32, x) for x in (start, free))
     first, unravel = ravel_pytree(start)
-    evidence, fixed = _evidence(units, played), tuple(absent.items())
+    evidence = _evidence(units, played)
 
     def value(x: np.ndarray) -> tuple[float, np.ndarray]:
-        cost, slope = _cost(unravel(jnp.asarray(x, jnp.float32)), evidence, fixed)
+        cost, slope = _cost(unravel(jnp.asarray(x, jnp.float32)), start, free, evidence)
         return float(cost), np.asarray(ravel_pytree(slope)[0], float)
 
     with one_lapack_thread():
         best = optimize.minimize(
             value, np.asarray(first, float), jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
         )
-    found = unravel(jnp.asarray(best.x, jnp.float32))
-    return Hyper(**found, **{k: jnp.float32(v) for k, v in absent.items()})
+    return unravel(jnp.asarray(best.x, jnp.float32))
 
 
-@partial(jax.jit, static_argnums=2)
+@jax.jit
 @jax.value_and_grad
-def _cost(free: dict[str, Array], evidence: _Evidence, fixed: tuple[tuple[str, float], ...]) -> Array:
-    usual = Hyper()._asdict()
-    pull = sum(jnp.sum((x - usual[k]) ** 2) for k, x in free.items())
-    return -jnp.mean(_log_density(Hyper(**free, **dict(fixed)), evidence)) + _PULL * pull
+def _cost(hyper: Hyper, start: Hyper, free: Hyper, evidence: _Evidence) -> Array:
+    """Of the hyper-parameters that are free: one program for any parts that are not there."""
+    used = jax.tree.map(lambda x, fixed, f: f * x + (1 - f) * fixed, hyper, start, free)
+    pull = sum(jnp.sum(f * (x - usual) ** 2) for x, f, usual in zip(hyper, free, Hyper(), strict=True))
+    return -jnp.mean(_log_density(used, evidence)) + _PULL * pull

@@ -6,6 +6,7 @@ by a generic model in whose training they were left out; their later rows say wh
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,9 @@ from jaxtyping import Array
 from pitl.config.schema import TrainConfig
 from pitl.config.toml import change
 from pitl.errors import PitlError
+from pitl.files import one_lapack_thread
+from pitl.learn import devices, stacked, train
 from pitl.learn import gaussian_process as gp
-from pitl.learn import stacked, train
 from pitl.learn.deviation import Envelopes, read_rows, read_samples
 from pitl.learn.gaussian_process import Played, Units
 from pitl.learn.model import Model
@@ -32,7 +34,9 @@ _SEEN, _LATER = 120, 80  # rows of each person that are played
 def learn_prior(prepared: Prepared, models: Mapping[int, Model]) -> gp.AnglePrior:
     """What some people say of how a new one deviates from a generic model; arguments as of `play_sources`."""
     units, played = play_sources(prepared, models)
-    return gp.AnglePrior(gp.fit_hyper(units, played, gp.USUALLY_WITHOUT), units)
+    with one_lapack_thread():  # around both threads: what one of them lifts would be lifted for the other
+        hyper = devices.together([partial(gp.fit_hyper, units, played, without) for without in gp.PROCESSES])
+    return gp.AnglePrior(tuple(hyper), units)
 
 
 def train_without_each(

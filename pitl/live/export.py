@@ -70,6 +70,7 @@ def function(model: Model) -> Callable[[Array, Array], tuple[Array, Array]]:
     volts = jnp.asarray(scale.volts, jnp.float32)
     postures = jnp.eye(net.postures, dtype=jnp.float32)
     row = None if model.deviation is None else kernel_row.fold(model.deviation, net.window, net.postures)
+    put = None if row is None else jax.device_put(row)
 
     def forward(
         envelope: Float[Array, "N L C"], posture: Int[Array, " N"]
@@ -77,14 +78,12 @@ def function(model: Model) -> Callable[[Array, Array], tuple[Array, Array]]:
         windows = (envelope / volts[None, None, :])[None]
         z = network.encode(model.params, net, windows)
         out = network.infer(model.params, net, z, postures[posture][None], model.scale)
-        if row is None or model.generic is None:
+        if put is None or model.generic is None:
             return out.angle[0], out.force
         inherited = network.encode(model.generic, net, windows)
         generic = network.infer(model.generic, net, inherited, postures[posture][None], model.scale)
-        near, here = kernel_row.kernel(row, windows[0], generic.angle[0], jnp), postures[posture]
-        angle = generic.angle[0] * row.slope[None] + here @ row.constant
-        angle += sum(here[:, p : p + 1] * (near @ row.weight[p]) for p in range(net.postures))
-        return angle if row.linear is None else angle + inherited[0] @ row.linear, out.force
+        here = kernel_row.here(put, posture)
+        return kernel_row.angle(here, windows[0], generic.angle[0], inherited[0], jnp), out.force
 
     return forward
 

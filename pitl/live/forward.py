@@ -135,7 +135,7 @@ class Answer(NamedTuple):
     """A person's model in one posture; without a deviation it is the network alone."""
 
     network: Forward
-    deviation: KernelRow | None = None  # its angle is added
+    deviation: KernelRow | None = None  # which makes the person's angle of the network's
     forces: Forward | None = None  # the network of the forces, where it shares no encoder with that of the angle
 
 
@@ -151,7 +151,7 @@ def _answer(model: Model, posture: int) -> Answer:
         return Answer(own)
     row = kernel_row.fold(model.deviation, model.net.window, model.net.postures)
     generic = forward(model.generic, model.net, model.scale, posture)
-    here = row._replace(weight=row.weight[posture], constant=row.constant[posture][None], slope=row.slope[None])
+    here = kernel_row.here(row, [posture])
     pairs = zip(*(jax.tree.leaves(p["encoder"]) for p in (model.params, model.generic)), strict=True)
     if all(np.array_equal(a, b) for a, b in pairs):
         return Answer(_two_heads(generic, own), here)
@@ -176,8 +176,7 @@ def apply_answer(model: Answer, windows: np.ndarray, time_s: np.ndarray) -> tupl
     z, row = encode(model.network, windows), model.deviation
     angle, force = infer(model.network, z, time_s)
     if row is not None:
-        angle = angle * row.slope + row.constant + kernel_row.kernel(row, windows, angle) @ row.weight
-        angle = angle if row.linear is None else angle + z @ row.linear
+        angle = kernel_row.angle(row, windows, angle, z)
     return angle, force if model.forces is None else apply(model.forces, windows, time_s)[1]
 
 

@@ -1,37 +1,58 @@
-"""A person's deviation for one window at a time: its Gaussian process folded into a row of its kernel and one product.
+"""A person's deviation for one window at a time: its Gaussian processes folded into rows of their kernels.
 
 It is the mean that `pitl.learn.gaussian_process.predict` gives, with everything that does not depend on the window
 folded together, for NumPy (live) and for JAX (export) alike; tests hold the two equal. No interval is made: it would
-take a triangular solution for every window.
+take a triangular solution on all calibration rows for every window; a few of them weigh the processes.
 """
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy import special
 
-from pitl.learn.gaussian_process import KNEE, LAGS, Deviation, input_weights
+from pitl.learn import gaussian_process as gp
+from pitl.learn.gaussian_process import KNEE, LAGS, Deviation, Hyper, Rows, input_weights
 
 _f = np.float32
 _NOTHING = 1e-8  # a variance that is no part of the model (`pitl.learn.gaussian_process.PARTS`)
 
 
-class KernelRow(NamedTuple):
-    """Angle = constant + slope generic + weight kernel(inputs, rows) + linear features, for P postures.
+class Sure(NamedTuple):
+    """How sure each of K processes is of a window, by the first J of the calibration rows.
 
-    M calibration rows, F lagged envelopes, D coordinates, Z features; G = F + D inputs of the kernel.
+    Their covariance with the window, divided by the Cholesky factor, is a product with their similarities, a constant
+    and a multiple of the generic angle; its squares are what is known of the window.
     """
 
-    lags: tuple[int, ...]  # samples of the window
-    scale: np.ndarray  # (1, F) of the logarithms, such that the kernel is exp of minus half a squared distance
-    generic: np.ndarray  # (1, D) scale of the generic angle [1/rad]
-    rows: np.ndarray  # (G, M) in those scales
-    half: np.ndarray  # (1, M) half of their squared norms
-    halves: np.ndarray  # (G, 1) one half each
-    weight: np.ndarray  # (P, M, D) rad
-    slope: np.ndarray  # (D,)
-    constant: np.ndarray  # (P, D) rad
-    linear: np.ndarray | None  # (Z, D) rad; None where the features are not used
+    near: np.ndarray  # (P, K, D, J, J) by which similarities are multiplied
+    same: np.ndarray  # (P, K, D, J)
+    generic: np.ndarray  # (1, K, D, J) by which the generic angle is multiplied, in units
+    features: np.ndarray | None  # (Z, K D J) by which features are multiplied
+    prior: np.ndarray  # (1, K, 1) variance without any data, the error apart
+    of_generic: np.ndarray  # (1, K, 1) the same, times the squared generic angle
+    of_features: np.ndarray | None  # (1, K, 1) the same, times the mean squared feature
+    error: np.ndarray  # (1, K, 1) variance of what is measured
+
+
+class KernelRow(NamedTuple):
+    """Angle = mean over K processes of constant + slope generic + weight kernel(inputs, rows) + linear features.
+
+    M calibration rows, F lagged envelopes, D coordinates, Z features, P postures; G = F + D inputs of the kernel, which
+    is exp of minus half a squared distance, and so of a product and of two squares.
+    """
+
+    lags: np.ndarray  # samples of the window
+    rows: np.ndarray  # (G, K M) in squared scales
+    half: np.ndarray  # (1, K, M) half of their squared norms
+    halves: np.ndarray  # (G, K) half of the squared scales
+    weight: np.ndarray  # (P, K, M, D) in units
+    slope: np.ndarray  # (1, K, D)
+    constant: np.ndarray  # (P, K, D) in units
+    linear: np.ndarray | None  # (Z, K D) in units; None where the features are not used
+    mean: np.ndarray  # (1, D) rad
+    spread: np.ndarray  # (1, D) rad
+    sure: Sure | None  # of more than one process
 
 
 def fold(person: Deviation, window: int, postures: int) -> KernelRow:
@@ -42,47 +63,141 @@ def fold(person: Deviation, window: int, postures: int) -> KernelRow:
         window: samples in a window of the network.
         postures: that the network knows.
     """
-    h = {k: float(v) for k, v in person.hyper._asdict().items() if k != "channels"}
-    variance = {k: np.exp(2 * v) for k, v in h.items() if k.endswith("_sd")}
-    units = [np.asarray(x, float) for x in person.units]
-    mean, spread, of_inputs, of_features = units
-    used = np.asarray(person.rows.used) > 0
-    weight = np.asarray(person.weight, float)[:, used].T  # (M, D)
-    generic = (np.asarray(person.rows.generic, float)[used] - mean) / spread
-    scale = np.asarray(input_weights(person.hyper, len(of_inputs)), float) / of_inputs / np.sqrt(len(of_inputs))
-    of_generic = np.exp(-h["generic_length"]) / spread / np.sqrt(len(spread))
-    measured = np.asarray(person.rows.inputs, float)[used] * scale, np.asarray(person.rows.generic)[used] * of_generic
-    rows = np.concatenate(measured, axis=1)
-    features = np.asarray(person.rows.features, float)[used] / of_features
-    same = (np.asarray(person.rows.posture)[used][None] == np.arange(postures)[:, None]).astype(float)  # (P, M)
-    between = special.expit(h["between"])
-    near = variance["smooth_sd"] * (between + (1 - between) * same)
-    constant = variance["offset_sd"] * weight.sum(axis=0) + variance["posture_sd"] * same @ weight
-    slope = h["gain"] + variance["gain_sd"] * np.sum(generic * weight, axis=0)
-    linear = variance["linear_sd"] * features.T @ weight / features.shape[1] / of_features
+    first = np.asarray(gp.surest(person.rows.used))
+    order = np.concatenate([first, np.setdiff1d(np.arange(len(person.rows.used)), first)])
+    order = order[np.asarray(person.rows.used)[order] > 0]
+    rows: Rows = jax.tree.map(lambda x: np.asarray(x)[order], person.rows)
+    mean, spread, of_inputs, of_features = (np.asarray(x, float) for x in person.units)
+    generic, features = (rows.generic - mean) / spread, rows.features / of_features
+    inputs = np.concatenate([rows.inputs, rows.generic], axis=1).astype(float)
+    same = (np.asarray(rows.posture)[None] == np.arange(postures)[:, None]).astype(float)  # (P, M)
+    parts = []
+    for hyper, w in zip(person.hyper, np.asarray(person.weight, float), strict=True):
+        h, variance, near = _numbers(hyper, same)
+        weight = w[:, order].T  # (M, D)
+        of_generic = np.exp(-h["generic_length"]) / spread / np.sqrt(len(spread))
+        envelopes = np.asarray(input_weights(hyper, len(of_inputs)), float) / of_inputs / np.sqrt(len(of_inputs))
+        squared = np.concatenate([envelopes, of_generic])[:, None] ** 2  # (G, 1)
+        constant = variance["offset_sd"] * weight.sum(axis=0) + variance["posture_sd"] * same @ weight
+        parts.append(
+            (
+                squared * inputs.T,
+                0.5 * (inputs**2 @ squared)[:, 0],
+                0.5 * squared[:, 0],
+                near[:, :, None] * weight[None],
+                h["gain"] + variance["gain_sd"] * np.sum(generic * weight, axis=0),
+                h["offset"] + constant,
+                variance["linear_sd"] * features.T @ weight / features.shape[1] / of_features,
+            )
+        )
+    scaled, half, halves, weight, slope, constant, linear = zip(*parts, strict=True)
     return KernelRow(
-        tuple(np.linspace(0, window - 1, LAGS).round().astype(int).tolist()),
-        scale[None].astype(_f),
-        of_generic[None].astype(_f),
-        np.ascontiguousarray(rows.T, _f),
-        (0.5 * np.sum(rows**2, axis=1))[None].astype(_f),
-        np.full((rows.shape[1], 1), 0.5, _f),
-        (near[:, :, None] * weight[None] * spread).astype(_f),
-        slope.astype(_f),
-        (mean + spread * (h["offset"] + constant) - slope * mean).astype(_f),
-        (linear * spread).astype(_f) if variance["linear_sd"] > _NOTHING else None,
+        np.linspace(0, window - 1, LAGS).round().astype(np.int32),
+        np.concatenate(scaled, axis=1).astype(_f),
+        np.stack(half)[None].astype(_f),
+        np.stack(halves, axis=1).astype(_f),
+        np.stack(weight, axis=1).astype(_f),
+        np.stack(slope)[None].astype(_f),
+        np.stack(constant, axis=1).astype(_f),
+        np.concatenate(linear, axis=1).astype(_f) if _linear(person) else None,
+        mean[None].astype(_f),
+        spread[None].astype(_f),
+        _fold_sure(person, order[: min(len(first), len(order))], same) if len(person.hyper) > 1 else None,
     )
 
 
-def kernel(row: KernelRow, windows: Any, generic: Any, xp: Any = np) -> Any:
-    """(N, M) similarity with the calibration rows.
+def _numbers(hyper: Hyper, same: np.ndarray) -> tuple[dict[str, float], dict[str, float], np.ndarray]:
+    """Hyper-parameters, variances, and the variance of the smooth part by posture of window and row (P, M)."""
+    h = {k: float(v) for k, v in hyper._asdict().items() if k != "channels"}
+    variance = {k: np.exp(2 * v) for k, v in h.items() if k.endswith("_sd")}
+    between = special.expit(h["between"])
+    return h, variance, variance["smooth_sd"] * (between + (1 - between) * same)
+
+
+def _linear(person: Deviation) -> bool:
+    """Whether any process uses the features."""
+    return any(np.exp(2 * float(h.linear_sd)) > _NOTHING for h in person.hyper)
+
+
+def _fold_sure(person: Deviation, chosen: np.ndarray, same: np.ndarray) -> Sure:
+    """By the chosen calibration rows, which are the first of the ordered ones; `same` is of these, (P, M)."""
+    units, of_few = person.units, jax.tree.map(lambda x: x[chosen], person.rows)
+    few, pairs = jax.tree.map(np.asarray, of_few), gp.pair(units, of_few, of_few)
+    generic = ((few.generic - np.asarray(units.mean)) / np.asarray(units.spread)).T[:, None]  # (D, 1, J)
+    features = few.features.T / few.features.shape[1] / float(units.features) ** 2  # (Z, J)
+    parts = []
+    for hyper in person.hyper:
+        _, variance, near = _numbers(hyper, same[:, : len(chosen)])
+        factor = np.asarray(gp.covariance_factor(hyper, pairs, len(generic)), float)
+        inverse = np.linalg.inv(factor).transpose(0, 2, 1)  # (D, J, J)
+        always = variance["offset_sd"] + variance["posture_sd"] * same[:, : len(chosen)]
+        parts.append(
+            (
+                near[:, None, :, None] * inverse[None],
+                (always[:, None, None] @ inverse[None])[:, :, 0],
+                (variance["gain_sd"] * generic @ inverse)[:, 0],
+                variance["linear_sd"] * np.concatenate(list(features @ inverse), axis=1),
+                [variance["offset_sd"] + variance["posture_sd"] + variance["smooth_sd"]],
+                [variance["gain_sd"]],
+                [variance["linear_sd"] / float(units.features) ** 2],
+                [variance["noise_sd"] + variance["white_sd"] + gp.JITTER],
+            )
+        )
+    near, always, of_angle, of_features, *numbers = zip(*parts, strict=True)
+    prior, squared_angle, squared_features, error = (np.array(x, _f)[None] for x in numbers)  # (1, K, 1)
+    linear = _linear(person)
+    return Sure(
+        np.stack(near, axis=1).astype(_f),
+        np.stack(always, axis=1).astype(_f),
+        np.stack(of_angle)[None].astype(_f),
+        np.concatenate(of_features, axis=1).astype(_f) if linear else None,
+        prior,
+        squared_angle,
+        squared_features if linear else None,
+        error,
+    )
+
+
+def here(row: KernelRow, posture: Any) -> KernelRow:
+    """The same for windows of given postures, (N,) or one for all as (1,)."""
+    sure = row.sure
+    if sure is not None:
+        sure = sure._replace(near=sure.near[posture], same=sure.same[posture])
+    return row._replace(weight=row.weight[posture], constant=row.constant[posture], sure=sure)
+
+
+def angle(row: KernelRow, windows: Any, generic: Any, features: Any, xp: Any = np) -> Any:
+    """A person's angle (N, D) [rad].
 
     Args:
-        row: of a person.
+        row: of a person, `here`.
         windows: (N, L, C) of normalised envelopes.
         generic: (N, D) the generic model's angle there [rad].
+        features: (N, Z) of the generic model's encoder.
         xp: NumPy or JAX.
     """
-    lagged = xp.concatenate([windows[:, k] for k in row.lags], axis=1)
-    x = xp.concatenate([xp.arcsinh(lagged * _f(1 / KNEE)) * row.scale, generic * row.generic], axis=1)
-    return xp.exp(x @ row.rows - row.half - (x * x) @ row.halves)
+    count, processes, dofs = windows.shape[0], *row.slope.shape[1:]
+    lagged = windows.take(row.lags, axis=1).reshape(count, -1)
+    x = xp.concatenate([xp.arcsinh(lagged * _f(1 / KNEE)), generic], axis=1)
+    near = xp.exp((x @ row.rows).reshape(count, processes, -1) - row.half - ((x * x) @ row.halves)[:, :, None])
+    inherited = ((generic - row.mean) / row.spread)[:, None]  # (N, 1, D)
+    value = (near[:, :, None] @ row.weight)[:, :, 0] + row.slope * inherited + row.constant
+    if row.linear is not None:
+        value = value + (features @ row.linear).reshape(count, processes, dofs)
+    if row.sure is None:
+        return row.mean + row.spread * value[:, 0]
+    share = _shares(row.sure, near, inherited, features, xp)
+    return row.mean + row.spread * (share * value).sum(axis=1)
+
+
+def _shares(sure: Sure, near: Any, inherited: Any, features: Any, xp: Any) -> Any:
+    """What each process counts (N, K, D)."""
+    first = near[:, :, None, None, : sure.near.shape[-1]]  # (N, K, 1, 1, J)
+    known = (first @ sure.near)[:, :, :, 0] + sure.same + inherited[:, :, :, None] * sure.generic
+    if sure.features is not None:
+        known = known + (features @ sure.features).reshape(known.shape)
+    prior = sure.prior + sure.of_generic * (inherited * inherited)
+    if sure.of_features is not None:
+        prior = prior + sure.of_features * (features * features).mean(axis=1)[:, None, None]
+    variance = xp.maximum(prior - (known * known).sum(axis=-1), _f(0)) + sure.error
+    return gp.shares(variance, axis=1)
