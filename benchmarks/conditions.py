@@ -1,16 +1,24 @@
 """Physics across conditions: personal models calibrated in one condition and judged in another, on virtual wrists.
 
-    python -m benchmarks.conditions        # writes benchmarks/results/conditions.json and benchmarks/CONDITIONS.md
+    python -m benchmarks.conditions --walks DIR    # writes benchmarks/results/conditions.json and CONDITIONS.md
 
 A generic network learns source people with recorded forces under physics. Fresh people give angle labels of their
 calibration alone. The same head is fitted to them with and without the equation of motion; a network of their own is
 trained from scratch under physics; support-vector regression learns the torque that inverse dynamics gives for their
 calibration. True torques and forces of virtual people judge.
+
+DIR has walks of one person at two speeds with EMG, inverse kinematics and inverse dynamics, such as those that come
+with CEINMS: the EMG-driven model is calibrated on the moments of one speed and judged at the other, beside the same
+regression.
 """
 
 import argparse
 import json
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,20 +26,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typer.testing import CliRunner
 
 import pitl
 from benchmarks.forces import ratio
+from pitl import cli
 from pitl.comparison.baselines import support_vector
 from pitl.comparison.baselines.lagged import LaggedInputs
 from pitl.config.schema import Config
 from pitl.config.toml import change
-from pitl.learn import personal, played, predict, stacked, train
+from pitl.data.cohort import read_cohort
+from pitl.learn import measured, personal, played, predict, stacked, train
 from pitl.learn.model import Model, stack
 from pitl.learn.prepare import Prepared, prepare
 from pitl.learn.split import Split, split_rows
 from pitl.mechanics import dynamics
 from pitl.net import network
-from pitl.signals import normalise
+from pitl.signals import normalise, windows
 
 _COHORT: dict[str, Any] = {
     "seconds": 18.0, "rhythmic_trials": 3, "random_trials": 1, "postures": ("pronated", "neutral"),
@@ -142,13 +153,53 @@ def _people(prepared: Prepared, generic: Model, settings: Config, key: Any) -> l
     return result
 
 
+def judge_walks(folder: Path) -> list[dict[str, Any]]:
+    """Of each walk, calibrated on the other: share of the measured moment explained, by method and coordinate."""
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / "walks"
+        shutil.copytree(folder, copy)
+        done = CliRunner().invoke(cli.app, ["init", str(copy), "--model"])
+        if done.exit_code:
+            raise SystemExit(done.output)
+        people, settings = read_cohort(copy), change(Config(), data={"kind": "cohort"})
+        (person,) = people.subjects
+        prepared = prepare(measured.settings_measured(settings), people, with_dynamics=False)
+        table, window = prepared.table, prepared.net.window
+        assert table.torque is not None
+        trial = played.trials(prepared)
+        inputs = LaggedInputs(table.jets[:, 0], table.posture, prepared.net.postures, window, trial)
+        rows, result = windows.rows_of(table, "all", subjects=(0,), window=window), []
+        known = np.all(np.isfinite(table.torque[rows]), axis=0)  # coordinates whose moment is a label
+        names = [d for d, k in zip(person.recordings[0].dofs, np.atleast_1d(known), strict=True) if k]
+        for k, judged in ((0, person.recordings[1]), (1, person.recordings[0])):
+            calibrated = person.recordings[k]
+            one = replace(people, subjects=(replace(person, recordings=(calibrated,)),))
+            physics = pitl.score(pitl.predict(measured.fit(one, settings), judged), judged).torque_r2
+            seen, later = rows[trial[rows] == k], rows[trial[rows] != k]
+            fitted = support_vector.fit(inputs, seen, table.torque[seen][:, known])
+            truth = table.torque[later][:, known]  # N m
+            wrong = support_vector.predict(fitted, inputs, later) - truth
+            svr = 1 - np.mean(wrong**2, axis=0) / np.var(truth, axis=0)
+            r2 = {"physics": physics, "svr": dict(zip(names, svr.tolist(), strict=True))}
+            result.append({"calibrated": calibrated.trial, "judged": judged.trial, "r2": r2})
+    return result
+
+
 def markdown(facts: dict[str, Any]) -> str:
-    """The table, with the command that makes it."""
+    """The tables, with the command that makes them."""
+    lines = ["# Physics across conditions", ""]
+    if facts.get("people"):
+        lines += _people_table(facts)
+    if facts.get("walks"):
+        lines += _walks_table(facts["walks"])
+    return "\n".join(lines) + "\n"
+
+
+def _people_table(facts: dict[str, Any]) -> list[str]:
+    seeds = ", ".join(map(str, facts["seeds"]))
     lines = [
-        "# Physics across conditions",
-        "",
-        f"Made by `python -m benchmarks.conditions`; {facts['wall_s']:.0f} s on {facts['device']}. Source people: "
-        f"seed {facts['source_seed']}, {facts['sources']}; fresh people: seeds {', '.join(map(str, facts['seeds']))}. "
+        f"Made by `python -m benchmarks.conditions --walks DIR`; {facts['wall_s']:.0f} s on {facts['device']}. Source "
+        f"people: seed {facts['source_seed']}, {facts['sources']}; fresh people: seeds {seeds}. "
         "The head under physics over each rival: ratio of the RMSE, median over people [95 %], and how often below 1.",
         "",
         "| calibrated, then judged | n | error | " + " | ".join(("generic model", *_RIVALS.values())) + " |",
@@ -165,7 +216,21 @@ def markdown(facts: dict[str, Any]) -> str:
                     f"{r['median']:.2f} [{r['low']:.2f}–{r['high']:.2f}], {100 * r['better']:.0f} %" if r else "–"
                 )
             lines.append(f"| {condition.words} | {len(rows)} | {what} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return [*lines, ""]
+
+
+def _walks_table(walks: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "Walks of one person, from their EMG, inverse kinematics and inverse dynamics: R2 of the measured moment. "
+        "The EMG-driven model follows the measured motion, the regression reads EMG alone.",
+        "",
+        "| calibrated | judged | coordinate | EMG-driven model | support-vector regression |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for walk in walks:
+        for d, r2 in walk["r2"]["physics"].items():
+            lines.append(f"| {walk['calibrated']} | {walk['judged']} | {d} | {r2:.2f} | {walk['r2']['svr'][d]:.2f} |")
+    return lines
 
 
 def main() -> None:
@@ -173,10 +238,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=10)
     parser.add_argument("--source-seed", type=int, default=100)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1001])
-    parser.add_argument("--each", type=int, default=12, help="fresh people of each seed")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1001, 1002, 1003])
+    parser.add_argument("--each", type=int, default=4, help="fresh people of each seed")
+    parser.add_argument("--walks", type=Path, help="folder with walks of one person at two speeds")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = parser.parse_args()
+    stored = given.out / "results" / "conditions.json"
+    facts: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
+    if given.walks:
+        facts["walks"] = judge_walks(given.walks)
+        _write(given.out, facts)
+    if given.seeds:
+        for people in _judge(given):
+            facts |= people
+            _write(given.out, facts)
+
+
+def _write(out: Path, facts: dict[str, Any]) -> None:
+    (out / "results").mkdir(parents=True, exist_ok=True)
+    (out / "results" / "conditions.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (out / "CONDITIONS.md").write_text(markdown(facts))
+
+
+def _judge(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All people so far, after each condition."""
     began, table = time.time(), []
     settings = change(Config(), data={"kind": "cohort"}, personalize={"deviation": False})
     whole = change(settings, data={"kind": "cohort", "calibration_fraction": 1.0})
@@ -199,10 +284,8 @@ def main() -> None:
                 "device": f"{jax.devices()[0].platform}, 2 cores, shared", "wall_s": time.time() - began,
                 "sources": given.sources, "source_seed": given.source_seed, "seeds": given.seeds, "people": table,
             }  # fmt: skip
-            (given.out / "results").mkdir(exist_ok=True)
-            (given.out / "results" / "conditions.json").write_text(json.dumps(facts, indent=1) + "\n")
-            (given.out / "CONDITIONS.md").write_text(markdown(facts))
             print(f"{seed} {name}: {time.time() - began:.0f} s", flush=True)
+            yield facts
 
 
 if __name__ == "__main__":
