@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import measure, personal, problem
 from benchmarks.row import Row
 from pitl.config.schema import TrainConfig
-from pitl.learn import loss, optimise
+from pitl.learn import devices, loss, optimise
 from pitl.learn.generic import GenericLearner
 from pitl.mechanics.planar import builtin
 from pitl.mechanics.redundancy import static_optimisation
@@ -105,6 +105,30 @@ def folds() -> Iterator[Row]:
         yield _row(f"folds_{count}", what, make, "ms/step", count * _STEPS, 12.0)
 
 
+def folds_here() -> Iterator[Row]:
+    """The same on this device alone: what a run does with folds, two at a time, against one program of all."""
+    count, one = 4, _training("default", 1)
+    sides = {
+        "together": _training("default", count),
+        "one_by_one": lambda: [one() for _ in range(count)],
+        "two_threads": lambda: devices.together([one] * count),
+    }
+    times = measure.interleaved(sides, rounds=15, at_most_s=30.0)
+    each = {k: t.median / (count * _STEPS) * 1e3 for k, t in times.items()}
+    yield Row(
+        "folds_one_program",
+        f"training step of one of {count} generic models in one program, default network, batch 256",
+        each["together"],
+        "ms/step",
+        each["one_by_one"],
+        "one after the other",
+        measure.ratio(times["one_by_one"], times["together"]),
+        note=f"two at a time in threads, as a run does it: {each['two_threads']:.3g} ms/step",
+        compile_s=times["together"].first,
+        times={k: t.summary(count * _STEPS) for k, t in times.items()},
+    )
+
+
 def people() -> Iterator[Row]:
     """Heads of many people at once; with thousands the accelerator alone, since the processor needs a minute a call."""
     for count in (8, 64, 512):
@@ -168,6 +192,7 @@ BENCHMARKS = {
     "accelerator_precision": precision,
     "accelerator_step": training,
     "accelerator_folds": folds,
+    "folds_one_program": folds_here,
     "accelerator_people": people,
     "accelerator_static_optimisation": sharing,
 }
