@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from pitl.errors import PitlError
 from pitl.learn import alone as alone_
 from pitl.learn import (
     deviation,
+    devices,
     efforts,
     emg_driven,
     gains,
@@ -118,24 +120,42 @@ def train_prepared(
     """
     count = len(prepared.cohort.subjects)
     source, held_out = train.choose_held_out(count, settings.train.holdout_fraction)
-    with_physics = settings.train.physics_weight > 0
-    model, _ = train.train_generic(
-        prepared, source, held_out, settings.train, jax.random.key(0), with_physics=with_physics, report=report
+    learn_network = partial(
+        train.train_generic,
+        prepared,
+        source,
+        held_out,
+        settings.train,
+        jax.random.key(0),
+        with_physics=settings.train.physics_weight > 0,
+        report=report,
     )
+    (model, _), angle_prior = devices.together([learn_network, partial(_angle_prior, prepared, settings, without_each)])
+    if isinstance(angle_prior, PitlError):
+        warnings.warn(f"the prior of the angle's deviation is left out: {angle_prior}", stacklevel=3)
+        angle_prior = None
+    model = model.replace(angle_prior=angle_prior)
     model = model.replace(scale_prior=windows.learn_scales(prepared.table, prepared.emg))
     if settings.personalize.muscle:
         model = model.replace(muscle_prior=_muscle_prior(prepared, settings))
     if settings.data.force_labels == "recorded" and all(efforts.made_efforts(prepared)):
         model = model.replace(gain_prior=efforts.source_prior(prepared))
-    if settings.personalize.deviation and count >= played.FEWEST_PEOPLE:
-        try:
-            if without_each is None:
-                everybody = tuple(range(count))
-                without_each = played.train_without_each(prepared, everybody, settings.train, jax.random.key(1))
-            model = model.replace(angle_prior=played.learn_prior(prepared, without_each))
-        except PitlError as e:
-            warnings.warn(f"the prior of the angle's deviation is left out: {e}", stacklevel=3)
     return model
+
+
+def _angle_prior(
+    prepared: Prepared, settings: Config, without_each: Mapping[int, Model] | None
+) -> gaussian_process.AnglePrior | PitlError | None:
+    """What people say of how a new one's angle deviates; None of too few people, or why there is none."""
+    everybody = tuple(range(len(prepared.cohort.subjects)))
+    if not settings.personalize.deviation or len(everybody) < played.FEWEST_PEOPLE:
+        return None
+    try:
+        if without_each is None:
+            without_each = played.train_without_each(prepared, everybody, settings.train, jax.random.key(1))
+        return played.learn_prior(prepared, without_each)
+    except PitlError as e:
+        return e
 
 
 def personalize_model(
@@ -321,11 +341,13 @@ def _fit(
         )
         people = muscle_part.with_targets(split, towards)
     way = personal.method_settings(settings.personalize, grade)
-    model = personal.fit(start, prepared.samples, people.people, way, settings.personalize, report=report).model
+    fit = partial(personal.fit, start, prepared.samples, people.people, way, settings.personalize, report=report)
     if not settings.personalize.deviation or generic.angle_prior is None or grade == "none":
-        return model
+        return fit().model
     rows = [r[known] for r, known in zip(split.calibration, split.labelled, strict=True)]
-    return deviation.fit_people(generic, model, prepared.samples, played.trials(prepared), rows)
+    of_angle = partial(deviation.fit_people, generic, prepared.samples, played.trials(prepared), rows)
+    forces, angles = devices.together([fit, of_angle])
+    return forces.model.replace(**angles)
 
 
 def _fit_alone(prepared: Prepared, split: Split, settings: Config, grade: Supervision) -> Model:

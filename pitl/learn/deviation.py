@@ -108,12 +108,11 @@ def fit_without_each(
     return stacked.stack(fits)
 
 
-def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray, rows: list[np.ndarray]) -> Model:
-    """Personal models, stacked, whose angle is that of the generic model plus each person's deviation.
+def fit_people(start: Model, samples: Samples, trial: np.ndarray, rows: list[np.ndarray]) -> dict[str, Any]:
+    """What personal models, stacked, have beside their forces: each person's deviation from the generic model.
 
     Args:
         start: a generic model with a prior, or a person's that has a deviation.
-        fitted: the personal models, whose forces stay.
         samples: rows of everybody.
         trial: (N,) number of the recording of each.
         rows: everyone's rows with labels.
@@ -123,7 +122,7 @@ def fit_people(start: Model, fitted: Model, samples: Samples, trial: np.ndarray,
     people = [fit_person(start, prior, source, r, angle) for r in rows]
     without = [fit_without_each(start, prior, source, r, angle) for r in rows]
     generic = stacked.repeat(inherited(start), len(rows))
-    return fitted.replace(deviation=stacked.stack(people), deviation_without=stacked.stack(without), generic=generic)
+    return {"deviation": stacked.stack(people), "deviation_without": stacked.stack(without), "generic": generic}
 
 
 def predict_angle(model: Model, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

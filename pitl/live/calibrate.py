@@ -104,7 +104,7 @@ def fit(
     if angle is not None and config.deviation and deviation.prior_of(model) is not None:
         # before the head, so that `warm` compiles it
         rows = np.asarray(who.rows)[np.asarray(who.labelled) > 0]
-        start = deviation.fit_people(model, start, samples, np.zeros(count, np.int32), [rows])
+        start = start.replace(**deviation.fit_people(model, samples, np.zeros(count, np.int32), [rows]))
         shown = repetitions.describe(stacked.take(start.deviation, 0), angle[nearest][gp.thin(rows)])
     fitted = personal.fit(
         start,
