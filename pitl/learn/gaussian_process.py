@@ -38,7 +38,7 @@ LAGS = 8  # over the window of the network
 KNEE = 0.05  # normalised envelope above which the inputs are its logarithm
 MOST_ROWS = 400  # of a person; the factor grows with their cube, and twice as many tell no more
 SURE_ROWS = 64  # of these, that say how sure a process is
-SURENESS = 4  # power of the variance by which processes are weighed
+SURENESS = 4.0  # power of the variance by which processes are weighed
 JITTER = 1e-4  # of the variance of a coordinate
 _AT_ONCE = 1024  # rows that are predicted in one program
 _APART = 1e6  # s between rows of two recordings
@@ -267,7 +267,7 @@ def surest(used: Float[Array, " N"]) -> Int[Array, " J"]:
 
 def shares(variance: Any, axis: int = 0) -> Any:
     """What each process counts, of K along an axis, by its variance; NumPy or JAX."""
-    sure = (variance.min(axis=axis, keepdims=True) / variance) ** SURENESS
+    sure = variance**-SURENESS  # at most JITTER to that power, which single precision holds
     return sure / sure.sum(axis=axis, keepdims=True)
 
 

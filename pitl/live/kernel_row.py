@@ -5,6 +5,7 @@ folded together, for NumPy (live) and for JAX (export) alike; tests hold the two
 take a triangular solution on all calibration rows for every window; a few of them weigh the processes.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from pitl.learn import gaussian_process as gp
 from pitl.learn.gaussian_process import KNEE, LAGS, Deviation, Hyper, Rows, input_weights
 
 _f = np.float32
+_floats = partial(np.ascontiguousarray, dtype=_f)
 _NOTHING = 1e-8  # a variance that is no part of the model (`pitl.learn.gaussian_process.PARTS`)
 
 
@@ -93,13 +95,13 @@ def fold(person: Deviation, window: int, postures: int) -> KernelRow:
     scaled, half, halves, weight, slope, constant, linear = zip(*parts, strict=True)
     return KernelRow(
         np.linspace(0, window - 1, LAGS).round().astype(np.int32),
-        np.concatenate(scaled, axis=1).astype(_f),
-        np.stack(half)[None].astype(_f),
-        np.stack(halves, axis=1).astype(_f),
-        np.stack(weight, axis=1).astype(_f),
-        np.stack(slope)[None].astype(_f),
-        np.stack(constant, axis=1).astype(_f),
-        np.concatenate(linear, axis=1).astype(_f) if _linear(person) else None,
+        _floats(np.concatenate(scaled, axis=1)),
+        _floats(np.stack(half)[None]),
+        _floats(np.stack(halves, axis=1)),
+        _floats(np.stack(weight, axis=1)),
+        _floats(np.stack(slope)[None]),
+        _floats(np.stack(constant, axis=1)),
+        _floats(np.concatenate(linear, axis=1)) if _linear(person) else None,
         mean[None].astype(_f),
         spread[None].astype(_f),
         _fold_sure(person, order[: min(len(first), len(order))], same) if len(person.hyper) > 1 else None,
@@ -147,10 +149,10 @@ def _fold_sure(person: Deviation, chosen: np.ndarray, same: np.ndarray) -> Sure:
     prior, squared_angle, squared_features, error = (np.array(x, _f)[None] for x in numbers)  # (1, K, 1)
     linear = _linear(person)
     return Sure(
-        np.stack(near, axis=1).astype(_f),
-        np.stack(always, axis=1).astype(_f),
-        np.stack(of_angle)[None].astype(_f),
-        np.concatenate(of_features, axis=1).astype(_f) if linear else None,
+        _floats(np.stack(near, axis=1)),
+        _floats(np.stack(always, axis=1)),
+        _floats(np.stack(of_angle)[None]),
+        _floats(np.concatenate(of_features, axis=1)) if linear else None,
         prior,
         squared_angle,
         squared_features if linear else None,
