@@ -1,6 +1,7 @@
 """An accelerator beside the processor of the same machine: training, folds, people, static optimisation, precision.
 
-Every row calls the same function with the same arguments on both, in turn, and says how far the results are apart.
+Every row but `folds_one_program`, which is of one device, calls the same function with the same arguments on both, in
+turn, and says how far the results are apart.
 `bin/bench --device gpu` runs these and what PyTorch is compared with on that device, and nothing else.
 """
 
