@@ -138,9 +138,9 @@ def test_far_from_what_was_shown_the_process_that_knows_the_generic_model_decide
 @pytest.mark.parametrize(("count", "padding"), [(10, 0), (30, 90), (64, 10), (300, 100)])
 def test_the_rows_that_weigh_are_spread_evenly_over_those_with_labels(count, padding):
     used = jnp.concatenate([jnp.ones(count), jnp.zeros(padding)])
-    at = np.asarray(gp.surest(used))
+    at = np.asarray(gp.weighing_rows(used))
     seen = at[np.asarray(used)[at] > 0]
-    assert len(set(seen.tolist())) == len(seen) == min(count, gp.SURE_ROWS)
+    assert len(set(seen.tolist())) == len(seen) == min(count, gp.WEIGHING_ROWS)
     assert {0, count - 1} <= set(seen.tolist())
     assert np.ptp(np.diff(np.sort(seen))) <= 1
 

@@ -37,7 +37,7 @@ from pitl.files import one_lapack_thread, options_for_short_work
 LAGS = 8  # over the window of the network
 KNEE = 0.05  # normalised envelope above which the inputs are its logarithm
 MOST_ROWS = 400  # of a person; the factor grows with their cube, and twice as many tell no more
-SURE_ROWS = 64  # of these, that say how sure a process is
+WEIGHING_ROWS = 64  # of these, that say how sure a process is
 SURENESS = 4.0  # power of the variance by which processes are weighed
 JITTER = 1e-4  # of the variance of a coordinate
 _AT_ONCE = 1024  # rows that are predicted in one program
@@ -244,7 +244,7 @@ def covariance_factor(hyper: Hyper, pairs: Pairs, dofs: int) -> Float[Array, "D 
 @jax.jit
 def predict(person: Deviation, rows: Rows) -> tuple[Float[Array, "M D"], Float[Array, "M D"]]:
     """Mean and standard deviation [rad] of what would be measured on other rows of the person."""
-    units, at = person.units, surest(person.rows.used)
+    units, at = person.units, weighing_rows(person.rows.used)
     few = jax.tree.map(lambda x: x[at], person.rows)
     pairs, own, near = pair(units, rows, person.rows), own_product(units, rows), pair(units, rows, few)
     value, variance, sure = [], [], []
@@ -258,14 +258,14 @@ def predict(person: Deviation, rows: Rows) -> tuple[Float[Array, "M D"], Float[A
     return units.mean[None] + units.spread[None] * mean, units.spread[None] * jnp.sqrt(spread)
 
 
-def surest(used: Float[Array, " N"]) -> Int[Array, " J"]:
+def weighing_rows(used: Float[Array, " N"]) -> Int[Array, " J"]:
     """Which few of the calibration rows, evenly spaced, weigh the processes; padding where there are fewer."""
-    count = min(SURE_ROWS, len(used))
+    count = min(WEIGHING_ROWS, len(used))
     steps = jnp.arange(count, dtype=jnp.float32) * (jnp.maximum(jnp.sum(used), float(count)) - 1.0) / max(count - 1, 1)
     return jnp.argsort(1.0 - used, stable=True)[jnp.round(steps).astype(jnp.int32)]
 
 
-def shares(variance: Any, axis: int = 0) -> Any:
+def mixture_weights(variance: Any, axis: int = 0) -> Any:
     """What each process counts, of K along an axis, by its variance; NumPy or JAX."""
     sure = variance**-SURENESS  # at most JITTER to that power, which single precision holds
     return sure / sure.sum(axis=axis, keepdims=True)
@@ -275,7 +275,7 @@ def _mix(
     value: Float[Array, "K M D"], variance: Float[Array, "K M D"], sure: Float[Array, "K M D"]
 ) -> tuple[Float[Array, "M D"], Float[Array, "M D"]]:
     """Mean and variance of the mixture of processes."""
-    share = shares(sure)
+    share = mixture_weights(sure)
     mean = jnp.sum(share * value, axis=0)
     return mean, jnp.sum(share * (variance + (value - mean[None]) ** 2), axis=0)
 

@@ -65,7 +65,7 @@ def fold(person: Deviation, window: int, postures: int) -> KernelRow:
         window: samples in a window of the network.
         postures: that the network knows.
     """
-    first = np.asarray(gp.surest(person.rows.used))
+    first = np.asarray(gp.weighing_rows(person.rows.used))
     order = np.concatenate([first, np.setdiff1d(np.arange(len(person.rows.used)), first)])
     order = order[np.asarray(person.rows.used)[order] > 0]
     rows: Rows = jax.tree.map(lambda x: np.asarray(x)[order], person.rows)
@@ -104,7 +104,7 @@ def fold(person: Deviation, window: int, postures: int) -> KernelRow:
         _floats(np.concatenate(linear, axis=1)) if _linear(person) else None,
         mean[None].astype(_f),
         spread[None].astype(_f),
-        _fold_sure(person, order[: min(len(first), len(order))], same) if len(person.hyper) > 1 else None,
+        _fold_sure(person, order[: len(first)], same) if len(person.hyper) > 1 else None,
     )
 
 
@@ -188,11 +188,11 @@ def angle(row: KernelRow, windows: Any, generic: Any, features: Any, xp: Any = n
         value = value + (features @ row.linear).reshape(count, processes, dofs)
     if row.sure is None:
         return row.mean + row.spread * value[:, 0]
-    share = _shares(row.sure, near, inherited, features, xp)
+    share = _mixture_weights(row.sure, near, inherited, features, xp)
     return row.mean + row.spread * (share * value).sum(axis=1)
 
 
-def _shares(sure: Sure, near: Any, inherited: Any, features: Any, xp: Any) -> Any:
+def _mixture_weights(sure: Sure, near: Any, inherited: Any, features: Any, xp: Any) -> Any:
     """What each process counts (N, K, D)."""
     first = near[:, :, None, None, : sure.near.shape[-1]]  # (N, K, 1, 1, J)
     known = (first @ sure.near)[:, :, :, 0] + sure.same + inherited[:, :, :, None] * sure.generic
@@ -202,4 +202,4 @@ def _shares(sure: Sure, near: Any, inherited: Any, features: Any, xp: Any) -> An
     if sure.of_features is not None:
         prior = prior + sure.of_features * (features * features).mean(axis=1)[:, None, None]
     variance = xp.maximum(prior - (known * known).sum(axis=-1), _f(0)) + sure.error
-    return gp.shares(variance, axis=1)
+    return gp.mixture_weights(variance, axis=1)
